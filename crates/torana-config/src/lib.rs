@@ -1,0 +1,23 @@
+//! What was written: reads configuration files, checks them and says what is wrong.
+//!
+//! [`load()`] goes from a path to a [`model::Config`] or to diagnostics about all problems at once;
+//! [`report`] shows them; [`schema`] describes the model to editors. Formats and file layout end here: everything
+//! behind sees only [`model`].
+
+pub mod model;
+pub mod report;
+pub mod schema;
+
+mod codes;
+mod document;
+mod interpolate;
+mod load;
+mod merge;
+mod sources;
+mod validate;
+
+pub use codes::CODES;
+pub use interpolate::{Environment, ProcessEnvironment};
+pub use load::{Loaded, load, redacted};
+pub use schema::Kinds;
+pub use sources::{Place, Source, Sources};

@@ -1,0 +1,212 @@
+//! Reads the files of a configuration: the one named, or all of a directory, and what they include.
+
+use std::path::{Path, PathBuf};
+
+use torana_core::diagnostic::{Diagnostic, Span, quoted};
+use torana_core::written::{Node, Written};
+
+use super::glob;
+use crate::document::{self, Format};
+use crate::interpolate::{Expander, read_bounded, reason};
+use crate::sources::Sources;
+
+/// Bytes of one configuration file.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// Files of one configuration.
+const MOST_FILES: usize = 10_000;
+
+/// Bytes of all configuration files together.
+const MOST_BYTES: usize = 128 << 20;
+
+/// Files that include each other in a row.
+const DEEPEST_INCLUDE: usize = 16;
+
+/// What was read.
+pub(super) struct Read {
+    /// One tree per file, references expanded, `include` taken out; a file before what it includes.
+    pub(super) layers: Vec<Written>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    pub(super) sources: Sources,
+    pub(super) files: Vec<PathBuf>,
+    /// Whether every file could be read as a whole. Otherwise a name that is not there may be in what is missing.
+    pub(super) whole: bool,
+}
+
+pub(super) fn read(path: &Path, expander: &mut Expander<'_>) -> Read {
+    let read =
+        Read { layers: Vec::new(), diagnostics: Vec::new(), sources: Sources::default(), files: Vec::new(), whole: true };
+    let mut reader = Reader { read, expander, done: Vec::new(), stack: Vec::new(), bytes: 0 };
+    reader.path(path, None);
+    reader.read
+}
+
+struct Reader<'r, 'e> {
+    read: Read,
+    expander: &'r mut Expander<'e>,
+    /// Files read, by their canonical path, with the place that included them.
+    done: Vec<(PathBuf, Option<Span>)>,
+    /// The files whose includes are being read, outermost first.
+    stack: Vec<PathBuf>,
+    bytes: usize,
+}
+
+impl Reader<'_, '_> {
+    fn fail(&mut self, code: &'static str, message: String, from: Option<Span>, hint: Option<&str>) {
+        self.read.whole = false;
+        let diagnostic = Diagnostic::error(code, message).at(from.unwrap_or(Span::NONE));
+        self.read.diagnostics.push(diagnostic.maybe_hint(hint.map(str::to_owned)));
+    }
+
+    /// Reads a file, or the files of a directory. `from` is the place of the `include` that names it.
+    fn path(&mut self, path: &Path, from: Option<Span>) {
+        self.read.files.push(path.to_owned());
+        let shown = quoted(&path.to_string_lossy());
+        match std::fs::metadata(path) {
+            Err(error) => {
+                let message = format!("cannot read {shown}: {}", reason(&error));
+                self.fail("config.unreadable", message, from, None);
+            }
+            Ok(metadata) if metadata.is_dir() => self.directory(path, from),
+            Ok(_) => self.file(path, from),
+        }
+    }
+
+    fn directory(&mut self, path: &Path, from: Option<Span>) {
+        let shown = quoted(&path.to_string_lossy());
+        let listed = match std::fs::read_dir(path) {
+            Ok(listed) => listed,
+            Err(error) => {
+                let message = format!("cannot read {shown}: {}", reason(&error));
+                return self.fail("config.unreadable", message, from, None);
+            }
+        };
+        let hidden = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let mut files: Vec<PathBuf> = listed
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| Format::of(path).is_some() && !hidden(path) && path.is_file())
+            .take(MOST_FILES + 1)
+            .collect();
+        files.sort();
+        if files.is_empty() {
+            let message = format!("the directory {shown} has no configuration files");
+            let hint = "files end in `.yaml`, `.yml`, `.toml` or `.json`";
+            return self.fail("config.include_nothing", message, from, Some(hint));
+        }
+        for file in files {
+            self.read.files.push(file.clone());
+            self.file(&file, from);
+        }
+    }
+
+    fn file(&mut self, path: &Path, from: Option<Span>) {
+        let shown = quoted(&path.to_string_lossy());
+        let Some(format) = Format::of(path) else {
+            let hint = "files end in `.yaml`, `.yml`, `.toml` or `.json`";
+            let message = format!("the format of {shown} is unknown");
+            return self.fail("config.unknown_format", message, from, Some(hint));
+        };
+        let canonical = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if self.stack.contains(&canonical) {
+            let message = format!("{shown} includes itself");
+            return self.fail("config.include_loop", message, from, Some("remove one of the includes"));
+        }
+        if let Some((_, first)) = self.done.iter().find(|(done, _)| *done == canonical) {
+            let diagnostic = Diagnostic::error("config.include_twice", format!("{shown} is read twice"));
+            let diagnostic = diagnostic
+                .label(from.unwrap_or(Span::NONE), "second")
+                .also(first.unwrap_or(Span::NONE), "first")
+                .hint("include each file once");
+            self.read.diagnostics.push(diagnostic);
+            return;
+        }
+        if self.stack.len() >= DEEPEST_INCLUDE {
+            let message = format!("includes are nested more than {DEEPEST_INCLUDE} deep");
+            return self.fail("config.too_deep", message, from, None);
+        }
+        if self.done.len() >= MOST_FILES {
+            let message = format!("more than {MOST_FILES} configuration files");
+            return self.fail("config.too_large", message, from, None);
+        }
+        self.done.push((canonical.clone(), from));
+        let text = read_bounded(path, LARGEST_FILE)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|error| not_text(error.as_bytes())));
+        let text = match text {
+            Ok(text) => text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text),
+            Err(why) => {
+                return self.fail("config.unreadable", format!("cannot read {shown}: {why}"), from, None);
+            }
+        };
+        self.bytes += text.len();
+        if self.bytes > MOST_BYTES {
+            let message = format!("more than {} MiB of configuration", MOST_BYTES >> 20);
+            return self.fail("config.too_large", message, from, None);
+        }
+        self.stack.push(canonical);
+        self.document(path, text, format);
+        self.stack.pop();
+    }
+
+    fn document(&mut self, path: &Path, text: String, format: Format) {
+        let id = self.read.sources.add(path.to_owned(), path.display().to_string(), text);
+        let Some(source) = self.read.sources.file(id) else { return };
+        let parsed = document::parse(id, &source.text, format);
+        self.read.whole &= parsed.is_whole();
+        self.read.diagnostics.extend(parsed.diagnostics);
+        let Some(mut tree) = parsed.tree else { return };
+        self.expander.expand(&mut tree, &self.read.sources, &mut self.read.diagnostics);
+        let includes = self.take_includes(&mut tree);
+        self.read.layers.push(tree);
+        for (pattern, span) in includes {
+            self.include(&pattern, span);
+        }
+    }
+
+    /// Takes `include` out of a tree whose items are texts. If they are not, it stays, and the schema says so.
+    fn take_includes(&mut self, tree: &mut Written) -> Vec<(String, Span)> {
+        let Node::Map(entries) = &mut tree.node else { return Vec::new() };
+        let Some(at) = entries.iter().position(|entry| entry.key.as_str() == "include") else { return Vec::new() };
+        let Node::List(items) = &entries[at].value.node else { return Vec::new() };
+        let texts: Option<Vec<_>> =
+            items.iter().map(|item| Some((item.as_str()?.to_owned(), item.span, item.reference.is_some()))).collect();
+        let Some(texts) = texts else { return Vec::new() };
+        let failed = items.iter().any(|item| item.reference.as_ref().is_some_and(|reference| reference.failed));
+        self.read.whole &= !failed;
+        if failed {
+            return Vec::new();
+        }
+        entries.remove(at);
+        texts.into_iter().map(|(text, span, _)| (text, span)).collect()
+    }
+
+    fn include(&mut self, pattern: &str, span: Span) {
+        let path = self.read.sources.resolve(span, Path::new(pattern));
+        if pattern.is_empty() {
+            return self.fail("config.include_nothing", "expected a path, found no text".to_owned(), Some(span), None);
+        }
+        if !glob::is_pattern(pattern) {
+            return self.path(&path, Some(span));
+        }
+        let found = glob::find(&path);
+        self.read.files.extend(found.listed);
+        if found.too_many {
+            let message = format!("{} looks at too many files", quoted(pattern));
+            return self.fail("config.too_large", message, Some(span), Some("make the pattern narrower"));
+        }
+        if found.paths.is_empty() {
+            let message = format!("{} matches no file", quoted(pattern));
+            self.read.diagnostics.push(Diagnostic::warning("config.include_nothing", message).at(span));
+        }
+        for path in found.paths {
+            self.path(&path, Some(span));
+        }
+    }
+}
+
+/// Why bytes are not text, and where.
+fn not_text(bytes: &[u8]) -> String {
+    let valid = bytes.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
+    let line = bytes.iter().take(valid).filter(|byte| **byte == b'\n').count() + 1;
+    format!("line {line} is not UTF-8 text")
+}

@@ -1,0 +1,305 @@
+//! Upstreams and routes: which request goes where, and what happens on the way.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use torana_core::units::{ByteSize, Duration};
+use torana_core::written::{Entry, Node, OneOrMany, Spanned, Written, others};
+
+use super::Endpoint;
+
+/// Endpoints that serve the same thing; a request goes to one of them.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// Where it answers: URLs, or maps with `url` and `weight`. At least one.
+    pub endpoints: Vec<Spanned<Endpoint>>,
+    /// Time from the moment the request has been sent to the head of the response. `0s` means no limit. Default
+    /// `60s`.
+    #[serde(default = "minute")]
+    pub timeout: Spanned<Duration>,
+    /// Time to establish a connection, TLS handshake included. 0 is refused. Default `5s`.
+    #[serde(default = "five_seconds")]
+    pub connect_timeout: Spanned<Duration>,
+    /// How long an unused connection is kept for the next request. Shorter than the endpoint's own idle timeout is
+    /// best: a connection the endpoint has just closed fails the request. Default `60s`.
+    #[serde(default = "minute")]
+    pub idle_timeout: Spanned<Duration>,
+    /// Unused connections kept, per worker and endpoint. 0 means a new connection for each request. Default 64.
+    #[serde(default = "sixty_four")]
+    #[schemars(range(max = 100_000))]
+    pub max_idle: u32,
+    /// Version of HTTP. `auto` is HTTP/1.1, except that `https` offers HTTP/2 by ALPN and `h2c` is HTTP/2. Default
+    /// `auto`.
+    #[serde(default)]
+    pub protocol: Spanned<Protocol>,
+    /// TLS towards `https` endpoints. Default: the system's authorities, the endpoint's host name, no client
+    /// certificate. Verification cannot be turned off.
+    #[serde(default)]
+    pub tls: Option<Spanned<UpstreamTls>>,
+}
+
+fn minute() -> Spanned<Duration> {
+    Duration::from_secs(60).into()
+}
+
+fn five_seconds() -> Spanned<Duration> {
+    Duration::from_secs(5).into()
+}
+
+fn sixty_four() -> u32 {
+    64
+}
+
+/// A version of HTTP towards an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// What the scheme and ALPN decide.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only; with `http` endpoints by prior knowledge.
+    Http2,
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+        })
+    }
+}
+
+/// TLS towards an upstream. Paths are relative to the file they are written in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamTls {
+    /// PEM file with the authorities to trust instead of the system's.
+    pub ca: Option<Spanned<PathBuf>>,
+    /// PEM file with the certificate chain to show; needs `key`.
+    pub cert: Option<Spanned<PathBuf>>,
+    /// PEM file with the key of `cert`.
+    pub key: Option<Spanned<PathBuf>>,
+    /// Name to ask for (SNI) and to verify. Default: the host of the endpoint.
+    pub server_name: Option<Spanned<String>>,
+}
+
+/// What is done with requests that match.
+///
+/// A route has exactly one target: `upstream`, `redirect`, `respond`, or a target this build adds.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Name for logs, metrics and the admin interface; unique.
+    pub name: Spanned<String>,
+    /// Which requests. What is left out matches everything. Default: every request.
+    #[serde(default, rename = "match")]
+    pub matches: Match,
+    /// What requests go through on the way, in order within each stage: names, or maps from a name to its
+    /// configuration. The global `policies` come first.
+    #[serde(default)]
+    pub policies: Vec<Spanned<KindUse>>,
+    /// Send the request to this upstream.
+    #[serde(default)]
+    pub upstream: Option<Spanned<String>>,
+    /// Answer with a redirect.
+    #[serde(default)]
+    pub redirect: Option<Spanned<Redirect>>,
+    /// Answer with a fixed response.
+    #[serde(default)]
+    pub respond: Option<Spanned<Respond>>,
+    /// Change the request before it is sent to the target. Matching has been done by then.
+    #[serde(default)]
+    pub rewrite: Option<Spanned<Rewrite>>,
+    /// Time from the end of the request head to the end of the response, in place of `limits.request_timeout`. `0s`
+    /// means no limit.
+    #[serde(default)]
+    pub timeout: Option<Spanned<Duration>>,
+    /// Bytes of a request body, in place of `limits.body_bytes`.
+    #[serde(default)]
+    pub body_bytes: Option<Spanned<ByteSize>>,
+    /// The targets that this build adds: the keys that are none of the above. The schema decides which exist.
+    #[serde(default, rename = "$others", deserialize_with = "other_targets")]
+    #[schemars(skip)]
+    pub targets: Vec<KindUse>,
+}
+
+fn other_targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<KindUse>, D::Error> {
+    let entries = others(deserializer)?;
+    Ok(entries.into_iter().map(|Entry { key, value }| KindUse { name: key, config: value }).collect())
+}
+
+/// Which requests a route is for. All conditions have to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Match {
+    /// Host name, or a list: `shop.example`, or `*.shop.example` for all names below it. Ports and upper case do not
+    /// matter. Default: any host.
+    pub host: OneOrMany<Spanned<String>>,
+    /// Path: `/ping` exactly, `/api/*` for `/api` and everything below it, `{id}` for one segment. Default: any path.
+    pub path: Option<Spanned<String>>,
+    /// Methods, in upper case. Default: any method. Where only the method does not fit, the answer is 405.
+    pub methods: OneOrMany<Spanned<String>>,
+    /// Headers that have to be there with exactly this value.
+    pub headers: BTreeMap<Spanned<String>, Spanned<String>>,
+    /// Query parameters that have to be there with exactly this value, decoded.
+    pub query: BTreeMap<Spanned<String>, Spanned<String>>,
+}
+
+/// Changes to a request on its way to an upstream.
+///
+/// Either `path`, or `replace_prefix`, or `strip_prefix` and `add_prefix` (in this order).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rewrite {
+    /// Take this prefix, whole segments, from the path. A path without it stays as it is.
+    pub strip_prefix: Option<Spanned<String>>,
+    /// Put this in front of the path.
+    pub add_prefix: Option<Spanned<String>>,
+    /// Put this in the place of the part of the path before the `*` of the route's pattern.
+    pub replace_prefix: Option<Spanned<String>>,
+    /// The whole path; `{name}` stands for what the pattern captured, `{rest}` for what `*` matched.
+    pub path: Option<Spanned<String>>,
+    /// The `Host` sent: `preserve` the client's, the `upstream`'s own, or a fixed name. Default `preserve`.
+    pub host: Option<Spanned<HostRewrite>>,
+}
+
+/// Which `Host` an upstream sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HostRewrite {
+    /// The one the client sent.
+    #[default]
+    Preserve,
+    /// The host and port of the endpoint.
+    Upstream,
+    /// This one.
+    Name(String),
+}
+
+impl<'de> Deserialize<'de> for HostRewrite {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Cow::<'de, str>::deserialize(deserializer)? {
+            word if word == "preserve" => Self::Preserve,
+            word if word == "upstream" => Self::Upstream,
+            name => Self::Name(name.into_owned()),
+        })
+    }
+}
+
+impl Serialize for HostRewrite {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::Preserve => "preserve",
+            Self::Upstream => "upstream",
+            Self::Name(name) => name,
+        })
+    }
+}
+
+impl JsonSchema for HostRewrite {
+    fn schema_name() -> Cow<'static, str> {
+        "HostRewrite".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "description": "`preserve` the client's `Host`, the `upstream`'s own, or a fixed name.",
+            "examples": ["preserve", "upstream", "internal.example"]
+        })
+    }
+}
+
+/// An answer that sends the client elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// Where to: a path or a URL. `{name}` stands for what the pattern captured, `{rest}` for what `*` matched. The
+    /// query is kept unless this has its own.
+    pub to: Spanned<String>,
+    /// 301, 302, 303, 307 or 308. Default 308: permanent, and the method stays.
+    #[serde(default = "permanent")]
+    pub status: Spanned<u16>,
+}
+
+fn permanent() -> Spanned<u16> {
+    308.into()
+}
+
+/// A fixed answer.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Respond {
+    /// Status, 200 to 599. Default 200.
+    pub status: Spanned<u16>,
+    /// Body as text; `text/plain` unless `headers` say otherwise. Default: empty.
+    pub body: Option<Spanned<String>>,
+    /// Body as JSON, `application/json`; instead of `body`.
+    pub json: Option<Written>,
+    /// Headers of the answer. `Content-Length` is the gateway's.
+    pub headers: BTreeMap<Spanned<String>, Spanned<String>>,
+}
+
+impl Default for Respond {
+    fn default() -> Self {
+        Self { status: 200.into(), body: None, json: None, headers: BTreeMap::new() }
+    }
+}
+
+/// A policy or a target by name, with the configuration its own crate reads: `name`, or `{ name: config }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KindUse {
+    /// Which.
+    pub name: Spanned<String>,
+    /// Its configuration; an empty map where only the name is written.
+    pub config: Written,
+}
+
+impl<'de> Deserialize<'de> for KindUse {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = Written::deserialize(deserializer)?;
+        let span = written.span;
+        if let Some(name) = written.as_spanned() {
+            return Ok(Self { name, config: Written::empty(span) });
+        }
+        match written.node {
+            Node::Map(entries) => {
+                let mut entries = entries.into_iter();
+                match (entries.next(), entries.next()) {
+                    (Some(Entry { key, mut value }), None) => {
+                        // `{ name: }` is the name with nothing to say about it.
+                        if value.node == Node::Null {
+                            value.node = Node::Map(Vec::new());
+                        }
+                        Ok(Self { name: key, config: value })
+                    }
+                    _ => Err(D::Error::custom("expected a map with exactly one key, the name of the policy")),
+                }
+            }
+            _ => Err(D::Error::custom("expected the name of a policy, or a map from the name to its configuration")),
+        }
+    }
+}
+
+impl JsonSchema for KindUse {
+    fn schema_name() -> Cow<'static, str> {
+        "PolicyUse".into()
+    }
+
+    /// Any name; [`crate::schema`] puts the kinds of the build in its place.
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "description": "A policy: its name, or a map from its name to its configuration.",
+            "anyOf": [{ "type": "string" }, { "type": "object", "minProperties": 1, "maxProperties": 1 }]
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! The JSON Schema of the configuration, with the policies and targets of the build in it.
+
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+use torana_core::written::{KindSchema, SchemaTree};
+
+use crate::model::Config;
+
+/// The policies and targets a build has, as its registries list them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kinds<'a> {
+    /// What may stand in `policies`.
+    pub policies: &'a [KindSchema],
+    /// What may stand in a route as its target, besides `upstream`, `redirect` and `respond`. Those three are known
+    /// without being listed; listed again they are ignored.
+    pub targets: &'a [KindSchema],
+}
+
+/// The JSON Schema (draft 2020-12) for editors: `torana schema`.
+#[must_use]
+pub fn json_schema(kinds: &Kinds<'_>) -> Value {
+    let mut generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
+    let config = generator.subschema_for::<Config>();
+    let policies = described(&mut generator, kinds.policies);
+    let targets = described(&mut generator, kinds.targets);
+    let mut definitions = generator.take_definitions(true);
+    if let Some(policy_use) = definitions.get_mut("PolicyUse") {
+        *policy_use = policy_schema(&policies);
+    }
+    if let Some(properties) = definitions.get_mut("Route").and_then(|route| route.get_mut("properties"))
+        && let Some(properties) = properties.as_object_mut()
+    {
+        for (name, schema) in targets {
+            properties.entry(name).or_insert(schema);
+        }
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Torana configuration",
+        "$ref": config.get("$ref"),
+        "$defs": definitions,
+    })
+}
+
+/// The same, ready to check against.
+pub(crate) fn tree(kinds: &Kinds<'_>) -> SchemaTree {
+    SchemaTree::new(json_schema(kinds))
+}
+
+fn described(generator: &mut SchemaGenerator, kinds: &[KindSchema]) -> Map<String, Value> {
+    kinds.iter().map(|kind| (kind.name.to_owned(), (kind.schema)(generator).to_value())).collect()
+}
+
+/// A policy's name alone, or one key that is the name with its configuration below. The name alone is the empty
+/// configuration, so it is only allowed where that is: this is checked when the policy is built.
+fn policy_schema(policies: &Map<String, Value>) -> Value {
+    let names: Vec<&String> = policies.keys().collect();
+    let with_nothing: Map<String, Value> = policies
+        .iter()
+        .map(|(name, schema)| (name.clone(), json!({ "anyOf": [schema, { "type": "null" }] })))
+        .collect();
+    json!({
+        "description": "A policy: its name, or a map from its name to its configuration.",
+        "anyOf": [
+            { "type": "string", "enum": names, "x-torana-noun": "policy", "x-torana-expects": "the name of a policy" },
+            {
+                "type": "object",
+                "properties": with_nothing,
+                "additionalProperties": false,
+                "minProperties": 1,
+                "maxProperties": 1,
+                "x-torana-noun": "policy",
+                "x-torana-expects": "a map from the name of a policy to its configuration"
+            }
+        ]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_documented() {
+        let schema = json_schema(&Kinds::default());
+        let mut bare = Vec::new();
+        for (name, definition) in schema["$defs"].as_object().unwrap() {
+            for (key, property) in definition["properties"].as_object().into_iter().flatten() {
+                if property.get("description").is_none() {
+                    bare.push(format!("{name}.{key}"));
+                }
+            }
+        }
+        assert_eq!(bare, Vec::<String>::new());
+    }
+
+    #[test]
+    fn kinds_of_the_build_are_part_of_it() {
+        fn anything(_: &mut SchemaGenerator) -> schemars::Schema {
+            schemars::json_schema!({ "type": "object", "description": "test" })
+        }
+        let kinds = [KindSchema { name: "echo", schema: anything }, KindSchema { name: "respond", schema: anything }];
+        let schema = json_schema(&Kinds { policies: &kinds, targets: &kinds });
+        let route = &schema["$defs"]["Route"]["properties"];
+        assert_eq!(route["echo"]["description"], "test");
+        assert_ne!(route["respond"]["description"], "test");
+        assert_eq!(schema["$defs"]["PolicyUse"]["anyOf"][0]["enum"], json!(["echo", "respond"]));
+    }
+
+    #[test]
+    fn references_all_lead_somewhere() {
+        fn walk(value: &Value, root: &Value) {
+            if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+                assert!(root.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+            }
+            match value {
+                Value::Array(items) => items.iter().for_each(|item| walk(item, root)),
+                Value::Object(map) => map.values().for_each(|value| walk(value, root)),
+                _ => {}
+            }
+        }
+        let schema = json_schema(&Kinds::default());
+        walk(&schema, &schema);
+    }
+}

@@ -1,0 +1,124 @@
+//! The text of every file that was read, and where in it a byte is.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use torana_core::diagnostic::{FileId, Span};
+
+/// Every file of one load, in the order read.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    files: Vec<Arc<Source>>,
+}
+
+/// One file.
+#[derive(Debug)]
+pub struct Source {
+    /// The path to open it again.
+    pub path: PathBuf,
+    /// The path as a message shows it.
+    pub name: String,
+    /// What was in it, without a byte order mark.
+    pub text: String,
+    line_starts: Vec<usize>,
+}
+
+/// A place as people count: lines and columns from 1, columns in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Line.
+    pub line: usize,
+    /// Column.
+    pub column: usize,
+}
+
+impl Sources {
+    /// Adds a file. Its spans carry the number returned.
+    pub fn add(&mut self, path: PathBuf, name: String, text: String) -> FileId {
+        let line_starts =
+            std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1));
+        let line_starts = line_starts.collect();
+        let id = u32::try_from(self.files.len()).map_or(FileId::NONE, FileId);
+        self.files.push(Arc::new(Source { path, name, text, line_starts }));
+        id
+    }
+
+    /// The file with this number.
+    #[must_use]
+    pub fn file(&self, id: FileId) -> Option<&Source> {
+        self.files.get(usize::try_from(id.0).ok()?).map(AsRef::as_ref)
+    }
+
+    /// The written text at `span`.
+    #[must_use]
+    pub fn text(&self, span: Span) -> Option<&str> {
+        self.file(span.file)?.text.get(span.start as usize..span.end as usize)
+    }
+
+    /// `file:line` of the start of `span`, for messages.
+    #[must_use]
+    pub fn shown(&self, span: Span) -> Option<String> {
+        let file = self.file(span.file)?;
+        Some(format!("{}:{}", file.name, file.place(span.start as usize).line))
+    }
+
+    /// `path` as seen from the file at `span`: relative paths start at its directory.
+    #[must_use]
+    pub fn resolve(&self, span: Span, path: &Path) -> PathBuf {
+        match self.file(span.file).and_then(|file| file.path.parent()) {
+            Some(directory) if path.is_relative() => directory.join(path),
+            _ => path.to_owned(),
+        }
+    }
+}
+
+impl Source {
+    /// Line and column of a byte; the end of the text for a byte past it.
+    #[must_use]
+    pub fn place(&self, offset: usize) -> Place {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let line = self.line_starts.partition_point(|start| *start <= offset).max(1);
+        let start = self.line_starts.get(line - 1).copied().unwrap_or(0);
+        let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
+        Place { line, column }
+    }
+
+    /// The byte range of the lines `first..=last`, counted from 1.
+    pub(crate) fn lines(&self, first: usize, last: usize) -> std::ops::Range<usize> {
+        let start = self.line_starts.get(first.saturating_sub(1)).copied().unwrap_or(self.text.len());
+        let end = self.line_starts.get(last).copied().unwrap_or(self.text.len());
+        start..end.max(start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_characters_from_one() {
+        let mut sources = Sources::default();
+        let id = sources.add("a.yaml".into(), "a.yaml".into(), "ä: 1\nb: ü2\n".into());
+        let file = sources.file(id).unwrap();
+        assert_eq!(file.place(0), Place { line: 1, column: 1 });
+        assert_eq!(file.place(4), Place { line: 1, column: 4 });
+        assert_eq!(file.place(6), Place { line: 2, column: 1 });
+        assert_eq!(file.place(11), Place { line: 2, column: 5 });
+        // Inside `ü`, and past the end.
+        assert_eq!(file.place(10), Place { line: 2, column: 4 });
+        assert_eq!(file.place(99), Place { line: 3, column: 1 });
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file_that_names_them() {
+        let mut sources = Sources::default();
+        let id = sources.add("/etc/torana/routes/a.yaml".into(), "a".into(), String::new());
+        let span = Span::new(id, 0, 0);
+        assert_eq!(sources.resolve(span, Path::new("c.pem")), Path::new("/etc/torana/routes/c.pem"));
+        assert_eq!(sources.resolve(span, Path::new("/c.pem")), Path::new("/c.pem"));
+        assert_eq!(sources.resolve(Span::NONE, Path::new("c.pem")), Path::new("c.pem"));
+    }
+}

@@ -1,0 +1,378 @@
+use crate::names::{HeaderName, KnownName, NameSet, is_value_byte};
+use std::fmt;
+
+/// Header (or trailer) fields in order: ranges over one owned buffer.
+///
+/// Values written through this type are checked, so no caller can smuggle a
+/// line break into a message; codecs, which have checked the bytes while
+/// parsing, use [`Fields::load`] and [`Fields::push_range`].
+#[derive(Default, Clone)]
+pub struct Fields {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// Which known names are present: answers most look-ups without a scan.
+    present: NameSet,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    name_start: u32,
+    value_start: u32,
+    value_len: u32,
+    name_len: u16,
+    /// `KnownName as u8`, [`OTHER`], or [`REMOVED`].
+    kind: u8,
+}
+
+const OTHER: u8 = 254;
+const REMOVED: u8 = 255;
+
+/// The name of a field in a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FieldName<'a> {
+    /// The interned name, if the gateway knows it.
+    pub known: Option<KnownName>,
+    /// The name as it stands in the message, in the sender's case.
+    pub text: &'a [u8],
+}
+
+impl FieldName<'_> {
+    /// Whether this is `name`, ignoring case.
+    #[must_use]
+    pub fn is(&self, name: &HeaderName) -> bool {
+        match name {
+            HeaderName::Known(known) => self.known == Some(*known),
+            HeaderName::Other(text) => self.known.is_none() && self.text.eq_ignore_ascii_case(text.as_bytes()),
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "heads are bounded far below 4 GiB by the limits of their reader")]
+const fn offset(at: usize) -> u32 {
+    at as u32
+}
+
+impl Fields {
+    /// Empties the list, keeping its buffers.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.present = NameSet::EMPTY;
+    }
+
+    /// Starts a parsed head: replaces the contents by `head`, into which the
+    /// following [`push_range`](Fields::push_range) calls point.
+    pub fn load(&mut self, head: &[u8]) {
+        self.clear();
+        self.bytes.extend_from_slice(head);
+    }
+
+    /// Adds a field lying in the loaded bytes. The caller has checked both
+    /// parts; a range outside the loaded bytes reads as an empty value.
+    pub fn push_range(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) {
+        let text = self.bytes.get(name.clone()).unwrap_or_default();
+        let known = KnownName::lookup(text);
+        self.push_entry(known, name.start, text.len(), value.start, value.len());
+    }
+
+    fn push_entry(&mut self, known: Option<KnownName>, name: usize, name_len: usize, value: usize, value_len: usize) {
+        if let Some(known) = known {
+            self.present.insert(known);
+        }
+        self.entries.push(Entry {
+            name_start: offset(name),
+            value_start: offset(value),
+            value_len: offset(value_len),
+            name_len: u16::try_from(name_len).unwrap_or(u16::MAX),
+            kind: known.map_or(OTHER, |known| known as u8),
+        });
+    }
+
+    /// Adds a field at the end. `value` is refused (and nothing added) when it
+    /// holds a byte no field value may hold.
+    ///
+    /// # Errors
+    /// [`InvalidValue`] names no bytes: the value may be a secret.
+    pub fn append(&mut self, name: impl Into<HeaderName>, value: &[u8]) -> Result<(), InvalidValue> {
+        if !value.iter().copied().all(is_value_byte) {
+            return Err(InvalidValue);
+        }
+        match name.into() {
+            HeaderName::Known(known) => self.push_known(known, value),
+            HeaderName::Other(text) => self.push_other(text.as_bytes(), value),
+        }
+        Ok(())
+    }
+
+    /// Adds a field with a name from a message (already a checked token).
+    ///
+    /// # Errors
+    /// As [`append`](Fields::append).
+    pub fn append_text(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidValue> {
+        if name.is_empty() || !name.iter().copied().all(crate::names::is_token_byte) {
+            return Err(InvalidValue);
+        }
+        if !value.iter().copied().all(is_value_byte) {
+            return Err(InvalidValue);
+        }
+        match KnownName::lookup(name) {
+            Some(known) => self.push_known(known, value),
+            None => self.push_other(name, value),
+        }
+        Ok(())
+    }
+
+    fn push_known(&mut self, known: KnownName, value: &[u8]) {
+        self.push_other_as(Some(known), known.as_str().as_bytes(), value);
+    }
+
+    fn push_other(&mut self, name: &[u8], value: &[u8]) {
+        self.push_other_as(None, name, value);
+    }
+
+    fn push_other_as(&mut self, known: Option<KnownName>, name: &[u8], value: &[u8]) {
+        let name_start = self.bytes.len();
+        self.bytes.extend_from_slice(name);
+        let value_start = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.push_entry(known, name_start, name.len(), value_start, value.len());
+    }
+
+    /// Replaces every field of this name by one.
+    ///
+    /// # Errors
+    /// As [`append`](Fields::append); the old fields are then gone: a value
+    /// that cannot be written must not leave a stranger's value in its place.
+    pub fn set(&mut self, name: impl Into<HeaderName>, value: &[u8]) -> Result<(), InvalidValue> {
+        let name = name.into();
+        self.remove(&name);
+        self.append(name, value)
+    }
+
+    /// [`set`](Fields::set) for a value the gateway made itself from bytes that
+    /// cannot be invalid (numbers, addresses, its own ids).
+    pub fn set_own(&mut self, name: KnownName, value: &[u8]) {
+        debug_assert!(value.iter().copied().all(is_value_byte));
+        self.remove_known(name);
+        self.push_known(name, value);
+    }
+
+    /// Removes every field of this name.
+    pub fn remove(&mut self, name: &HeaderName) {
+        match name {
+            HeaderName::Known(known) => self.remove_known(*known),
+            HeaderName::Other(text) => {
+                let bytes = &self.bytes;
+                for entry in &mut self.entries {
+                    if entry.kind == OTHER && entry.name(bytes).eq_ignore_ascii_case(text.as_bytes()) {
+                        entry.kind = REMOVED;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Removes every field of this known name.
+    pub fn remove_known(&mut self, name: KnownName) {
+        if self.present.contains(name) {
+            for entry in &mut self.entries {
+                if entry.kind == name as u8 {
+                    entry.kind = REMOVED;
+                }
+            }
+            self.present.remove(name);
+        }
+    }
+
+    /// Keeps the fields for which `keep` answers true.
+    pub fn retain(&mut self, mut keep: impl FnMut(FieldName<'_>, &[u8]) -> bool) {
+        let mut present = NameSet::EMPTY;
+        for entry in &mut self.entries {
+            if entry.kind == REMOVED {
+                continue;
+            }
+            let name = entry.field_name(&self.bytes);
+            if keep(name, entry.value(&self.bytes)) {
+                if let Some(known) = name.known {
+                    present.insert(known);
+                }
+            } else {
+                entry.kind = REMOVED;
+            }
+        }
+        self.present = present;
+    }
+
+    /// Whether a field of this name is present.
+    #[must_use]
+    pub fn contains(&self, name: KnownName) -> bool {
+        self.present.contains(name)
+    }
+
+    /// Whether any of `names` is present.
+    #[must_use]
+    pub fn contains_any(&self, names: NameSet) -> bool {
+        self.present.intersects(names)
+    }
+
+    /// The value of the first field of this name.
+    #[must_use]
+    pub fn get(&self, name: KnownName) -> Option<&[u8]> {
+        self.get_all(name).next()
+    }
+
+    /// The value of the only field of this name: `Err` if there are several.
+    ///
+    /// # Errors
+    /// [`Repeated`] when the field stands more than once.
+    pub fn get_single(&self, name: KnownName) -> Result<Option<&[u8]>, Repeated> {
+        let mut values = self.get_all(name);
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(Repeated),
+            (first, None) => Ok(first),
+        }
+    }
+
+    /// The values of all fields of this name, in order.
+    pub fn get_all(&self, name: KnownName) -> impl Iterator<Item = &[u8]> {
+        // An absent name, the common case, costs no scan.
+        let entries = if self.present.contains(name) { &self.entries[..] } else { &[] };
+        entries.iter().filter(move |entry| entry.kind == name as u8).map(|entry| entry.value(&self.bytes))
+    }
+
+    /// The values of all fields of a configured name, in order.
+    pub fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |(field, _)| field.is(name)).map(|(_, value)| value)
+    }
+
+    /// All fields in order.
+    pub fn iter(&self) -> impl Iterator<Item = (FieldName<'_>, &[u8])> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.kind != REMOVED)
+            .map(|entry| (entry.field_name(&self.bytes), entry.value(&self.bytes)))
+    }
+
+    /// How many fields there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.kind != REMOVED).count()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the comma-separated list of all fields of this name has
+    /// `member`, ignoring case (RFC 9110 §5.6.1).
+    #[must_use]
+    pub fn list_contains(&self, name: KnownName, member: &str) -> bool {
+        self.list(name).any(|item| item.eq_ignore_ascii_case(member.as_bytes()))
+    }
+
+    /// The members of the comma-separated list of all fields of this name,
+    /// without surrounding blanks and without empty members. Not for fields
+    /// whose members may be quoted strings.
+    pub fn list(&self, name: KnownName) -> impl Iterator<Item = &[u8]> {
+        self.get_all(name)
+            .flat_map(|value| value.split(|&byte| byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|item| !item.is_empty())
+    }
+}
+
+impl Entry {
+    fn name<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let start = self.name_start as usize;
+        bytes.get(start..start + usize::from(self.name_len)).unwrap_or_default()
+    }
+
+    fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let start = self.value_start as usize;
+        bytes.get(start..start + self.value_len as usize).unwrap_or_default()
+    }
+
+    fn field_name<'a>(&self, bytes: &'a [u8]) -> FieldName<'a> {
+        FieldName { known: KnownName::ALL.get(usize::from(self.kind)).copied(), text: self.name(bytes) }
+    }
+}
+
+impl fmt::Debug for Fields {
+    /// Names only: values may be credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| String::from_utf8_lossy(name.text).into_owned())).finish()
+    }
+}
+
+/// A field value (or name) with a byte that no message may carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a header value may not hold control characters")]
+pub struct InvalidValue;
+
+/// A field that must be unique stands more than once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the header stands more than once")]
+pub struct Repeated;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(list: &[(&str, &str)]) -> Fields {
+        let mut fields = Fields::default();
+        for (name, value) in list {
+            fields.append_text(name.as_bytes(), value.as_bytes()).unwrap();
+        }
+        fields
+    }
+
+    #[test]
+    fn order_and_case_are_kept() {
+        let fields = fields(&[("Host", "a"), ("X-One", "1"), ("x-one", "2")]);
+        let seen: Vec<_> = fields.iter().map(|(name, _)| name.text.to_vec()).collect();
+        assert_eq!(seen, [b"Host".to_vec(), b"X-One".to_vec(), b"x-one".to_vec()]);
+        let name = HeaderName::new("X-ONE").unwrap();
+        assert_eq!(fields.values(&name).collect::<Vec<_>>(), [b"1", b"2"]);
+    }
+
+    #[test]
+    fn removing_removes_every_spelling() {
+        let mut fields = fields(&[("ACCEPT", "a"), ("accept", "b"), ("x-t", "c"), ("X-T", "d"), ("host", "h")]);
+        fields.remove_known(KnownName::Accept);
+        fields.remove(&HeaderName::new("x-t").unwrap());
+        assert_eq!(fields.len(), 1);
+        assert!(!fields.contains(KnownName::Accept));
+        assert_eq!(fields.get(KnownName::Host), Some(&b"h"[..]));
+    }
+
+    #[test]
+    fn a_value_cannot_smuggle_a_line() {
+        let mut fields = fields(&[("x-user", "forged")]);
+        let name = HeaderName::new("x-user").unwrap();
+        assert_eq!(fields.set(name.clone(), b"a\r\nx-admin: 1"), Err(InvalidValue));
+        assert_eq!(fields.values(&name).count(), 0, "the stranger's value must not survive a failed set");
+        assert!(fields.append(KnownName::Accept, b"a\0b").is_err());
+        assert!(fields.append_text(b"bad name", b"x").is_err());
+    }
+
+    #[test]
+    fn retain_recomputes_presence() {
+        let mut fields = fields(&[("accept", "1"), ("accept", "2"), ("via", "x")]);
+        fields.retain(|name, value| name.known != Some(KnownName::Accept) || value == b"2");
+        assert!(fields.contains(KnownName::Accept));
+        assert_eq!(fields.get_single(KnownName::Accept), Ok(Some(&b"2"[..])));
+        fields.retain(|_, _| false);
+        assert!(fields.is_empty() && !fields.contains(KnownName::Via));
+    }
+
+    #[test]
+    fn lists_join_repeated_fields() {
+        let fields = fields(&[("connection", "close , X-A,,"), ("Connection", "Upgrade")]);
+        let members: Vec<_> = fields.list(KnownName::Connection).map(<[u8]>::to_vec).collect();
+        assert_eq!(members, [b"close".to_vec(), b"X-A".to_vec(), b"Upgrade".to_vec()]);
+        assert!(fields.list_contains(KnownName::Connection, "upgrade"));
+        assert!(fields.get_single(KnownName::Connection).is_err());
+    }
+}

@@ -1,0 +1,29 @@
+//! The words of Torana: types every other crate speaks, and no I/O.
+//!
+//! Nothing here opens a socket, reads a file or asks the time except through
+//! [`clock::Clock`]. A crate that needs to move bytes depends on `torana-net`;
+//! a crate that only needs to talk about them depends on this one.
+
+pub mod body;
+pub mod canonical;
+pub mod captures;
+pub mod clock;
+pub mod deadline;
+pub mod diagnostic;
+pub mod exchange;
+pub mod forwarded;
+pub mod head;
+pub mod identity;
+pub mod metric;
+pub mod names;
+pub mod outbound;
+pub mod policy;
+pub mod refusal;
+pub mod reply;
+pub mod stage;
+pub mod target;
+pub mod template;
+pub mod trace;
+pub mod units;
+pub mod verdict;
+pub mod written;

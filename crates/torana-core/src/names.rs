@@ -1,0 +1,352 @@
+//! Header names: the ones the gateway acts on are interned, the rest are bytes.
+//!
+//! A parsed head knows for every field which [`KnownName`] it is, so the
+//! request path compares one byte instead of text. Names follow RFC 9110 §5.1:
+//! case-insensitive tokens.
+
+use std::fmt;
+
+macro_rules! known_names {
+    ($($variant:ident = $text:literal),+ $(,)?) => {
+        /// A header name the gateway knows by number.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        pub enum KnownName {
+            $(
+                #[doc = concat!("`", $text, "`")]
+                $variant,
+            )+
+        }
+
+        impl KnownName {
+            /// Every known name, in declaration order: `ALL[name as usize] == name`.
+            pub const ALL: &'static [KnownName] = &[$(KnownName::$variant),+];
+
+            /// The name in lower case, as HTTP/2 writes it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(KnownName::$variant => $text,)+
+                }
+            }
+        }
+    };
+}
+
+known_names! {
+    Accept = "accept",
+    AcceptEncoding = "accept-encoding",
+    AcceptLanguage = "accept-language",
+    AccessControlAllowCredentials = "access-control-allow-credentials",
+    AccessControlAllowHeaders = "access-control-allow-headers",
+    AccessControlAllowMethods = "access-control-allow-methods",
+    AccessControlAllowOrigin = "access-control-allow-origin",
+    AccessControlExposeHeaders = "access-control-expose-headers",
+    AccessControlMaxAge = "access-control-max-age",
+    AccessControlRequestHeaders = "access-control-request-headers",
+    AccessControlRequestMethod = "access-control-request-method",
+    Age = "age",
+    Allow = "allow",
+    AltSvc = "alt-svc",
+    Authorization = "authorization",
+    Baggage = "baggage",
+    CacheControl = "cache-control",
+    Connection = "connection",
+    ContentDisposition = "content-disposition",
+    ContentEncoding = "content-encoding",
+    ContentLanguage = "content-language",
+    ContentLength = "content-length",
+    ContentLocation = "content-location",
+    ContentRange = "content-range",
+    ContentSecurityPolicy = "content-security-policy",
+    ContentType = "content-type",
+    Cookie = "cookie",
+    Date = "date",
+    ETag = "etag",
+    Expect = "expect",
+    Expires = "expires",
+    Forwarded = "forwarded",
+    GrpcMessage = "grpc-message",
+    GrpcStatus = "grpc-status",
+    GrpcTimeout = "grpc-timeout",
+    Host = "host",
+    Http2Settings = "http2-settings",
+    IdempotencyKey = "idempotency-key",
+    IfMatch = "if-match",
+    IfModifiedSince = "if-modified-since",
+    IfNoneMatch = "if-none-match",
+    IfRange = "if-range",
+    IfUnmodifiedSince = "if-unmodified-since",
+    KeepAlive = "keep-alive",
+    LastModified = "last-modified",
+    Link = "link",
+    Location = "location",
+    MaxForwards = "max-forwards",
+    Origin = "origin",
+    Pragma = "pragma",
+    Priority = "priority",
+    ProxyAuthenticate = "proxy-authenticate",
+    ProxyAuthorization = "proxy-authorization",
+    ProxyConnection = "proxy-connection",
+    Range = "range",
+    Referer = "referer",
+    RetryAfter = "retry-after",
+    SecFetchDest = "sec-fetch-dest",
+    SecFetchMode = "sec-fetch-mode",
+    SecFetchSite = "sec-fetch-site",
+    SecWebSocketAccept = "sec-websocket-accept",
+    SecWebSocketExtensions = "sec-websocket-extensions",
+    SecWebSocketKey = "sec-websocket-key",
+    SecWebSocketProtocol = "sec-websocket-protocol",
+    SecWebSocketVersion = "sec-websocket-version",
+    Server = "server",
+    SetCookie = "set-cookie",
+    StrictTransportSecurity = "strict-transport-security",
+    Te = "te",
+    Traceparent = "traceparent",
+    Tracestate = "tracestate",
+    Trailer = "trailer",
+    TransferEncoding = "transfer-encoding",
+    Upgrade = "upgrade",
+    UserAgent = "user-agent",
+    Vary = "vary",
+    Via = "via",
+    Warning = "warning",
+    WwwAuthenticate = "www-authenticate",
+    XApiKey = "x-api-key",
+    XForwardedFor = "x-forwarded-for",
+    XForwardedHost = "x-forwarded-host",
+    XForwardedPort = "x-forwarded-port",
+    XForwardedPrefix = "x-forwarded-prefix",
+    XForwardedProto = "x-forwarded-proto",
+    XForwardedServer = "x-forwarded-server",
+    XRealIp = "x-real-ip",
+    XRequestId = "x-request-id",
+}
+
+const LONGEST: usize = 32;
+
+/// For each length, the first known name of that length in [`BY_LENGTH`], and
+/// one past the last: a lookup compares only names of the right length.
+const OFFSETS: [u8; LONGEST + 2] = offsets();
+const BY_LENGTH: [KnownName; KnownName::ALL.len()] = by_length();
+
+// A `NameSet` is one u128.
+const _: () = assert!(KnownName::ALL.len() <= 128);
+
+const fn by_length() -> [KnownName; KnownName::ALL.len()] {
+    let mut sorted = [KnownName::Accept; KnownName::ALL.len()];
+    let mut at = 0;
+    let mut length = 0;
+    while length <= LONGEST {
+        let mut i = 0;
+        while i < KnownName::ALL.len() {
+            if KnownName::ALL[i].as_str().len() == length {
+                sorted[at] = KnownName::ALL[i];
+                at += 1;
+            }
+            i += 1;
+        }
+        length += 1;
+    }
+    assert!(at == KnownName::ALL.len(), "LONGEST is shorter than some name");
+    sorted
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "asserted above: at most 128 names")]
+const fn offsets() -> [u8; LONGEST + 2] {
+    let mut offsets = [0u8; LONGEST + 2];
+    let mut length = 0;
+    while length <= LONGEST {
+        let mut count = 0;
+        let mut i = 0;
+        while i < KnownName::ALL.len() {
+            if KnownName::ALL[i].as_str().len() == length {
+                count += 1;
+            }
+            i += 1;
+        }
+        offsets[length + 1] = offsets[length] + count as u8;
+        length += 1;
+    }
+    offsets
+}
+
+impl KnownName {
+    /// Finds the known name equal to `name`, ignoring ASCII case.
+    #[must_use]
+    pub fn lookup(name: &[u8]) -> Option<KnownName> {
+        let length = name.len();
+        if length > LONGEST {
+            return None;
+        }
+        let from = usize::from(OFFSETS[length]);
+        let to = usize::from(OFFSETS[length + 1]);
+        BY_LENGTH[from..to]
+            .iter()
+            .copied()
+            .find(|known| known.as_str().as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether the field describes one connection only and is never forwarded
+    /// (RFC 9110 §7.6.1, plus the historic `proxy-connection` and `keep-alive`).
+    #[must_use]
+    pub const fn is_hop_by_hop(self) -> bool {
+        matches!(
+            self,
+            KnownName::Connection
+                | KnownName::KeepAlive
+                | KnownName::ProxyConnection
+                | KnownName::ProxyAuthenticate
+                | KnownName::ProxyAuthorization
+                | KnownName::Te
+                | KnownName::Trailer
+                | KnownName::TransferEncoding
+                | KnownName::Upgrade
+                | KnownName::Http2Settings
+        )
+    }
+}
+
+impl fmt::Display for KnownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A set of known names, one bit each.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct NameSet(u128);
+
+impl NameSet {
+    /// The set without members.
+    pub const EMPTY: NameSet = NameSet(0);
+
+    /// The set of `names`.
+    #[must_use]
+    pub const fn of(names: &[KnownName]) -> NameSet {
+        let mut bits = 0;
+        let mut i = 0;
+        while i < names.len() {
+            bits |= 1 << (names[i] as u8);
+            i += 1;
+        }
+        NameSet(bits)
+    }
+
+    /// Adds `name`.
+    pub const fn insert(&mut self, name: KnownName) {
+        self.0 |= 1 << (name as u8);
+    }
+
+    /// Removes `name`.
+    pub const fn remove(&mut self, name: KnownName) {
+        self.0 &= !(1 << (name as u8));
+    }
+
+    /// Whether `name` is a member.
+    #[must_use]
+    pub const fn contains(self, name: KnownName) -> bool {
+        self.0 & (1 << (name as u8)) != 0
+    }
+
+    /// Whether the sets share a member.
+    #[must_use]
+    pub const fn intersects(self, other: NameSet) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// A header name fixed ahead of requests: in configuration or in code.
+///
+/// Always lower case and always a valid token, so it can be written to either
+/// protocol without further checks.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum HeaderName {
+    /// Interned.
+    Known(KnownName),
+    /// Any other token, lower case.
+    Other(Box<str>),
+}
+
+impl HeaderName {
+    /// Checks and lowers `name`; `None` if it is not a token (RFC 9110 §5.6.2).
+    #[must_use]
+    pub fn new(name: &str) -> Option<HeaderName> {
+        if name.is_empty() || !name.bytes().all(is_token_byte) {
+            return None;
+        }
+        Some(match KnownName::lookup(name.as_bytes()) {
+            Some(known) => HeaderName::Known(known),
+            None => HeaderName::Other(name.to_ascii_lowercase().into()),
+        })
+    }
+
+    /// The name in lower case.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            HeaderName::Known(known) => known.as_str(),
+            HeaderName::Other(text) => text,
+        }
+    }
+}
+
+impl From<KnownName> for HeaderName {
+    fn from(known: KnownName) -> Self {
+        HeaderName::Known(known)
+    }
+}
+
+impl fmt::Display for HeaderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether `byte` may stand in a token (RFC 9110 §5.6.2 `tchar`).
+#[must_use]
+pub const fn is_token_byte(byte: u8) -> bool {
+    matches!(byte,
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
+}
+
+/// Whether `byte` may stand in a field value: visible ASCII, space, tab, and
+/// the opaque bytes above 0x7f (RFC 9110 §5.5). Everything else, CR, LF and
+/// NUL first of all, would let a value become a second header.
+#[must_use]
+pub const fn is_value_byte(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=0x7e | 0x80..=0xff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_name_is_found_in_any_case() {
+        for (index, &name) in KnownName::ALL.iter().enumerate() {
+            assert_eq!(name as usize, index);
+            assert_eq!(KnownName::lookup(name.as_str().as_bytes()), Some(name));
+            assert_eq!(KnownName::lookup(name.as_str().to_ascii_uppercase().as_bytes()), Some(name));
+            assert_eq!(HeaderName::new(name.as_str()), Some(HeaderName::Known(name)));
+        }
+    }
+
+    #[test]
+    fn near_misses_are_not_known() {
+        for name in ["", "hos", "hosts", "x_real_ip", "content_length", "transfer-encodinG "] {
+            assert_eq!(KnownName::lookup(name.as_bytes()), None, "{name}");
+        }
+        assert_eq!(KnownName::lookup(&[b'a'; 400]), None);
+    }
+
+    #[test]
+    fn a_header_name_must_be_a_token() {
+        assert_eq!(HeaderName::new("bad name"), None);
+        assert_eq!(HeaderName::new("bad\r\nname"), None);
+        assert_eq!(HeaderName::new(""), None);
+        assert_eq!(HeaderName::new("X-Tenant").map(|n| n.to_string()), Some("x-tenant".to_owned()));
+    }
+}

@@ -1,0 +1,129 @@
+//! Refusals: everything the gateway may answer on its own account, declared.
+//!
+//! A [`Refusal`] is declared once, as a constant beside the code that makes
+//! it; a [`Rejection`] is one occurrence on one request. The cause goes to the
+//! log, only [`Refusal::message`] goes on the wire. Error-code pages, metrics
+//! labels and log reasons are derived from the declarations.
+
+use crate::head::{Fields, Status};
+use crate::names::HeaderName;
+use std::fmt;
+
+/// Who made the request fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The caller sent something that cannot be accepted.
+    Caller,
+    /// The gateway itself: a limit, a policy, missing capacity. Never charged
+    /// to an endpoint's health.
+    Gateway,
+    /// The upstream failed.
+    Upstream,
+}
+
+/// Whether the same request may succeed when sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Retry {
+    /// It will fail the same way.
+    Never,
+    /// It may, if the request is safe to repeat.
+    IfSafe,
+    /// Nothing was done with it: it may be repeated whatever it was.
+    Always,
+}
+
+/// One declared reason to refuse or fail a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Stable, documented, `area.reason`: `route.not_found`.
+    pub code: &'static str,
+    /// Status of the reply.
+    pub status: Status,
+    /// Who is to blame.
+    pub origin: Origin,
+    /// Whether trying again can help.
+    pub retry: Retry,
+    /// What the caller may read. One sentence, no internals.
+    pub message: &'static str,
+}
+
+/// One occurrence of a refusal.
+pub struct Rejection {
+    /// What was declared.
+    pub refusal: &'static Refusal,
+    /// What happened exactly, for the log only.
+    pub cause: Option<Box<str>>,
+    /// Headers the reply must carry, such as `Allow` or `Retry-After`.
+    pub fields: Option<Box<Fields>>,
+}
+
+impl Rejection {
+    /// An occurrence of `refusal`.
+    #[must_use]
+    pub const fn new(refusal: &'static Refusal) -> Rejection {
+        Rejection { refusal, cause: None, fields: None }
+    }
+
+    /// Adds what happened exactly, for the log.
+    #[must_use]
+    pub fn because(mut self, cause: impl fmt::Display) -> Rejection {
+        self.cause = Some(cause.to_string().into());
+        self
+    }
+
+    /// Adds a header to the reply. A value that cannot stand in a header is
+    /// left out: the refusal itself matters more.
+    #[must_use]
+    pub fn with_field(mut self, name: impl Into<HeaderName>, value: &[u8]) -> Rejection {
+        // An unwritable value was made by us from a stranger's bytes.
+        let _ = self.fields.get_or_insert_default().append(name, value);
+        self
+    }
+}
+
+impl From<&'static Refusal> for Rejection {
+    fn from(refusal: &'static Refusal) -> Self {
+        Rejection::new(refusal)
+    }
+}
+
+impl fmt::Debug for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rejection({}", self.refusal.code)?;
+        if let Some(cause) = &self.cause {
+            write!(f, ": {cause}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// Declares refusals as constants and lists them, so that a document or a
+/// test can walk them all.
+///
+/// ```
+/// torana_core::refusals! {
+///     /// The caller is too slow.
+///     SLOW = "limit.slow" 408 Caller Never "The request took too long to arrive.";
+/// }
+/// assert_eq!(REFUSALS[0].code, SLOW.code);
+/// ```
+#[macro_export]
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident = $code:literal $status:literal $origin:ident $retry:ident $message:literal;)+) => {
+        $(
+            $(#[$doc])*
+            pub static $name: $crate::refusal::Refusal = $crate::refusal::Refusal {
+                code: $code,
+                status: match $crate::head::Status::new($status) {
+                    Some(status) => status,
+                    None => panic!("status out of range"),
+                },
+                origin: $crate::refusal::Origin::$origin,
+                retry: $crate::refusal::Retry::$retry,
+                message: $message,
+            };
+        )+
+        /// Every refusal declared here.
+        pub static REFUSALS: &[&$crate::refusal::Refusal] = &[$(&$name),+];
+    };
+}

@@ -1,0 +1,307 @@
+//! Accepts connections and brings them to the point where HTTP starts.
+
+use crate::buffer::Buffer;
+use crate::io::{Io, Socket};
+use crate::proxy_protocol;
+use crate::refusals as refuse;
+use crate::serve::{h1, h2};
+use crate::service::{ConnectionEvent, ListenerId, Listening, Service};
+use crate::timer::{self, Timer};
+use crate::tls::server::facts;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
+use torana_core::deadline::Deadline;
+use torana_core::exchange::Connection;
+
+/// A socket that listens, on this worker.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix.
+    Unix(UnixListener),
+}
+
+/// How long accepting pauses when the process is out of descriptors: trying at
+/// once would spin.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// How many connections there are, over all workers. Counted where a
+/// connection starts and ends, never per request.
+#[derive(Debug)]
+pub struct ConnectionCount {
+    all: AtomicU32,
+    shards: [Mutex<HashMap<IpAddr, u32>>; 16],
+    hasher: RandomState,
+}
+
+impl Default for ConnectionCount {
+    fn default() -> Self {
+        ConnectionCount {
+            all: AtomicU32::new(0),
+            shards: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl ConnectionCount {
+    /// Connections open now.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.all.load(Ordering::Relaxed)
+    }
+
+    fn shard(&self, client: IpAddr) -> &Mutex<HashMap<IpAddr, u32>> {
+        let index = usize::try_from(self.hasher.hash_one(client) % 16).unwrap_or(0);
+        &self.shards[index]
+    }
+
+    /// Counts a connection if the listener's limits allow it.
+    fn admit(self: &Arc<Self>, client: Option<IpAddr>, limits: &Listening) -> Result<Permit, &'static str> {
+        if self.all.fetch_add(1, Ordering::Relaxed) >= limits.connections {
+            self.all.fetch_sub(1, Ordering::Relaxed);
+            return Err(refuse::CONNECTIONS.code);
+        }
+        let mut permit = Permit { count: self.clone(), client: None };
+        if let Some(client) = client {
+            permit.count_client(client, limits)?;
+        }
+        Ok(permit)
+    }
+}
+
+/// One counted connection.
+struct Permit {
+    count: Arc<ConnectionCount>,
+    client: Option<IpAddr>,
+}
+
+impl Permit {
+    /// Counts the connection for `client`, now that it is known.
+    fn count_client(&mut self, client: IpAddr, limits: &Listening) -> Result<(), &'static str> {
+        let mut shard = self.count.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
+        let open = shard.entry(client).or_insert(0);
+        if *open >= limits.connections_per_client {
+            return Err(refuse::CONNECTIONS_PER_CLIENT.code);
+        }
+        *open += 1;
+        drop(shard);
+        self.client = Some(client);
+        Ok(())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.count.all.fetch_sub(1, Ordering::Relaxed);
+        if let Some(client) = self.client {
+            let mut shard = self.count.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(open) = shard.get_mut(&client) {
+                *open -= 1;
+                if *open == 0 {
+                    shard.remove(&client);
+                }
+            }
+        }
+    }
+}
+
+/// Accepts connections on `listener` until the task is dropped.
+pub async fn accept<S: Service>(listener: Listener, id: ListenerId, service: Rc<S>, count: Arc<ConnectionCount>) {
+    loop {
+        let accepted = match &listener {
+            Listener::Tcp(tcp) => tcp.accept().await.map(|(socket, peer)| {
+                // A connection that cannot be told to send at once still works.
+                let _ = socket.set_nodelay(true);
+                (Socket::Tcp(socket), Some(peer))
+            }),
+            Listener::Unix(unix) => unix.accept().await.map(|(socket, _)| (Socket::Unix(socket), None)),
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_about_one_connection(&error) => continue,
+            Err(_) => {
+                service.observe(ConnectionEvent::Limited("limit.descriptors"));
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(listening) = service.listening(id) else { return };
+        let proxied = peer.is_some_and(|peer| {
+            listening.proxy_protocol.iter().any(|net| net.contains(&peer.ip().to_canonical()))
+        });
+        let client = peer.filter(|_| !proxied).map(|peer| peer.ip().to_canonical());
+        match count.admit(client, &listening) {
+            Ok(permit) => {
+                let service = service.clone();
+                tokio::task::spawn_local(async move {
+                    service.observe(ConnectionEvent::Opened);
+                    let start = Start { socket, peer, proxied, listening, id, permit };
+                    start.run(&service).await;
+                    service.observe(ConnectionEvent::Closed);
+                });
+            }
+            Err(code) => service.observe(ConnectionEvent::Limited(code)),
+        }
+    }
+}
+
+/// Whether accepting failed only for the connection at hand.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+/// A connection about to start.
+struct Start {
+    socket: Socket,
+    peer: Option<SocketAddr>,
+    proxied: bool,
+    listening: Arc<Listening>,
+    id: ListenerId,
+    permit: Permit,
+}
+
+impl Start {
+    async fn run<S: Service>(self, service: &Rc<S>) {
+        if self.proxied || self.listening.tls.is_some() {
+            // Boxed, so that connections in the clear stay small.
+            return Box::pin(self.run_prepared(service)).await;
+        }
+        let Start { socket, peer, listening, id, permit, .. } = self;
+        let connection = Rc::new(Connection {
+            listener: listening.name.clone(),
+            peer,
+            local: local(&socket),
+            tls: None,
+        });
+        let http2 = listening.http2;
+        drop(listening);
+        speak(Io::Plain(socket), connection, id, service, http2).await;
+        drop(permit);
+    }
+
+    /// PROXY protocol and TLS first.
+    async fn run_prepared<S: Service>(mut self, service: &Rc<S>) {
+        let mut timer = Timer::new();
+        timer.arm(Deadline::after(timer::coarse_now(), self.listening.handshake_timeout));
+        let mut facts_of = Connection {
+            listener: self.listening.name.clone(),
+            peer: self.peer,
+            local: local(&self.socket),
+            tls: None,
+        };
+        let mut socket = self.socket;
+        if self.proxied {
+            match read_proxy_header(socket, &timer).await {
+                Ok((behind, source)) => {
+                    socket = behind;
+                    facts_of.peer = source.or(self.peer);
+                }
+                Err(()) => return service.observe(ConnectionEvent::Limited(refuse::PROXY_PROTOCOL.code)),
+            }
+            if let Some(peer) = facts_of.peer
+                && let Err(code) = self.permit.count_client(peer.ip().to_canonical(), &self.listening)
+            {
+                return service.observe(ConnectionEvent::Limited(code));
+            }
+        }
+        let mut http2 = self.listening.http2;
+        let mut negotiated = false;
+        let io = if let Some(tls) = &self.listening.tls {
+            let acceptor = TlsAcceptor::from(tls.config());
+            let stream = match within(&timer, acceptor.accept(socket)).await {
+                Some(Ok(stream)) => stream,
+                Some(Err(_)) => return service.observe(ConnectionEvent::HandshakeFailed),
+                None => return service.observe(ConnectionEvent::Limited(refuse::HANDSHAKE_TIMEOUT.code)),
+            };
+            let session = stream.get_ref().1;
+            negotiated = session.alpn_protocol() == Some(b"h2");
+            http2 = false;
+            facts_of.tls = Some(facts(session));
+            Io::ServerTls(Box::new(stream))
+        } else {
+            Io::Plain(socket)
+        };
+        drop(timer);
+        let connection = Rc::new(facts_of);
+        if negotiated {
+            h2::serve(io, None, connection, self.id, service.clone()).await;
+        } else {
+            speak(io, connection, self.id, service, http2).await;
+        }
+        drop(self.permit);
+    }
+}
+
+/// HTTP/1.x, unless the client starts with HTTP/2's preface.
+async fn speak<S: Service>(
+    io: Io,
+    connection: Rc<Connection>,
+    id: ListenerId,
+    service: &Rc<S>,
+    http2: bool,
+) {
+    let ended = h1::serve(io, connection.clone(), id, service.clone(), http2).await;
+    if let h1::Ended::Http2(io, early) = ended {
+        Box::pin(h2::serve(io, Some(early), connection, id, service.clone())).await;
+    }
+}
+
+fn local(socket: &Socket) -> Option<SocketAddr> {
+    match socket {
+        Socket::Tcp(tcp) | Socket::ReadAhead(tcp, _) => tcp.local_addr().ok(),
+        Socket::Unix(_) => None,
+    }
+}
+
+/// Waits for `future`, but not beyond the timer.
+async fn within<T>(timer: &Timer, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if timer.poll_expired(cx) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+/// Reads the PROXY protocol header. Answers the socket with what was read
+/// behind the header, and the client it names.
+async fn read_proxy_header(socket: Socket, timer: &Timer) -> Result<(Socket, Option<SocketAddr>), ()> {
+    let mut buffer = Buffer::take(0);
+    let mut io = Io::Plain(socket);
+    let source = loop {
+        match proxy_protocol::parse(buffer.data()) {
+            Ok(proxy_protocol::Parsed::Complete { consumed, source, .. }) => {
+                buffer.consume(consumed);
+                break source;
+            }
+            Ok(proxy_protocol::Parsed::Partial) => {}
+            Err(_) => return Err(()),
+        }
+        match within(timer, poll_fn(|cx| buffer.poll_read(&mut io, cx))).await {
+            Some(Ok(count)) if count > 0 => {}
+            _ => return Err(()),
+        }
+    };
+    match io {
+        Io::Plain(Socket::Tcp(tcp)) => Ok((Socket::ReadAhead(tcp, Some(buffer)), source)),
+        Io::Plain(socket) if buffer.is_empty() => Ok((socket, source)),
+        _ => Err(()),
+    }
+}

@@ -1,0 +1,350 @@
+//! HTTP/2 connections to an upstream: one shared by many exchanges.
+
+use crate::io::Io;
+use crate::message;
+use crate::recycle;
+use crate::refusals as refuse;
+use crate::serve::h2::Pump;
+use crate::timer::{self, Timer};
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{Reason, RecvStream};
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use torana_core::body::{Body, BodyError, BodyStream, Progress};
+use torana_core::deadline::Deadline;
+use torana_core::head::Fields;
+use torana_core::refusal::Rejection;
+use torana_core::reply::Reply;
+
+use super::h1::{Failure, Outgoing};
+
+/// Window of a stream, and of the connection: enough for 100 MB/s over 10 ms.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// A connection that carries many requests. Cheap to clone.
+#[derive(Clone)]
+pub struct Connection {
+    sender: SendRequest<Bytes>,
+    state: Rc<State>,
+}
+
+struct State {
+    streams: Cell<usize>,
+    gone: Cell<bool>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Connection({} streams)", self.state.streams.get())
+    }
+}
+
+/// Speaks HTTP/2 on `io` and drives it in a task of its own.
+///
+/// # Errors
+/// The other side does not speak HTTP/2.
+pub async fn start(io: Io) -> Result<Connection, Rejection> {
+    let (sender, connection) = h2::client::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(64 * 1024)
+        .enable_push(false)
+        .handshake::<_, Bytes>(io)
+        .await
+        .map_err(|error| Rejection::new(&refuse::UPSTREAM_MALFORMED).because(error))?;
+    let state = Rc::new(State { streams: Cell::new(0), gone: Cell::new(false) });
+    let of_task = state.clone();
+    tokio::task::spawn_local(async move {
+        // What broke the connection reaches every stream on it as its own error.
+        let _ = connection.await;
+        of_task.gone.set(true);
+    });
+    Ok(Connection { sender, state })
+}
+
+impl Connection {
+    /// Whether another request can be sent: not closed, not going away.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.state.gone.get()
+    }
+
+    /// How many exchanges are on it.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.state.streams.get()
+    }
+
+    /// How many the other side allows at once.
+    #[must_use]
+    pub fn max_streams(&self) -> usize {
+        self.sender.current_max_send_streams()
+    }
+
+    /// Sends a request and waits for the head of its reply.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn send(self, outgoing: Outgoing<'_>, authority: &str, body: Body) -> Result<Reply, Failure> {
+        let request = match build(&outgoing, authority) {
+            Ok(request) => request,
+            Err(rejection) => return Err(Failure { rejection, body: Some(body), stale: false }),
+        };
+        let mut timer = Timer::new();
+        timer.arm(outgoing.deadline);
+        let mut sender = self.sender.clone();
+        let ready = poll_fn(|cx| match sender.poll_ready(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending if timer.poll_expired(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        match ready {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                let rejection = Rejection::new(&refuse::UPSTREAM_CLOSED).because(error);
+                return Err(Failure { rejection, body: Some(body), stale: true });
+            }
+            None => {
+                let rejection = Rejection::new(&refuse::UPSTREAM_TIMEOUT).because("no free stream");
+                return Err(Failure { rejection, body: Some(body), stale: false });
+            }
+        }
+        let end = body.is_empty();
+        let (response, stream) = match sender.send_request(request, end) {
+            Ok(sent) => sent,
+            Err(error) => {
+                let rejection = Rejection::new(&refuse::UPSTREAM_CLOSED).because(error);
+                return Err(Failure { rejection, body: Some(body), stale: true });
+            }
+        };
+        let permit = Permit::new(&self.state);
+        let mut pump = Pump::new(stream, body, end, false);
+        let mut response = std::pin::pin!(response);
+        let outcome = poll_fn(|cx| {
+            if let Poll::Ready(Err(error)) = pump.poll(cx) {
+                return Poll::Ready(Err(Rejection::from(error)));
+            }
+            match response.as_mut().poll(cx) {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(blame(&error))),
+                Poll::Pending if timer.poll_expired(cx) => {
+                    Poll::Ready(Err(Rejection::new(&refuse::UPSTREAM_TIMEOUT)))
+                }
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        match outcome {
+            Ok(response) => receive(response, pump, permit, outgoing.body_idle),
+            Err(rejection) => {
+                let untouched = rejection.refusal.retry == torana_core::refusal::Retry::Always;
+                Err(Failure { rejection, body: pump.reclaim(), stale: untouched })
+            }
+        }
+    }
+}
+
+fn build(outgoing: &Outgoing<'_>, authority: &str) -> Result<http::Request<()>, Rejection> {
+    let unwritable = |cause: &dyn std::fmt::Display| Rejection::new(&refuse::UPSTREAM_UNWRITABLE).because(cause);
+    let target = outgoing.target.concat();
+    // Scheme and authority are the gateway's own words, the target is canonical.
+    let uri = http::Uri::builder()
+        .scheme("http")
+        .authority(authority)
+        .path_and_query(target)
+        .build()
+        .map_err(|error| unwritable(&error))?;
+    let method = http::Method::from_bytes(outgoing.method_text.as_bytes()).map_err(|error| unwritable(&error))?;
+    let mut request = http::Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.version_mut() = http::Version::HTTP_2;
+    message::write_fields(outgoing.fields, request.headers_mut(), false);
+    Ok(request)
+}
+
+fn receive(
+    response: http::Response<RecvStream>,
+    pump: Pump<h2::SendStream<Bytes>>,
+    permit: Permit,
+    idle: Duration,
+) -> Result<Reply, Failure> {
+    let (parts, stream) = response.into_parts();
+    let mut reply = Reply { head: recycle::reply_head(), ..Reply::default() };
+    if let Err(refusal) = message::read_reply(&parts, &mut reply.head) {
+        return Err(Failure { rejection: Rejection::new(refusal), body: None, stale: false });
+    }
+    if !stream.is_end_stream() {
+        let length = reply
+            .head
+            .fields
+            .get(torana_core::names::KnownName::ContentLength)
+            .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+        let incoming = Incoming::new(stream, length, &refuse::UPSTREAM_TRUNCATED);
+        reply.body = Body::Stream(Box::new(ReplyBody { incoming, pump, timer: Timer::new(), idle, _permit: permit }));
+    }
+    Ok(reply)
+}
+
+/// What an HTTP/2 error says about who is to blame and what may be repeated.
+fn blame(error: &h2::Error) -> Rejection {
+    match error.reason() {
+        // RFC 9113 §8.7: the request was not processed.
+        Some(Reason::REFUSED_STREAM) => Rejection::new(&refuse::UPSTREAM_CONNECT).because(error),
+        Some(_) if error.is_remote() && error.is_reset() => Rejection::new(&refuse::UPSTREAM_RESET).because(error),
+        Some(Reason::PROTOCOL_ERROR) => Rejection::new(&refuse::UPSTREAM_MALFORMED).because(error),
+        _ => Rejection::new(&refuse::UPSTREAM_CLOSED).because(error),
+    }
+}
+
+/// Counts a stream while it lives.
+struct Permit(Rc<State>);
+
+impl Permit {
+    fn new(state: &Rc<State>) -> Permit {
+        state.streams.set(state.streams.get() + 1);
+        Permit(state.clone())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get().saturating_sub(1));
+    }
+}
+
+/// Bytes arriving on one HTTP/2 stream, with flow control driven by use.
+pub(crate) struct Incoming {
+    stream: RecvStream,
+    data: Bytes,
+    ended: bool,
+    left: Option<u64>,
+    pub(crate) received: u64,
+    trailers: Option<Box<Fields>>,
+    truncated: &'static torana_core::refusal::Refusal,
+}
+
+impl Incoming {
+    pub(crate) const fn new(
+        stream: RecvStream,
+        length: Option<u64>,
+        truncated: &'static torana_core::refusal::Refusal,
+    ) -> Incoming {
+        Incoming { stream, data: Bytes::new(), ended: false, left: length, received: 0, trailers: None, truncated }
+    }
+
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, BodyError>> {
+        loop {
+            if !self.data.is_empty() {
+                return Poll::Ready(Ok(Progress::Data));
+            }
+            if self.ended {
+                return Poll::Ready(Ok(Progress::End));
+            }
+            match self.stream.poll_data(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(data))) => {
+                    self.received += data.len() as u64;
+                    self.data = data;
+                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BodyError::new(self.truncated))),
+                Poll::Ready(None) => match self.stream.poll_trailers(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(trailers)) => {
+                        self.trailers = trailers.as_ref().map(message::read_trailers);
+                        self.ended = true;
+                    }
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(BodyError::new(self.truncated))),
+                },
+            }
+        }
+    }
+
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    fn used(&mut self, count: usize) {
+        self.left = self.left.map(|left| left.saturating_sub(count as u64));
+        // The window was opened for these bytes, so giving it back cannot fail
+        // except on a stream that is gone, which the next poll reports.
+        let _ = self.stream.flow_control().release_capacity(count);
+    }
+
+    pub(crate) fn consume(&mut self, count: usize) {
+        let count = count.min(self.data.len());
+        let _ = self.data.split_to(count);
+        self.used(count);
+    }
+
+    pub(crate) fn take_data(&mut self) -> Bytes {
+        let data = std::mem::take(&mut self.data);
+        self.used(data.len());
+        data
+    }
+
+    pub(crate) const fn remaining(&self) -> Option<u64> {
+        self.left
+    }
+
+    pub(crate) fn trailers(&mut self) -> Option<Box<Fields>> {
+        self.trailers.take()
+    }
+}
+
+/// The body of a reply; sends the rest of the request on the way.
+struct ReplyBody {
+    incoming: Incoming,
+    pump: Pump<h2::SendStream<Bytes>>,
+    timer: Timer,
+    idle: Duration,
+    _permit: Permit,
+}
+
+impl BodyStream for ReplyBody {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, BodyError>> {
+        if let Poll::Ready(Err(error)) = self.pump.poll(cx) {
+            return Poll::Ready(Err(error));
+        }
+        match self.incoming.poll_data(cx) {
+            Poll::Pending => {
+                if self.timer.poll_expired(cx) {
+                    return Poll::Ready(Err(BodyError::new(&refuse::UPSTREAM_STALLED)));
+                }
+                self.timer.arm(Deadline::after(timer::coarse_now(), self.idle));
+                let _ = self.timer.poll_expired(cx);
+                Poll::Pending
+            }
+            ready => {
+                self.timer.disarm();
+                ready
+            }
+        }
+    }
+
+    fn data(&self) -> &[u8] {
+        self.incoming.data()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.incoming.consume(count);
+    }
+
+    fn take_data(&mut self) -> Bytes {
+        self.incoming.take_data()
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        self.incoming.remaining()
+    }
+
+    fn trailers(&mut self) -> Option<Box<Fields>> {
+        self.incoming.trailers()
+    }
+}

@@ -1,0 +1,6 @@
+//! The client role: connections to upstreams.
+
+pub mod dial;
+pub mod h1;
+pub mod h2;
+pub mod pool;

@@ -1,0 +1,19 @@
+//! Bytes: the only crate that names sockets, TLS and HTTP/2.
+
+pub mod accept;
+pub mod buffer;
+pub mod client;
+pub mod date;
+pub mod drain;
+pub mod io;
+pub mod listen;
+mod message;
+pub mod proxy_protocol;
+pub mod recycle;
+pub mod refusals;
+mod serve;
+pub mod service;
+pub mod timer;
+pub mod tls;
+pub mod tunnel;
+mod write;

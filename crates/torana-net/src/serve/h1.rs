@@ -1,0 +1,347 @@
+//! Serves HTTP/1.x on one client connection.
+//!
+//! Per request: read the head, attach the body, ask the service, send the
+//! reply, account. An idle connection holds neither a buffer nor an exchange.
+
+use crate::buffer::Buffer;
+use crate::drain;
+use crate::io::Io;
+use crate::recycle;
+use crate::refusals as refuse;
+use crate::serve::link::{BodyState, Link, RequestBody};
+use crate::serve::send::{self, Sending};
+use crate::service::{ListenerId, Service, Settings};
+use crate::timer::{self, Timer};
+use crate::tunnel;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use torana_core::body::Body;
+use torana_core::deadline::Deadline;
+use torana_core::exchange::{Connection, Exchange};
+use torana_core::head::Status;
+use torana_core::refusal::{Refusal, Rejection};
+use torana_core::reply::Reply;
+use torana_http1::{Behind, BodyDecoder, Framing, HeadLimits, Parsed, Persist, behind, request};
+
+/// How long an ended connection is read on, so that the reply to a client
+/// still sending is not destroyed by a reset (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(2);
+/// How much is read and thrown away meanwhile.
+const LINGER_BYTES: usize = 512 * 1024;
+/// The first bytes of HTTP/2 with prior knowledge (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How a connection went on from here.
+pub(crate) enum Ended {
+    /// It is over.
+    Closed,
+    /// It turned out to speak HTTP/2; the bytes are what was read.
+    Http2(Io, Buffer),
+}
+
+enum Next {
+    Request(Box<Exchange>),
+    Refused(Box<Exchange>, &'static Refusal),
+    Http2,
+    Closed,
+}
+
+#[derive(PartialEq, Eq)]
+enum After {
+    NextRequest,
+    Close,
+}
+
+/// What the client means to do with the connection after a request.
+#[derive(Clone, Copy)]
+struct Wish {
+    /// Send another request.
+    keep: bool,
+    /// Leave HTTP, if the reply agrees.
+    leave: bool,
+}
+
+struct Server<S> {
+    link: Rc<Link>,
+    connection: Rc<Connection>,
+    service: Rc<S>,
+    timer: Timer,
+    /// Whether prior-knowledge HTTP/2 may still start here.
+    fresh: bool,
+}
+
+/// Serves `io` until it closes.
+pub(crate) async fn serve<S: Service>(
+    io: Io,
+    connection: Rc<Connection>,
+    listener: ListenerId,
+    service: Rc<S>,
+    http2: bool,
+) -> Ended {
+    let link = Rc::new(Link::new(io));
+    let mut server = Server { link, connection, service, timer: Timer::new(), fresh: http2 };
+    loop {
+        let settings = server.service.settings(listener);
+        let after = match server.next(&settings).await {
+            Next::Closed => break,
+            Next::Http2 => return server.into_http2(),
+            Next::Refused(exchange, refusal) => server.refuse(exchange, refusal, &settings).await,
+            Next::Request(exchange) => server.turn(exchange, &settings).await,
+        };
+        if after == After::Close {
+            break;
+        }
+        server.fresh = false;
+    }
+    server.close().await;
+    Ended::Closed
+}
+
+impl<S: Service> Server<S> {
+    /// Waits for the next head.
+    async fn next(&mut self, settings: &Settings) -> Next {
+        let now = timer::coarse_now();
+        // The first request of a connection has no right to idle: a client
+        // connects because it has something to say.
+        let wait = if self.fresh { settings.head_timeout } else { settings.idle_timeout };
+        self.timer.arm(Deadline::after(now, wait));
+        let mut exchange = None;
+        poll_fn(|cx| self.poll_next(cx, settings, &mut exchange)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, settings: &Settings, slot: &mut Option<Box<Exchange>>) -> Poll<Next> {
+        loop {
+            if let Some(next) = self.parse(settings, slot) {
+                return Poll::Ready(next);
+            }
+            if self.link.input.borrow().ended {
+                return Poll::Ready(Next::Closed);
+            }
+            let partial = self.link.waiting() > 0;
+            if self.timer.poll_expired(cx) {
+                return Poll::Ready(match slot.take() {
+                    Some(exchange) if partial => Next::Refused(exchange, &refuse::HEAD_TIMEOUT),
+                    _ => Next::Closed,
+                });
+            }
+            if !partial && drain::active() && !self.fresh {
+                return Poll::Ready(Next::Closed);
+            }
+            match self.link.poll_fill(cx) {
+                Poll::Ready(Ok(true)) if !partial => {
+                    let now = timer::now();
+                    *slot = Some(recycle::exchange(&self.connection, now));
+                    self.timer.arm(Deadline::after(now, settings.head_timeout));
+                }
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Next::Closed),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Tries to read a head from what has arrived.
+    fn parse(&mut self, settings: &Settings, slot: &mut Option<Box<Exchange>>) -> Option<Next> {
+        let mut input = self.link.input.borrow_mut();
+        let input = &mut *input;
+        let buffer = input.buffer.as_mut()?;
+        if self.fresh && buffer.data().starts_with(b"PRI") {
+            if buffer.data().starts_with(PREFACE) {
+                return Some(Next::Http2);
+            }
+            if PREFACE.starts_with(buffer.data()) {
+                return None;
+            }
+        }
+        // A pipelined request is read without waiting.
+        let mut exchange = slot.take().unwrap_or_else(|| recycle::exchange(&self.connection, timer::now()));
+        let limits = HeadLimits {
+            head_bytes: settings.header_bytes,
+            fields: settings.header_count,
+            uri_bytes: settings.uri_bytes,
+        };
+        match request::parse(&mut input.scanner, buffer.data(), &limits, &mut exchange.head) {
+            Ok(Parsed::Complete { consumed }) => {
+                buffer.consume(consumed);
+                if buffer.is_empty() {
+                    input.buffer = None;
+                }
+                Some(Next::Request(exchange))
+            }
+            Ok(Parsed::Partial) => {
+                *slot = Some(exchange);
+                None
+            }
+            Err(error) => Some(Next::Refused(exchange, refuse::of_head(error))),
+        }
+    }
+
+    /// Answers a request whose head cannot be used, and ends the connection:
+    /// where the next message starts is not known.
+    async fn refuse(&mut self, mut exchange: Box<Exchange>, refusal: &'static Refusal, settings: &Settings) -> After {
+        let reply = self.service.reject(&mut exchange, Rejection::new(refusal));
+        self.finish(exchange, reply, settings, Wish { keep: false, leave: false }).await;
+        After::Close
+    }
+
+    /// One request with a readable head, from its body to its account.
+    async fn turn(&mut self, mut exchange: Box<Exchange>, settings: &Settings) -> After {
+        let framing = match request::framing(&exchange.head) {
+            Ok(framing) => framing,
+            Err(error) => return self.refuse(exchange, refuse::of_framing(error), settings).await,
+        };
+        let Ok(expects) = request::expects_continue(&exchange.head, framing) else {
+            return self.refuse(exchange, &refuse::EXPECTATION, settings).await;
+        };
+        let started = exchange.notes.started;
+        // Read before anything strips the fields these depend on.
+        let wish =
+            Wish { keep: request::persistent(&exchange.head), leave: request::may_leave_http(&exchange.head) };
+        self.link.body.set(BodyState::Done);
+        exchange.body = match framing {
+            Framing::None | Framing::Length(0) | Framing::UntilClose | Framing::Tunnel => Body::Empty,
+            Framing::Length(_) | Framing::Chunked => {
+                let length = if let Framing::Length(length) = framing { Some(length) } else { None };
+                let decoder = BodyDecoder::new(framing);
+                Body::Stream(Box::new(RequestBody::new(&self.link, decoder, length, expects, settings, started)))
+            }
+        };
+        exchange.deadline = Deadline::after(started, settings.request_timeout);
+        let answered = {
+            let mut serving = pin!(self.service.serve(&mut exchange));
+            let link = &self.link;
+            poll_fn(|cx| match serving.as_mut().poll(cx) {
+                Poll::Ready(reply) => Poll::Ready(Some(reply)),
+                Poll::Pending => link.poll_gone(cx).map(|()| None),
+            })
+            .await
+        };
+        let Some(reply) = answered else {
+            abandon(&mut exchange);
+            self.service.account(&mut exchange, timer::now());
+            recycle::keep_exchange(exchange);
+            return After::Close;
+        };
+        self.finish(exchange, reply, settings, wish).await
+    }
+
+    /// Sends `reply`, accounts for the exchange, and says how to go on.
+    async fn finish(&mut self, mut exchange: Box<Exchange>, mut reply: Reply, settings: &Settings, wish: Wish) -> After {
+        // A body nobody took: dropping it tells whether its end has arrived.
+        exchange.body = Body::Empty;
+        let clean = self.link.body.get() == BodyState::Done
+            && !(wish.leave && reply.tunnel.is_none() && self.link.waiting() > 0);
+        let persist = match wish.keep && clean && !drain::active() && !settings.draining {
+            true => Persist::KeepAlive,
+            false => Persist::Close,
+        };
+        let mut sending = match Sending::start(&mut exchange, &mut reply, persist, settings) {
+            Ok(sending) => sending,
+            Err(rejection) => {
+                reply = self.service.reject(&mut exchange, rejection);
+                match Sending::start(&mut exchange, &mut reply, Persist::Close, settings) {
+                    Ok(sending) => sending,
+                    Err(_) => return self.accounted(exchange, After::Close),
+                }
+            }
+        };
+        self.timer.arm(exchange.end_by);
+        let link = &self.link;
+        let timer = &mut self.timer;
+        let notes = &mut exchange.notes;
+        let sent = poll_fn(|cx| sending.poll(cx, link, timer, &mut reply.body, notes)).await;
+        let after = match sent {
+            Ok(()) => behind(wish.leave, sending.framing(), sending.persist(), self.link.waiting()),
+            Err(refusal) => {
+                send::broken_off(&mut exchange.notes, refusal);
+                Behind::Nothing
+            }
+        };
+        drop(sending);
+        recycle::keep_reply_head(&mut reply.head);
+        match after {
+            Behind::Request if self.link.body.get() == BodyState::Done => {
+                reply.body.finish();
+                self.accounted(exchange, After::NextRequest)
+            }
+            Behind::Tunnel => {
+                if let Some(upstream) = reply.tunnel.take() {
+                    tunnel::run(&self.link, upstream, &mut exchange.notes).await;
+                }
+                self.accounted(exchange, After::Close)
+            }
+            Behind::Request | Behind::Nothing => {
+                if sent.is_ok() {
+                    reply.body.finish();
+                }
+                self.accounted(exchange, After::Close)
+            }
+        }
+    }
+
+    fn accounted(&self, mut exchange: Box<Exchange>, after: After) -> After {
+        self.service.account(&mut exchange, timer::now());
+        recycle::keep_exchange(exchange);
+        after
+    }
+
+    fn into_http2(self) -> Ended {
+        let early = self.link.input.borrow_mut().buffer.take().unwrap_or_else(|| Buffer::take(0));
+        match Rc::try_unwrap(self.link) {
+            Ok(link) => Ended::Http2(link.io.into_inner(), early),
+            // No body was handed out, so there is no second owner.
+            Err(_) => Ended::Closed,
+        }
+    }
+
+    /// Closes our side, and reads on for a moment if the client may still be
+    /// sending.
+    async fn close(&mut self) {
+        let link = &self.link;
+        self.timer.arm(Deadline::after(timer::coarse_now(), LINGER));
+        let timer = &self.timer;
+        let mut left = LINGER_BYTES;
+        let mut shut = false;
+        let unread = link.body.get() != BodyState::Done || link.waiting() > 0 || !link.input.borrow().ended;
+        poll_fn(|cx| {
+            if timer.poll_expired(cx) {
+                return Poll::Ready(());
+            }
+            if !shut {
+                match link.io.borrow_mut().poll_shutdown(cx) {
+                    Poll::Ready(Ok(())) => shut = true,
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            if !unread {
+                return Poll::Ready(());
+            }
+            loop {
+                let waiting = link.waiting();
+                link.input.borrow_mut().buffer = None;
+                left = left.saturating_sub(waiting);
+                if left == 0 {
+                    return Poll::Ready(());
+                }
+                match link.poll_fill(cx) {
+                    Poll::Ready(Ok(true)) => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// Notes that the client left before its reply.
+fn abandon(exchange: &mut Exchange) {
+    exchange.body = Body::Empty;
+    exchange.notes.status = Status::CLIENT_CLOSED_REQUEST;
+    exchange.notes.code = Some(refuse::CLIENT_GONE.code);
+}

@@ -1,0 +1,208 @@
+//! The little of X.509 a gateway has to read itself: until when a certificate is valid and which names it is for.
+//!
+//! rustls and webpki decide whom to *trust*; they do not tell the names and dates of our own certificates. This
+//! is a walk over DER (ITU-T X.690) down to two fields of RFC 5280 §4.1, bounded by its input, never recursive,
+//! and used on files of the operator only: nothing here takes part in verifying a peer.
+
+/// What a certificate says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// Names of type dNSName in its subjectAltName, in order: lower case, without trailing dot. A wildcard is
+    /// `*.` and at least one label. The common name is not a name (RFC 9525 §2).
+    pub dns_names: Vec<String>,
+    /// How many dNSNames were left out because they are no host names: a NUL, an inner `*`, non-ASCII.
+    pub unusable_names: usize,
+    /// Whether the subjectAltName holds an IP address.
+    pub has_ip_name: bool,
+    /// First second of validity, in seconds since 1970-01-01T00:00:00Z.
+    pub not_before: i64,
+    /// Last second of validity, in seconds since 1970-01-01T00:00:00Z.
+    pub not_after: i64,
+}
+
+const BOOLEAN: u8 = 0x01;
+const INTEGER: u8 = 0x02;
+const OCTET_STRING: u8 = 0x04;
+const OID: u8 = 0x06;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const SEQUENCE: u8 = 0x30;
+/// `[0] EXPLICIT Version` of a TBSCertificate.
+const VERSION: u8 = 0xa0;
+/// `[3] EXPLICIT Extensions` of a TBSCertificate.
+const EXTENSIONS: u8 = 0xa3;
+/// `[2] IMPLICIT IA5String` of a GeneralName: dNSName.
+const DNS_NAME: u8 = 0x82;
+/// `[7] IMPLICIT OCTET STRING` of a GeneralName: iPAddress.
+const IP_ADDRESS: u8 = 0x87;
+/// 2.5.29.17
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+
+/// Reads the facts of a certificate in DER; `None` if it is not one.
+#[must_use]
+pub fn facts(der: &[u8]) -> Option<CertificateFacts> {
+    let mut certificate = Reader(Reader(der).read(SEQUENCE)?);
+    let mut tbs = Reader(certificate.read(SEQUENCE)?);
+    tbs.read_if(VERSION);
+    tbs.read(INTEGER)?; // serialNumber
+    tbs.read(SEQUENCE)?; // signature
+    tbs.read(SEQUENCE)?; // issuer
+    let mut validity = Reader(tbs.read(SEQUENCE)?);
+    let not_before = validity.time()?;
+    let not_after = validity.time()?;
+    tbs.read(SEQUENCE)?; // subject
+    tbs.read(SEQUENCE)?; // subjectPublicKeyInfo
+    let mut facts =
+        CertificateFacts { dns_names: Vec::new(), unusable_names: 0, has_ip_name: false, not_before, not_after };
+    // issuerUniqueID and subjectUniqueID, which nobody uses, may come first.
+    while let Some((tag, content)) = tbs.next() {
+        if tag == EXTENSIONS {
+            let mut extensions = Reader(Reader(content).read(SEQUENCE)?);
+            while !extensions.0.is_empty() {
+                extension(extensions.read(SEQUENCE)?, &mut facts)?;
+            }
+        }
+    }
+    tbs.0.is_empty().then_some(facts)
+}
+
+/// Reads one Extension and, if it is the subjectAltName, its names.
+fn extension(der: &[u8], facts: &mut CertificateFacts) -> Option<()> {
+    let mut extension = Reader(der);
+    if extension.read(OID)? != SUBJECT_ALT_NAME {
+        return Some(());
+    }
+    extension.read_if(BOOLEAN);
+    let mut names = Reader(Reader(extension.read(OCTET_STRING)?).read(SEQUENCE)?);
+    while !names.0.is_empty() {
+        match names.next()? {
+            (DNS_NAME, name) => match host_name(name) {
+                Some(name) if facts.dns_names.contains(&name) => {}
+                Some(name) => facts.dns_names.push(name),
+                None => facts.unusable_names += 1,
+            },
+            (IP_ADDRESS, _) => facts.has_ip_name = true,
+            _ => {}
+        }
+    }
+    Some(())
+}
+
+/// A dNSName in the form it is looked up in; `None` for what no client can ask for. Cutting a name off at a NUL
+/// is what CVE-2025-66220 was about.
+fn host_name(name: &[u8]) -> Option<String> {
+    let name = std::str::from_utf8(name).ok()?;
+    let host = name.strip_prefix("*.").unwrap_or(name);
+    rustls_pki_types::DnsName::try_from(host).ok()?;
+    let name = name.strip_suffix('.').unwrap_or(name);
+    Some(name.to_ascii_lowercase())
+}
+
+/// What is left of a run of DER values.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// Tag and content of the next value. Only single-byte tags and definite lengths in their shortest form, as
+    /// DER has them (X.690 §10.1).
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        let (&tag, rest) = self.0.split_first()?;
+        if tag & 0x1f == 0x1f {
+            return None;
+        }
+        let (&first, rest) = rest.split_first()?;
+        let (length, rest) = if first < 0x80 {
+            (usize::from(first), rest)
+        } else {
+            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            if bytes.is_empty() || bytes.len() > 4 || bytes.first() == Some(&0) {
+                return None;
+            }
+            let length = bytes.iter().fold(0_usize, |length, &byte| length << 8 | usize::from(byte));
+            if length < 0x80 {
+                return None;
+            }
+            (length, rest)
+        };
+        let (content, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some((tag, content))
+    }
+
+    /// Content of the next value, which must have this tag.
+    fn read(&mut self, tag: u8) -> Option<&'a [u8]> {
+        self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
+    }
+
+    /// Skips the next value if it has this tag.
+    fn read_if(&mut self, tag: u8) {
+        if self.0.first() == Some(&tag) {
+            self.next();
+        }
+    }
+
+    /// A Time (RFC 5280 §4.1.2.5) in seconds since 1970.
+    fn time(&mut self) -> Option<i64> {
+        let (tag, text) = self.next()?;
+        let (year, rest) = match tag {
+            // Two digits: 50 and up are the last century.
+            UTC_TIME => {
+                let (year, rest) = digits(text, 2)?;
+                (if year >= 50 { 1900 + year } else { 2000 + year }, rest)
+            }
+            GENERALIZED_TIME => digits(text, 4)?,
+            _ => return None,
+        };
+        let (month, rest) = digits(rest, 2)?;
+        let (day, rest) = digits(rest, 2)?;
+        let (hour, rest) = digits(rest, 2)?;
+        let (minute, rest) = digits(rest, 2)?;
+        let (second, rest) = digits(rest, 2)?;
+        let sound = (1..=12).contains(&month)
+            && (1..=31).contains(&day)
+            && hour < 24
+            && minute < 60
+            && second < 60
+            && rest == b"Z";
+        sound.then(|| days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
+    }
+}
+
+/// A number of `count` decimal digits, and what follows.
+fn digits(text: &[u8], count: usize) -> Option<(i64, &[u8])> {
+    let (number, rest) = text.split_at_checked(count)?;
+    let mut value = 0;
+    for &digit in number {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        value = value * 10 + i64::from(digit - b'0');
+    }
+    Some((value, rest))
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar, year 0 to 9999. (H. Hinnant, "chrono-Compatible
+/// Low-Level Date Algorithms", `days_from_civil`.)
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// A day as `2026-11-22`, from seconds since 1970: how dates are shown in diagnostics. (Hinnant,
+/// `civil_from_days`.)
+#[must_use]
+pub fn date(seconds: i64) -> String {
+    let days = seconds.div_euclid(86_400) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}

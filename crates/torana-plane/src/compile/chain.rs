@@ -1,0 +1,46 @@
+//! The policies of a route.
+
+use super::Context;
+use crate::plan::Link;
+use torana_config::model::KindUse;
+use torana_core::diagnostic::{Diagnostic, did_you_mean};
+use torana_core::written::Spanned;
+
+/// Builds the policies that `uses` names, in their order. One that cannot be
+/// built is an error, so there will be no plan without it.
+pub(super) fn links(uses: &[Spanned<KindUse>], context: &mut Context<'_>) -> Vec<Link> {
+    uses.iter().filter_map(|written| link(written, context)).collect()
+}
+
+fn link(written: &KindUse, context: &mut Context<'_>) -> Option<Link> {
+    let kinds = context.registries.policies;
+    let Some(kind) = kinds.iter().find(|kind| kind.name == *written.name) else {
+        let near = did_you_mean(&written.name, kinds.iter().map(|kind| kind.name));
+        context.report(
+            Diagnostic::error("config.unknown_policy", format!("there is no policy {}", written.name.shown()))
+                .at(written.name.span)
+                .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))),
+        );
+        return None;
+    };
+    match (kind.build)(&written.config) {
+        Ok(policy) => Some(Link { name: kind.name, stage: kind.stage, policy }),
+        Err(diagnostics) => {
+            // An empty list would let the route through without its policy.
+            if !diagnostics.iter().any(Diagnostic::is_error) {
+                let message = format!("the policy `{}` cannot be built", kind.name);
+                context.report(Diagnostic::error("config.policy_failed", message).at(written.name.span));
+            }
+            context.diagnostics.extend(diagnostics);
+            None
+        }
+    }
+}
+
+/// Global policies, then the route's own, by stage; in a stage as written.
+pub(super) fn order(global: &[Link], own: Vec<Link>) -> Vec<Link> {
+    let mut chain: Vec<Link> = global.iter().cloned().chain(own).collect();
+    // Stable, so the order as written survives.
+    chain.sort_by_key(|link| link.stage);
+    chain
+}

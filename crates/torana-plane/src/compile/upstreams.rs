@@ -1,0 +1,129 @@
+//! Upstreams.
+
+use super::{Context, Upstreams};
+use std::net::IpAddr;
+use std::sync::Arc;
+use torana_config::model::{self, Config, Endpoint, Origin, Scheme};
+use torana_core::diagnostic::{Diagnostic, Span};
+use torana_core::written::Spanned;
+use torana_net::tls::client::{ClientTls, ClientTlsSpec};
+use torana_net::tls::{CertificateFiles, Which};
+use torana_upstream::spec::{Address, EndpointSpec, Protocol, UpstreamSpec};
+
+pub(super) fn compile(config: &Config, context: &mut Context<'_>) -> Upstreams {
+    let specs = config.upstreams.iter().map(|(name, upstream)| spec(name, upstream, context)).collect();
+    Upstreams { specs }
+}
+
+/// Compiles one upstream; the very object of the previous plan if nothing
+/// about it changed, which is what lets workers keep its pools.
+fn spec(name: &Spanned<String>, upstream: &Spanned<model::Upstream>, context: &mut Context<'_>) -> Arc<UpstreamSpec> {
+    let previous = context.previous.and_then(|plan| plan.upstreams.iter().find(|known| *known.name == **name));
+    let endpoints: Vec<EndpointSpec> = upstream
+        .endpoints
+        .iter()
+        // Weight 0 keeps an endpoint configured without traffic.
+        .filter(|endpoint| endpoint.weight > 0)
+        .map(|written| endpoint(written, upstream.protocol.value))
+        .collect();
+    if endpoints.is_empty() && !upstream.endpoints.is_empty() {
+        let message = format!("no endpoint of the upstream {} takes requests", name.shown());
+        context.report(
+            Diagnostic::error("upstream.no_endpoint", message)
+                .at(name.span)
+                .hint("give at least one endpoint a `weight` above 0"),
+        );
+    }
+    let is_secure = endpoints.iter().any(|endpoint| endpoint.secure);
+    let tls = if is_secure || upstream.tls.is_some() {
+        client_tls(name, upstream, previous.and_then(|known| known.tls.as_ref()), context)
+    } else {
+        None
+    };
+    let spec = UpstreamSpec {
+        name: name.as_str().into(),
+        endpoints,
+        timeout: upstream.timeout.std(),
+        connect_timeout: upstream.connect_timeout.std(),
+        idle_timeout: upstream.idle_timeout.std(),
+        max_idle: upstream.max_idle as usize,
+        protocol: match upstream.protocol.value {
+            model::Protocol::Auto => Protocol::Auto,
+            model::Protocol::Http1 => Protocol::Http1,
+            model::Protocol::Http2 => Protocol::Http2,
+        },
+        tls,
+    };
+    match previous {
+        Some(previous) if **previous == spec => Arc::clone(previous),
+        _ => Arc::new(spec),
+    }
+}
+
+fn endpoint(written: &Endpoint, protocol: model::Protocol) -> EndpointSpec {
+    let url = &written.url.value;
+    let secure = url.scheme == Scheme::Https;
+    let default_port = if secure { 443 } else { 80 };
+    let (address, authority) = match &url.origin {
+        Origin::Unix(path) => (Address::Unix(path.clone()), "localhost".to_owned()),
+        Origin::Network { host, port } => {
+            let address = match host.parse::<IpAddr>() {
+                Ok(ip) => Address::Socket((ip, *port).into()),
+                Err(_) => Address::Name(host.as_str().into(), *port),
+            };
+            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+            (address, if *port == default_port { host } else { format!("{host}:{port}") })
+        }
+    };
+    EndpointSpec {
+        name: url.to_string().into(),
+        address,
+        authority: authority.into(),
+        secure,
+        prior_knowledge: url.scheme == Scheme::H2c || (protocol == model::Protocol::Http2 && !secure),
+        weight: written.weight,
+    }
+}
+
+fn client_tls(
+    name: &Spanned<String>,
+    upstream: &model::Upstream,
+    previous: Option<&Arc<ClientTls>>,
+    context: &mut Context<'_>,
+) -> Option<Arc<ClientTls>> {
+    let written = upstream.tls.as_ref().map(|tls| &tls.value);
+    let certificate = written.and_then(|tls| match (&tls.cert, &tls.key) {
+        (Some(cert), Some(key)) => Some(CertificateFiles { cert: cert.value.clone(), key: key.value.clone() }),
+        _ => None,
+    });
+    let spec = ClientTlsSpec {
+        ca: written.and_then(|tls| tls.ca.as_ref()).map(|ca| ca.value.clone()),
+        certificate,
+        server_name: written.and_then(|tls| tls.server_name.as_ref()).map(|name| name.value.clone()),
+    };
+    context.files.extend(spec.files().map(Into::into));
+    let section = upstream.tls.as_ref().map_or(name.span, |tls| tls.span);
+    let place = |which| place(which, written, section);
+    match ClientTls::build(&spec, previous) {
+        Ok(built) => {
+            context.report_tls(built.warnings, place);
+            Some(built.tls)
+        }
+        Err(problems) => {
+            context.report_tls(problems, place);
+            None
+        }
+    }
+}
+
+fn place(which: Which, tls: Option<&model::UpstreamTls>, section: Span) -> Span {
+    let Some(tls) = tls else { return section };
+    let part = match which {
+        Which::Certificate(_) => tls.cert.as_ref().map(|cert| cert.span),
+        Which::Key(_) => tls.key.as_ref().map(|key| key.span),
+        Which::Ca => tls.ca.as_ref().map(|ca| ca.span),
+        Which::ServerName => tls.server_name.as_ref().map(|name| name.span),
+        Which::Section => None,
+    };
+    part.unwrap_or(section)
+}

@@ -1,0 +1,60 @@
+//! What the plane asks of `torana-upstream`.
+
+use std::sync::Arc;
+use torana_core::exchange::Exchange;
+use torana_core::outbound::OutboundRequest;
+use torana_core::refusal::Rejection;
+use torana_core::reply::Reply;
+use torana_core::target::UpstreamId;
+use torana_core::verdict::LocalBoxFuture;
+use torana_upstream::spec::UpstreamSpec;
+
+/// Sends exchanges to the upstreams of one plan, on one worker.
+///
+/// A trait so that the plane can be tested without sockets.
+pub trait Forwarder: Sized + 'static {
+    /// The forwarder of the next plan, whose upstreams are `specs` by
+    /// position. Pools and counters of upstreams whose spec did not change are
+    /// shared with this one, which keeps serving the exchanges of its own
+    /// plan: an [`UpstreamId`] is a position in one plan and means nothing in
+    /// another.
+    #[must_use]
+    fn succeed(&self, specs: &[Arc<UpstreamSpec>]) -> Self;
+
+    /// Sends the exchange as it stands and returns the reply, its body still
+    /// to come. Keeps to `exchange.deadline`.
+    fn forward(
+        &self,
+        upstream: UpstreamId,
+        exchange: &mut Exchange,
+    ) -> impl Future<Output = Result<Reply, Rejection>>;
+
+    /// Sends a request of the gateway's own.
+    fn send(
+        &self,
+        upstream: UpstreamId,
+        request: OutboundRequest,
+    ) -> LocalBoxFuture<'static, Result<Reply, Rejection>>;
+
+    /// Reports the state of each endpoint's pool.
+    fn sample(&self, each: &mut dyn FnMut(PoolSample));
+}
+
+/// An endpoint's pool on one worker at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolSample {
+    /// The upstream's name.
+    pub upstream: Arc<str>,
+    /// The endpoint's name.
+    pub endpoint: Arc<str>,
+    /// Connections waiting to be used.
+    pub idle: u64,
+    /// Connections in use.
+    pub active: u64,
+    /// Connections opened so far.
+    pub opened: u64,
+    /// Requests sent so far.
+    pub requests: u64,
+    /// Requests that failed so far, connecting included.
+    pub failures: u64,
+}

@@ -1,0 +1,197 @@
+//! Routes that can never win.
+
+use super::path::Segment;
+use super::{HostPattern, RoutePattern, ValueMatch, route_id};
+use std::collections::HashMap;
+use torana_core::exchange::RouteId;
+use torana_core::head::Method;
+
+/// A route no request can reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadow {
+    /// The route that never wins.
+    pub route: RouteId,
+    /// The routes that take all it matches: usually one; several if together
+    /// they cover its hosts or methods.
+    pub by: Vec<RouteId>,
+}
+
+/// Finds every route that others always beat.
+///
+/// A route is only ever beaten everywhere by routes of the same host pattern
+/// and the same path shape: a more specific one leaves requests over, a less
+/// specific one comes later in the order. So routes are grouped by both, and
+/// within a group a route is lost if all requests that satisfy it satisfy one
+/// that comes before. Never reports a route that can win.
+#[must_use]
+pub fn shadowed(patterns: &[RoutePattern]) -> Vec<Shadow> {
+    let mut groups: HashMap<Key<'_>, Vec<usize>> = HashMap::new();
+    for (route, pattern) in patterns.iter().enumerate() {
+        for host in hosts(pattern) {
+            let list = groups.entry(Key::new(host, pattern)).or_default();
+            if list.last() != Some(&route) {
+                list.push(route);
+            }
+        }
+    }
+    // Below how many of its host patterns is each route covered, and by whom?
+    let mut covered: Vec<(usize, Vec<usize>)> = vec![(0, Vec::new()); patterns.len()];
+    for mut routes in groups.into_values() {
+        routes.sort_by(|&one, &other| patterns[one].predicate_order(&patterns[other]));
+        find_covered(&routes, patterns, &mut covered);
+    }
+    let mut shadows = Vec::new();
+    for (route, (count, mut by)) in covered.into_iter().enumerate() {
+        let mut distinct: Vec<&HostPattern> = hosts(&patterns[route]).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        if count == distinct.len() {
+            by.sort_unstable();
+            by.dedup();
+            shadows.push(Shadow { route: route_id(route), by: by.into_iter().map(route_id).collect() });
+        }
+    }
+    shadows
+}
+
+fn hosts(pattern: &RoutePattern) -> impl Iterator<Item = &HostPattern> {
+    let any: &[HostPattern] = if pattern.hosts.is_empty() { &[HostPattern::Any] } else { &[] };
+    pattern.hosts.iter().chain(any)
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key<'p> {
+    host: &'p HostPattern,
+    segments: &'p [Segment],
+    has_rest: bool,
+}
+
+impl<'p> Key<'p> {
+    fn new(host: &'p HostPattern, pattern: &'p RoutePattern) -> Key<'p> {
+        Key { host, segments: pattern.path.segments(), has_rest: pattern.path.has_rest() }
+    }
+}
+
+/// A predicate by which a route is found again: one whose predicates all
+/// follow from another's has this one among them.
+#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+enum Mark<'p> {
+    None,
+    Header(&'p str, Option<&'p str>),
+    Query(&'p str, Option<&'p str>),
+}
+
+fn exact_text(value: &ValueMatch) -> Option<&str> {
+    match value {
+        ValueMatch::Exact(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Under which mark a route is filed.
+fn mark(pattern: &RoutePattern) -> Mark<'_> {
+    if let Some((name, value)) = pattern.headers.first() {
+        Mark::Header(name.as_str(), exact_text(value))
+    } else if let Some((name, value)) = pattern.query.first() {
+        Mark::Query(name, exact_text(value))
+    } else {
+        Mark::None
+    }
+}
+
+/// Under which marks the routes are filed that could cover `pattern`: the
+/// comparison is with those few, not with the whole group, so thousands of
+/// routes told apart by one header cost thousands of steps and not millions.
+fn marks_that_cover(pattern: &RoutePattern) -> Vec<Mark<'_>> {
+    let mut marks = vec![Mark::None];
+    for (name, value) in &pattern.headers {
+        marks.push(Mark::Header(name.as_str(), None));
+        marks.extend(exact_text(value).map(|text| Mark::Header(name.as_str(), Some(text))));
+    }
+    for (name, value) in &pattern.query {
+        marks.push(Mark::Query(name, None));
+        marks.extend(exact_text(value).map(|text| Mark::Query(name, Some(text))));
+    }
+    marks
+}
+
+fn find_covered(routes: &[usize], patterns: &[RoutePattern], covered: &mut [(usize, Vec<usize>)]) {
+    let mut filed: HashMap<Mark<'_>, Vec<usize>> = HashMap::new();
+    for &route in routes {
+        let pattern = &patterns[route];
+        if let Some(by) = covering(pattern, patterns, &filed) {
+            covered[route].0 += 1;
+            covered[route].1.extend(by);
+        }
+        filed.entry(mark(pattern)).or_default().push(route);
+    }
+}
+
+/// The routes before `pattern` that leave it nothing.
+fn covering(
+    pattern: &RoutePattern,
+    patterns: &[RoutePattern],
+    filed: &HashMap<Mark<'_>, Vec<usize>>,
+) -> Option<Vec<usize>> {
+    let mut open = OpenMethods::new(pattern);
+    let mut by = Vec::new();
+    for mark in marks_that_cover(pattern) {
+        for &earlier in filed.get(&mark).map(Vec::as_slice).unwrap_or_default() {
+            let other = &patterns[earlier];
+            if !by.contains(&earlier) && follows(pattern, other) && open.close(other) {
+                by.push(earlier);
+                if open.is_empty() {
+                    return Some(by);
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Whether every request that satisfies the header and query predicates of
+/// `pattern` satisfies those of `other`.
+fn follows(pattern: &RoutePattern, other: &RoutePattern) -> bool {
+    let headers = other.headers.iter().all(|(name, wanted)| {
+        pattern.headers.iter().any(|(given, value)| given == name && value.implies(wanted))
+    });
+    headers
+        && other.query.iter().all(|(name, wanted)| {
+            pattern.query.iter().any(|(given, value)| given == name && value.implies(wanted))
+        })
+}
+
+/// The methods of a route that no earlier route has taken yet.
+struct OpenMethods<'p> {
+    any: bool,
+    named: Vec<Method>,
+    extensions: Vec<&'p str>,
+}
+
+impl<'p> OpenMethods<'p> {
+    fn new(pattern: &'p RoutePattern) -> OpenMethods<'p> {
+        OpenMethods {
+            any: pattern.methods.is_any(),
+            named: pattern.methods.set().iter().collect(),
+            extensions: pattern.methods.extensions().collect(),
+        }
+    }
+
+    /// Whether `other` takes any of them.
+    fn close(&mut self, other: &RoutePattern) -> bool {
+        if other.methods.is_any() {
+            self.any = false;
+            self.named.clear();
+            self.extensions.clear();
+            return true;
+        }
+        let before = self.named.len() + self.extensions.len();
+        self.named.retain(|&method| !other.methods.set().contains(method));
+        self.extensions.retain(|name| !other.methods.has_extension(name));
+        self.named.len() + self.extensions.len() < before
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.any && self.named.is_empty() && self.extensions.is_empty()
+    }
+}

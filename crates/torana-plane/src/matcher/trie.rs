@@ -1,0 +1,260 @@
+//! Hosts and the segments of paths, as tables to look up.
+
+use super::hash::TextMap;
+use super::host::HostPattern;
+use super::path::Segment;
+use super::RoutePattern;
+use std::ops::{ControlFlow, Range};
+use torana_core::captures::Captures;
+
+/// Up to this many literal children are compared one by one: for a handful
+/// that is faster than hashing.
+const FEW: usize = 4;
+
+/// What a walk meets, in the total order of the routes.
+pub(super) trait Visit {
+    /// A route whose host and path match. To break ends the walk and leaves
+    /// the captures of this route in place.
+    fn candidate(&mut self, route: usize) -> ControlFlow<()>;
+
+    /// The walk begins with the routes of another host pattern.
+    fn host(&mut self, _rank: usize) {}
+
+    /// The walk is at another node.
+    fn node(&mut self) {}
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Trie {
+    exact: TextMap<usize>,
+    /// By what follows `*.`.
+    wildcards: TextMap<usize>,
+    any: Option<usize>,
+    /// The nodes of all hosts; the maps above name roots.
+    nodes: Vec<Node>,
+    /// Routes, grouped by node and in order within each group.
+    candidates: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    literals: Literals,
+    param: Option<usize>,
+    /// Routes whose path ends here.
+    exact: Range<usize>,
+    /// Routes that take whatever follows, even nothing.
+    rest: Range<usize>,
+}
+
+#[derive(Debug)]
+enum Literals {
+    Few(Vec<(Box<str>, usize)>),
+    Many(TextMap<usize>),
+}
+
+impl Default for Literals {
+    fn default() -> Self {
+        Literals::Few(Vec::new())
+    }
+}
+
+impl Literals {
+    #[inline]
+    fn get(&self, segment: &str) -> Option<usize> {
+        match self {
+            Literals::Few(few) => few.iter().find(|(text, _)| **text == *segment).map(|&(_, node)| node),
+            Literals::Many(many) => many.get(segment).copied(),
+        }
+    }
+
+    fn insert(&mut self, segment: &str, node: usize) {
+        match self {
+            Literals::Few(few) if few.len() < FEW => few.push((segment.into(), node)),
+            Literals::Few(few) => {
+                let mut many: TextMap<usize> = std::mem::take(few).into_iter().collect();
+                many.insert(segment.into(), node);
+                *self = Literals::Many(many);
+            }
+            Literals::Many(many) => {
+                many.insert(segment.into(), node);
+            }
+        }
+    }
+}
+
+/// A trie being built: candidates still as lists.
+#[derive(Default)]
+struct Builder {
+    trie: Trie,
+    exact: Vec<Vec<usize>>,
+    rest: Vec<Vec<usize>>,
+}
+
+impl Builder {
+    fn new_node(&mut self) -> usize {
+        self.trie.nodes.push(Node::default());
+        self.exact.push(Vec::new());
+        self.rest.push(Vec::new());
+        self.trie.nodes.len() - 1
+    }
+
+    fn root(&mut self, host: &HostPattern) -> usize {
+        let known = match host {
+            HostPattern::Exact(name) => self.trie.exact.get(name).copied(),
+            HostPattern::Wildcard(name) => self.trie.wildcards.get(name).copied(),
+            HostPattern::Any => self.trie.any,
+        };
+        known.unwrap_or_else(|| {
+            let root = self.new_node();
+            match host {
+                HostPattern::Exact(name) => drop(self.trie.exact.insert(name.clone(), root)),
+                HostPattern::Wildcard(name) => drop(self.trie.wildcards.insert(name.clone(), root)),
+                HostPattern::Any => self.trie.any = Some(root),
+            }
+            root
+        })
+    }
+
+    fn child(&mut self, node: usize, segment: &Segment) -> usize {
+        let known = match segment {
+            Segment::Literal(text) => self.trie.nodes[node].literals.get(text),
+            Segment::Param => self.trie.nodes[node].param,
+        };
+        known.unwrap_or_else(|| {
+            let child = self.new_node();
+            match segment {
+                Segment::Literal(text) => self.trie.nodes[node].literals.insert(text, child),
+                Segment::Param => self.trie.nodes[node].param = Some(child),
+            }
+            child
+        })
+    }
+
+    fn insert(&mut self, route: usize, pattern: &RoutePattern, host: &HostPattern) {
+        let mut node = self.root(host);
+        for segment in pattern.path.segments() {
+            node = self.child(node, segment);
+        }
+        let list = if pattern.path.has_rest() { &mut self.rest[node] } else { &mut self.exact[node] };
+        // A route may name a host twice.
+        if list.last() != Some(&route) {
+            list.push(route);
+        }
+    }
+
+    fn finish(mut self, patterns: &[RoutePattern]) -> Trie {
+        for (node, mut lists) in self.exact.into_iter().zip(self.rest).enumerate() {
+            for list in [&mut lists.0, &mut lists.1] {
+                // Stable: routes with equal `order` stay by position.
+                list.sort_by(|&one, &other| patterns[one].predicate_order(&patterns[other]));
+            }
+            self.trie.nodes[node].exact = push_all(&mut self.trie.candidates, &lists.0);
+            self.trie.nodes[node].rest = push_all(&mut self.trie.candidates, &lists.1);
+        }
+        self.trie
+    }
+}
+
+fn push_all(candidates: &mut Vec<u32>, routes: &[usize]) -> Range<usize> {
+    let start = candidates.len();
+    candidates.extend(routes.iter().map(|&route| u32::try_from(route).unwrap_or(u32::MAX)));
+    start..candidates.len()
+}
+
+impl Trie {
+    pub(super) fn build(patterns: &[RoutePattern]) -> Trie {
+        let mut builder = Builder::default();
+        for (route, pattern) in patterns.iter().enumerate() {
+            if pattern.hosts.is_empty() {
+                builder.insert(route, pattern, &HostPattern::Any);
+            }
+            for host in &pattern.hosts {
+                builder.insert(route, pattern, host);
+            }
+        }
+        builder.finish(patterns)
+    }
+
+    /// Shows `visit` every route whose host and path match, best first.
+    pub(super) fn walk(
+        &self,
+        host: &str,
+        path: &str,
+        captures: &mut Captures,
+        visit: &mut impl Visit,
+    ) -> ControlFlow<()> {
+        let mut rank = 0;
+        let mut table = |root: usize, captures: &mut Captures, visit: &mut _| {
+            Visit::host(visit, rank);
+            rank += 1;
+            self.descend(root, path, 1, captures, visit)
+        };
+        if let Some(&root) = self.exact.get(host) {
+            table(root, captures, visit)?;
+        }
+        if !self.wildcards.is_empty() {
+            // From the left, so the longest suffix comes first. The first
+            // label must not be empty, which canonical hosts never have.
+            for (dot, _) in host.match_indices('.') {
+                let suffix = host.get(dot + 1..).unwrap_or_default();
+                if let Some(&root) = self.wildcards.get(suffix) {
+                    table(root, captures, visit)?;
+                }
+            }
+        }
+        match self.any {
+            Some(root) => table(root, captures, visit),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Visits what matches `path` from `at`, which is just behind a slash, or
+    /// behind the end once every segment is used up. Recursion is as deep as
+    /// the deepest pattern (`MOST_SEGMENTS`), however long the path.
+    fn descend(
+        &self,
+        index: usize,
+        path: &str,
+        at: usize,
+        captures: &mut Captures,
+        visit: &mut impl Visit,
+    ) -> ControlFlow<()> {
+        let Some(node) = self.nodes.get(index) else {
+            return ControlFlow::Continue(());
+        };
+        visit.node();
+        match path.get(at..) {
+            None => self.candidates(&node.exact, visit)?,
+            Some(left) => {
+                let length = left.bytes().position(|byte| byte == b'/').unwrap_or(left.len());
+                let segment = left.get(..length).unwrap_or_default();
+                let next = at + length + 1;
+                if let Some(child) = node.literals.get(segment) {
+                    self.descend(child, path, next, captures, visit)?;
+                }
+                if let Some(child) = node.param
+                    && !segment.is_empty()
+                {
+                    let before = captures.len();
+                    captures.push(at, at + length);
+                    self.descend(child, path, next, captures, visit)?;
+                    captures.truncate(before);
+                }
+            }
+        }
+        if !node.rest.is_empty() {
+            let before = captures.len();
+            captures.push(at.min(path.len()), path.len());
+            self.candidates(&node.rest, visit)?;
+            captures.truncate(before);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn candidates(&self, range: &Range<usize>, visit: &mut impl Visit) -> ControlFlow<()> {
+        for &route in self.candidates.get(range.clone()).unwrap_or_default() {
+            visit.candidate(route as usize)?;
+        }
+        ControlFlow::Continue(())
+    }
+}

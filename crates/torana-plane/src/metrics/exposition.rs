@@ -1,0 +1,175 @@
+//! Prometheus' text format, version 0.0.4.
+
+use super::names::{self, Metric};
+use super::snapshot::{RouteSeries, Snapshot};
+use std::fmt::Write;
+use torana_core::metric::{HistogramSnapshot, LATENCY_BOUNDS_MICROS};
+
+/// The media type of the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Writes `snapshot` as text.
+#[must_use]
+pub fn render(snapshot: &Snapshot) -> String {
+    let series: usize = snapshot.routes.iter().map(|route| route.durations.len()).sum();
+    let mut text = Text(String::with_capacity(8192 + series * 3072));
+    routes(&mut text, &snapshot.routes);
+    text.by_code(names::REFUSALS, &snapshot.refusals);
+    text.single(names::CONNECTIONS, snapshot.connections);
+    text.single(names::CONNECTIONS_ACCEPTED, snapshot.connections_accepted);
+    text.by_code(names::CONNECTIONS_LIMITED, &snapshot.limited);
+    text.single(names::HANDSHAKES_FAILED, snapshot.handshakes_failed);
+    pools(&mut text, snapshot);
+    text.head(names::RELOADS);
+    text.value(names::RELOADS.name, "result=\"success\"", snapshot.reloads);
+    text.value(names::RELOADS.name, "result=\"failure\"", snapshot.failed_reloads);
+    text.head(names::CONFIG_INFO);
+    let checksum = escaped(&snapshot.plan.checksum);
+    text.value(names::CONFIG_INFO.name, &format!("checksum=\"{checksum}\""), 1);
+    text.single(names::CONFIG_REVISION, snapshot.plan.revision);
+    text.head(names::CONFIG_SINCE);
+    // Writing to a String cannot fail, here and below.
+    let since = snapshot.plan.since;
+    let _ = writeln!(text.0, "{} {}.{:03}", names::CONFIG_SINCE.name, since.as_secs(), since.subsec_millis());
+    text.single(names::LOG_DROPPED, snapshot.log_lines_lost);
+    text.single(names::WORKERS, snapshot.workers as u64);
+    text.0
+}
+
+fn routes(text: &mut Text, routes: &[RouteSeries]) {
+    text.head(names::REQUEST_DURATION);
+    let bounds = Bounds::new();
+    let mut labels = String::new();
+    for route in routes {
+        for (method, class, histogram) in &route.durations {
+            labels.clear();
+            let _ = write!(labels, "{},method=\"{method}\",status=\"{class}xx\"", route.labels);
+            text.histogram(&bounds, &labels, histogram);
+        }
+    }
+    text.head(names::REQUEST_BYTES);
+    for route in routes {
+        text.value(names::REQUEST_BYTES.name, &route.labels, route.request_bytes);
+    }
+    text.head(names::RESPONSE_BYTES);
+    for route in routes {
+        text.value(names::RESPONSE_BYTES.name, &route.labels, route.response_bytes);
+    }
+}
+
+fn pools(text: &mut Text, snapshot: &Snapshot) {
+    let labels: Vec<String> = snapshot
+        .pools
+        .iter()
+        .map(|pool| format!("upstream=\"{}\",endpoint=\"{}\"", escaped(&pool.upstream), escaped(&pool.endpoint)))
+        .collect();
+    text.head(names::UPSTREAM_CONNECTIONS);
+    for (pool, labels) in snapshot.pools.iter().zip(&labels) {
+        for (state, count) in [("idle", pool.idle), ("active", pool.active)] {
+            text.value(names::UPSTREAM_CONNECTIONS.name, &format!("{labels},state=\"{state}\""), count);
+        }
+    }
+    let mut each = |metric: Metric, value: fn(&crate::forwarder::PoolSample) -> u64| {
+        text.head(metric);
+        for (pool, labels) in snapshot.pools.iter().zip(&labels) {
+            text.value(metric.name, labels, value(pool));
+        }
+    };
+    each(names::UPSTREAM_OPENED, |pool| pool.opened);
+    each(names::UPSTREAM_REQUESTS, |pool| pool.requests);
+    each(names::UPSTREAM_FAILURES, |pool| pool.failures);
+}
+
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, metric: Metric) {
+        let Metric { name, kind, help } = metric;
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn value(&mut self, name: &str, labels: &str, value: u64) {
+        self.0.push_str(name);
+        if !labels.is_empty() {
+            self.0.push('{');
+            self.0.push_str(labels);
+            self.0.push('}');
+        }
+        self.number(value);
+    }
+
+    fn number(&mut self, value: u64) {
+        self.0.push(' ');
+        self.0.push_str(itoa::Buffer::new().format(value));
+        self.0.push('\n');
+    }
+
+    fn single(&mut self, metric: Metric, value: u64) {
+        self.head(metric);
+        self.value(metric.name, "", value);
+    }
+
+    fn by_code(&mut self, metric: Metric, counts: &std::collections::BTreeMap<&'static str, u64>) {
+        self.head(metric);
+        for (code, count) in counts {
+            self.value(metric.name, &format!("code=\"{code}\""), *count);
+        }
+    }
+
+    /// The lines of one histogram: cumulative buckets, sum, count. The bulk of
+    /// a scrape, so it only appends.
+    fn histogram(&mut self, bounds: &Bounds, labels: &str, seen: &HistogramSnapshot) {
+        let out = &mut self.0;
+        let mut number = itoa::Buffer::new();
+        let mut count = 0;
+        for (bound, bucket) in bounds.0.iter().zip(seen.buckets) {
+            count += bucket;
+            out.push_str("gateway_request_duration_seconds_bucket{");
+            out.push_str(labels);
+            out.push_str(bound);
+            out.push_str(number.format(count));
+            out.push('\n');
+        }
+        out.push_str("gateway_request_duration_seconds_sum{");
+        out.push_str(labels);
+        out.push_str("} ");
+        let _ = write!(out, "{}.{:06}", seen.sum_micros / 1_000_000, seen.sum_micros % 1_000_000);
+        out.push_str("\ngateway_request_duration_seconds_count{");
+        out.push_str(labels);
+        out.push('}');
+        self.number(count);
+    }
+}
+
+/// The end of a bucket's labels, `,le="0.005"} `, one per bucket.
+struct Bounds([String; LATENCY_BOUNDS_MICROS.len() + 1]);
+
+impl Bounds {
+    fn new() -> Bounds {
+        Bounds(std::array::from_fn(|index| match LATENCY_BOUNDS_MICROS.get(index) {
+            Some(&micros) => {
+                let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+                format!(",le=\"{}\"}} ", text.trim_end_matches('0').trim_end_matches('.'))
+            }
+            None => ",le=\"+Inf\"} ".to_owned(),
+        }))
+    }
+}
+
+/// Appends `value` as the inside of a label value.
+pub(super) fn escape(value: &str, out: &mut String) {
+    for c in value.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+}
+
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    escape(value, &mut out);
+    out
+}

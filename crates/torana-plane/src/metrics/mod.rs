@@ -1,0 +1,107 @@
+//! What the gateway counts.
+//!
+//! Every worker has its own [`WorkerMetrics`] with one writer, the worker, so
+//! counting is a load and a store without a lock prefix. A scrape sums them up
+//! ([`Metrics::snapshot`]). The locks in here are taken when a series is seen
+//! for the first time on a worker, when a plan changes and by the scrape:
+//! never for a request whose route has been used before.
+
+pub mod exposition;
+pub mod names;
+mod snapshot;
+mod worker;
+
+pub use snapshot::{RouteSeries, Snapshot};
+pub use worker::{RouteMetrics, WorkerMetrics};
+
+use crate::plan::Plan;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// All metrics of the process.
+#[derive(Default)]
+pub struct Metrics {
+    workers: Mutex<Vec<Arc<WorkerMetrics>>>,
+    reloads: AtomicU64,
+    failed_reloads: AtomicU64,
+    log_lines_lost: AtomicU64,
+    plan: Mutex<PlanFacts>,
+}
+
+/// What is exposed about the plan in force.
+#[derive(Clone, Default, Debug)]
+pub struct PlanFacts {
+    /// Its revision.
+    pub revision: u64,
+    /// Checksum of its configuration.
+    pub checksum: Arc<str>,
+    /// When it was put in force; since the epoch.
+    pub since: Duration,
+}
+
+impl Metrics {
+    /// No workers, nothing counted.
+    #[must_use]
+    pub fn new() -> Arc<Metrics> {
+        Arc::default()
+    }
+
+    /// The block of one more worker. Call once per worker and keep it.
+    #[must_use]
+    pub fn add_worker(&self) -> Arc<WorkerMetrics> {
+        let worker = Arc::new(WorkerMetrics::default());
+        lock(&self.workers).push(Arc::clone(&worker));
+        worker
+    }
+
+    /// `plan` is in force; also called for the first one, which is no reload.
+    pub fn plan_in_force(&self, plan: &Plan) {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let facts = PlanFacts { revision: plan.revision, checksum: Arc::clone(&plan.checksum), since };
+        let mut known = lock(&self.plan);
+        if known.revision != 0 {
+            self.reloads.fetch_add(1, Ordering::Relaxed);
+        }
+        *known = facts;
+    }
+
+    /// A new configuration was not accepted; the old plan stays.
+    pub fn reload_failed(&self) {
+        self.failed_reloads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The log's writer could not write so many lines.
+    pub fn log_lines_lost(&self, lines: u64) {
+        self.log_lines_lost.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// The sums over all workers.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot {
+            reloads: self.reloads.load(Ordering::Relaxed),
+            failed_reloads: self.failed_reloads.load(Ordering::Relaxed),
+            log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
+            plan: lock(&self.plan).clone(),
+            ..Snapshot::default()
+        };
+        // The list is cloned so that a starting worker never waits for a scrape.
+        let workers = lock(&self.workers).clone();
+        for worker in &workers {
+            worker.add_to(&mut snapshot);
+        }
+        snapshot.workers = workers.len();
+        snapshot.finish();
+        snapshot
+    }
+}
+
+/// Nothing in here can be left half done by a panic: a poisoned lock is as
+/// good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

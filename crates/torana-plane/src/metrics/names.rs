@@ -1,0 +1,63 @@
+//! The names of all metrics, each in one place.
+//!
+//! Prometheus conventions: base units, `_total` for counters. Labels never
+//! hold what a client sent: routes, reason codes and status classes are closed
+//! sets, an unknown method counts as `_OTHER`.
+
+/// A metric's name, type and meaning.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// The name.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal $kind:literal $help:literal;)+) => {
+        $($(#[$doc])* #[doc = $help] pub const $constant: Metric = Metric { name: $name, kind: $kind, help: $help };)+
+
+        /// Every metric, for reference pages and tests.
+        pub const ALL: &[Metric] = &[$($constant),+];
+    };
+}
+
+metrics! {
+    REQUEST_DURATION = "gateway_request_duration_seconds" "histogram"
+        "Time from the end of the request head to the end of the response.";
+    REQUEST_BYTES = "gateway_request_body_bytes_total" "counter" "Body bytes received from clients.";
+    RESPONSE_BYTES = "gateway_response_body_bytes_total" "counter" "Body bytes sent to clients.";
+    REFUSALS = "gateway_refusals_total" "counter" "Replies made by the gateway itself, by reason code.";
+    CONNECTIONS = "gateway_connections" "gauge" "Client connections open now.";
+    CONNECTIONS_ACCEPTED = "gateway_connections_accepted_total" "counter" "Client connections accepted.";
+    CONNECTIONS_LIMITED = "gateway_connections_limited_total" "counter"
+        "Client connections refused or cut by a limit, by reason code.";
+    HANDSHAKES_FAILED = "gateway_tls_handshakes_failed_total" "counter" "TLS handshakes with clients that failed.";
+    UPSTREAM_CONNECTIONS = "gateway_upstream_connections" "gauge" "Connections to an endpoint, by state.";
+    UPSTREAM_OPENED = "gateway_upstream_connections_opened_total" "counter" "Connections opened to an endpoint.";
+    UPSTREAM_REQUESTS = "gateway_upstream_requests_total" "counter" "Requests sent to an endpoint, retries included.";
+    UPSTREAM_FAILURES = "gateway_upstream_failures_total" "counter" "Requests an endpoint failed, connecting included.";
+    RELOADS = "gateway_config_reloads_total" "counter" "Configuration reloads, by result.";
+    CONFIG_SINCE = "gateway_config_last_success_timestamp_seconds" "gauge" "When the plan in force was put in force.";
+    CONFIG_INFO = "gateway_config_info" "gauge" "The configuration in force; always 1.";
+    CONFIG_REVISION = "gateway_config_revision" "gauge" "Revision of the plan in force.";
+    LOG_DROPPED = "gateway_access_log_lines_dropped_total" "counter"
+        "Access log lines lost because their writer was too slow or failed.";
+    WORKERS = "gateway_workers" "gauge" "Worker threads.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for metric in ALL {
+            assert!(metric.name.starts_with("gateway_"), "{}", metric.name);
+            assert_eq!(metric.kind == "counter", metric.name.ends_with("_total"), "{}", metric.name);
+            assert!(metric.help.ends_with('.'));
+        }
+    }
+}

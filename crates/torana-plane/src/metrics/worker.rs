@@ -1,0 +1,167 @@
+//! One worker's counters.
+
+use super::snapshot::Snapshot;
+use super::lock;
+use crate::forwarder::PoolSample;
+use crate::plan::{Plan, Route};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+use torana_core::head::{Method, Status};
+use torana_core::metric::{Counter, Histogram};
+use torana_net::service::ConnectionEvent;
+
+/// One worker's counters. The worker writes, a scrape reads.
+#[derive(Default)]
+pub struct WorkerMetrics {
+    routes: Mutex<HashMap<Arc<str>, Arc<RouteMetrics>>>,
+    unrouted: Arc<RouteMetrics>,
+    refusals: Codes,
+    limited: Codes,
+    opened: Counter,
+    closed: Counter,
+    handshakes_failed: Counter,
+    log_lines_dropped: Counter,
+    pools: Mutex<Vec<PoolSample>>,
+}
+
+/// How many status classes there are, 1xx to 5xx and whatever is above.
+pub(super) const CLASSES: usize = 6;
+
+/// A route's counters on one worker.
+///
+/// A histogram per method and status class, each made when it is first needed:
+/// a route that only ever sees `GET` and `2xx` has one, an unused route none.
+#[derive(Default)]
+pub struct RouteMetrics {
+    durations: [[OnceLock<Box<Histogram>>; CLASSES]; Method::COUNT],
+    request_bytes: Counter,
+    response_bytes: Counter,
+}
+
+impl RouteMetrics {
+    /// Counts a finished exchange.
+    pub fn observe(&self, method: Method, status: Status, duration: Duration, request_bytes: u64, response_bytes: u64) {
+        let class = usize::from(status.code() / 100).clamp(1, CLASSES) - 1;
+        if let Some(slot) = self.durations.get(method as usize).and_then(|classes| classes.get(class)) {
+            slot.get_or_init(Box::default).observe(duration);
+        }
+        self.request_bytes.add(request_bytes);
+        self.response_bytes.add(response_bytes);
+    }
+
+    /// The histograms that exist, with method and status class (1 for 1xx).
+    pub(super) fn durations(&self) -> impl Iterator<Item = (usize, usize, &Histogram)> {
+        self.durations.iter().enumerate().flat_map(|(method, classes)| {
+            let filled = classes.iter().enumerate();
+            filled.filter_map(move |(class, slot)| slot.get().map(|histogram| (method, class + 1, &**histogram)))
+        })
+    }
+
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        (self.request_bytes.value(), self.response_bytes.value())
+    }
+}
+
+/// Counters by reason code. Codes are constants, so there are as many as were
+/// declared.
+#[derive(Default)]
+struct Codes(Mutex<HashMap<&'static str, Arc<Counter>>>);
+
+impl Codes {
+    fn count(&self, code: &'static str) {
+        // Uncontended but for a scrape, and only for what is refused.
+        lock(&self.0).entry(code).or_default().add(1);
+    }
+
+    fn add_to(&self, sums: &mut std::collections::BTreeMap<&'static str, u64>) {
+        for (code, counter) in &*lock(&self.0) {
+            *sums.entry(code).or_default() += counter.value();
+        }
+    }
+}
+
+impl WorkerMetrics {
+    /// The counters of `route`: the same ones for every plan that has a route
+    /// of this name and pattern.
+    #[must_use]
+    pub fn route(&self, route: &Route) -> Arc<RouteMetrics> {
+        Arc::clone(lock(&self.routes).entry(labels(route)).or_default())
+    }
+
+    /// The counters of requests that match no route.
+    #[must_use]
+    pub fn unrouted(&self) -> &RouteMetrics {
+        &self.unrouted
+    }
+
+    /// Forgets routes that `plan` does not have: configurations may change
+    /// for ever, series may not grow for ever.
+    pub fn keep_routes_of(&self, plan: &Plan) {
+        let mut routes = lock(&self.routes);
+        if !routes.is_empty() {
+            let kept: HashSet<Arc<str>> = plan.routes.iter().map(labels).collect();
+            routes.retain(|labels, _| kept.contains(labels));
+        }
+    }
+
+    /// Counts a reply the gateway made itself.
+    pub fn refused(&self, code: &'static str) {
+        self.refusals.count(code);
+    }
+
+    /// Counts what happened to a connection.
+    pub fn connection(&self, event: ConnectionEvent) {
+        match event {
+            ConnectionEvent::Opened => self.opened.add(1),
+            ConnectionEvent::Closed => self.closed.add(1),
+            ConnectionEvent::Limited(code) => self.limited.count(code),
+            ConnectionEvent::HandshakeFailed => self.handshakes_failed.add(1),
+        }
+    }
+
+    /// Counts access log lines that were not written.
+    pub fn log_lines_dropped(&self, lines: u64) {
+        self.log_lines_dropped.add(lines);
+    }
+
+    /// Replaces what is known about this worker's pools.
+    pub fn set_pools(&self, sample: impl FnOnce(&mut Vec<PoolSample>)) {
+        let mut pools = lock(&self.pools);
+        pools.clear();
+        sample(&mut pools);
+    }
+
+    pub(super) fn add_to(&self, snapshot: &mut Snapshot) {
+        let routes: Vec<_> =
+            lock(&self.routes).iter().map(|(labels, route)| (Arc::clone(labels), Arc::clone(route))).collect();
+        for (labels, route) in &routes {
+            snapshot.add_route(labels, route);
+        }
+        snapshot.add_route(super::snapshot::UNROUTED, &self.unrouted);
+        self.refusals.add_to(&mut snapshot.refusals);
+        self.limited.add_to(&mut snapshot.limited);
+        // Closed first: read the other way round, a connection opened in
+        // between could make the difference negative.
+        let closed = self.closed.value();
+        let opened = self.opened.value();
+        snapshot.connections_accepted += opened;
+        snapshot.connections += opened.saturating_sub(closed);
+        snapshot.handshakes_failed += self.handshakes_failed.value();
+        snapshot.log_lines_lost += self.log_lines_dropped.value();
+        for pool in &*lock(&self.pools) {
+            snapshot.add_pool(pool);
+        }
+    }
+}
+
+/// The labels that tell routes apart, as the exposition writes them.
+fn labels(route: &Route) -> Arc<str> {
+    let mut text = String::with_capacity(route.name.len() + route.pattern.len() + 20);
+    text.push_str("route=\"");
+    super::exposition::escape(&route.name, &mut text);
+    text.push_str("\",path=\"");
+    super::exposition::escape(&route.pattern, &mut text);
+    text.push('"');
+    text.into()
+}

@@ -1,0 +1,66 @@
+//! The request path.
+//!
+//! [`handle`] names the steps; each has a file of its own and none calls
+//! another. Every exit, early or not, passes render (if it is a refusal),
+//! response and account.
+
+mod account;
+mod admit;
+mod dispatch;
+mod guard;
+mod hop;
+mod render;
+mod request;
+mod response;
+mod route;
+
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use account::account;
+
+use crate::forwarder::Forwarder;
+use crate::view::View;
+use crate::worker::Tools;
+use torana_core::exchange::Exchange;
+use torana_core::refusal::Rejection;
+use torana_core::reply::Reply;
+
+/// Serves an exchange: steps one to six. The seventh, [`account`], runs when
+/// the reply has been sent.
+pub(crate) async fn handle<F: Forwarder>(view: &View<F>, tools: &Tools, exchange: &mut Exchange) -> Reply {
+    let mut reply = match answer(view, tools, exchange).await {
+        Ok(reply) => reply,
+        Err(rejection) => render::render(exchange, rejection),
+    };
+    response::response(view, tools, exchange, &mut reply).await;
+    reply
+}
+
+/// Steps one to four, of which any may end the exchange.
+async fn answer<F: Forwarder>(view: &View<F>, tools: &Tools, exchange: &mut Exchange) -> Result<Reply, Rejection> {
+    admit::admit(&view.plan, tools, exchange)?;
+    if let Some(reply) = route::route(&view.plan, exchange)? {
+        return Ok(reply);
+    }
+    if let Some(reply) = request::request(view, exchange).await? {
+        return Ok(*reply);
+    }
+    dispatch::dispatch(view, tools, exchange).await
+}
+
+/// Renders what the connection refuses on its own, before or instead of
+/// [`handle`]. The same way back, but nothing can be waited for.
+pub(crate) fn refuse<F: Forwarder>(
+    view: &View<F>,
+    tools: &Tools,
+    exchange: &mut Exchange,
+    rejection: Rejection,
+) -> Reply {
+    admit::identify(tools, exchange);
+    let mut reply = render::render(exchange, rejection);
+    response::response_at_once(view, tools, exchange, &mut reply);
+    reply
+}

@@ -1,0 +1,120 @@
+//! Step 5: a refusal becomes a reply. The only place that does this.
+//!
+//! | the caller speaks | it gets |
+//! |---|---|
+//! | gRPC (`content-type: application/grpc…`) | status 200, `grpc-status` and `grpc-message` in the head: a "trailers-only" reply |
+//! | anything else | `application/problem+json` (RFC 9457) with the members `code`, `request_id` and `error` |
+//!
+//! Causes stay in the log.
+
+use crate::json::Object;
+use torana_core::exchange::Exchange;
+use torana_core::head::{Method, Status};
+use torana_core::names::KnownName;
+use torana_core::refusal::{Refusal, Rejection};
+use torana_core::reply::Reply;
+
+pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
+    let Rejection { refusal, cause, fields } = rejection;
+    exchange.notes.code = Some(refusal.code);
+    exchange.notes.cause = cause;
+    let mut reply = match grpc_media_type(exchange) {
+        Some(media_type) => grpc(refusal, media_type),
+        None => problem(exchange, refusal),
+    };
+    // What caches make of a refusal depends on its status; none should keep it.
+    reply.head.fields.set_own(KnownName::CacheControl, b"no-store");
+    for (name, value) in fields.iter().flat_map(|fields| fields.iter()) {
+        // Checked when it was put into the rejection.
+        let _ = reply.head.fields.append_text(name.text, value);
+    }
+    reply
+}
+
+fn problem(exchange: &Exchange, refusal: &Refusal) -> Reply {
+    let mut body = Vec::with_capacity(320);
+    let mut object = Object::new(&mut body);
+    // RFC 9457 §4.2.1: "about:blank" means that the status says it all; what
+    // it does not say is in `code`.
+    object.string("type", "about:blank");
+    object.string("title", refusal.status.reason());
+    object.number("status", u64::from(refusal.status.code()));
+    object.string("detail", refusal.message);
+    object.string("code", refusal.code);
+    object.string("request_id", &exchange.request_id);
+    object.string("error", refusal.message);
+    object.end();
+    if exchange.head.method == Method::Head {
+        let mut length = itoa::Buffer::new();
+        let mut reply = Reply::with_body(refusal.status, "application/problem+json", "");
+        reply.head.fields.set_own(KnownName::ContentLength, length.format(body.len()).as_bytes());
+        return reply;
+    }
+    Reply::with_body(refusal.status, "application/problem+json", body)
+}
+
+/// The media type to answer with if the caller speaks gRPC.
+fn grpc_media_type(exchange: &Exchange) -> Option<&'static str> {
+    let value = exchange.head.fields.get(KnownName::ContentType)?;
+    let rest = value.strip_prefix(b"application/grpc")?;
+    match rest.first() {
+        None | Some(b'+' | b';') => Some("application/grpc"),
+        Some(b'-') if rest.starts_with(b"-web-text") => Some("application/grpc-web-text"),
+        Some(b'-') if rest.starts_with(b"-web") => Some("application/grpc-web"),
+        Some(_) => None,
+    }
+}
+
+fn grpc(refusal: &Refusal, media_type: &'static str) -> Reply {
+    let mut reply = Reply::with_body(Status::OK, media_type, "");
+    let mut code = itoa::Buffer::new();
+    reply.head.fields.set_own(KnownName::GrpcStatus, code.format(grpc_status(refusal.status)).as_bytes());
+    let mut message = Vec::with_capacity(refusal.message.len() + refusal.code.len() + 3);
+    message.extend_from_slice(refusal.message.as_bytes());
+    message.extend_from_slice(b" (");
+    message.extend_from_slice(refusal.code.as_bytes());
+    message.push(b')');
+    // Messages are ASCII without `%`, so percent-encoding them (gRPC over
+    // HTTP2, "Status-Message") changes nothing; a test holds them to it.
+    reply.head.fields.set_own(KnownName::GrpcMessage, &message);
+    reply
+}
+
+/// gRPC's code for a status: grpc.io "HTTP to gRPC Status Code Mapping", where
+/// that says UNKNOWN or UNAVAILABLE more exactly.
+const fn grpc_status(status: Status) -> u8 {
+    match status.code() {
+        400 | 421 => 13,       // INTERNAL
+        401 => 16,             // UNAUTHENTICATED
+        403 => 7,              // PERMISSION_DENIED
+        404 | 405 | 501 => 12, // UNIMPLEMENTED
+        408 | 504 => 4,        // DEADLINE_EXCEEDED
+        409 => 10,             // ABORTED
+        413 | 414 | 429 | 431 => 8, // RESOURCE_EXHAUSTED
+        499 => 1,              // CANCELLED
+        502 | 503 => 14,       // UNAVAILABLE
+        500..=599 => 13,
+        _ => 2,                // UNKNOWN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_need_no_percent_encoding() {
+        for refusal in crate::refusals::all().chain(torana_net::refusals::REFUSALS.iter().copied()) {
+            assert!(refusal.message.bytes().all(|b| matches!(b, b' '..=b'~')), "{}", refusal.code);
+            let is_plain = |b: u8| b != b'%' || refusal.code == "target.escape";
+            assert!(refusal.message.bytes().all(is_plain), "{}", refusal.code);
+        }
+    }
+
+    #[test]
+    fn no_refusal_becomes_ok() {
+        for code in 100..=999 {
+            assert_ne!(grpc_status(Status::new(code).unwrap()), 0);
+        }
+    }
+}

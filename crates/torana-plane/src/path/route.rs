@@ -1,0 +1,71 @@
+//! Step 2: the route, and the limits it sets.
+
+use crate::plan::Plan;
+use crate::refusals::{METHOD_NOT_ALLOWED, NOT_FOUND};
+use crate::matcher::Outcome;
+use torana_core::canonical::TargetForm;
+use torana_core::deadline::Deadline;
+use torana_core::exchange::{Exchange, RouteId};
+use torana_core::head::{Method, Status};
+use torana_core::names::KnownName;
+use torana_core::refusal::Rejection;
+use torana_core::reply::Reply;
+use torana_net::refusals::BODY_TOO_LARGE;
+
+/// What a server as a whole allows, as far as a gateway can know.
+pub(super) const USUAL_METHODS: &[u8] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Finds the route; answers requests that are about no path.
+pub(super) fn route(plan: &Plan, exchange: &mut Exchange) -> Result<Option<Reply>, Rejection> {
+    if exchange.target().form() == TargetForm::Asterisk {
+        return Ok(Some(Reply::new(Status::NO_CONTENT).with_field(KnownName::Allow, USUAL_METHODS)));
+    }
+    // Taken out for a moment: the canonical target is read beside it.
+    let mut captures = std::mem::take(&mut exchange.captures);
+    let outcome = plan.matcher.find(exchange.target(), &exchange.head, &mut captures);
+    exchange.captures = captures;
+    let id = match outcome {
+        Outcome::Matched(id) => id,
+        Outcome::NotFound => return Err(Rejection::new(&NOT_FOUND)),
+        Outcome::MethodNotAllowed(_) => return Err(method_not_allowed(plan, exchange)),
+    };
+    if exchange.head.method == Method::Trace && !names_trace(plan, id) {
+        // TRACE echoes what we add; only on purpose (RFC 9110 §9.3.8).
+        return Err(Rejection::new(&METHOD_NOT_ALLOWED).with_field(KnownName::Allow, USUAL_METHODS));
+    }
+    exchange.route = Some(id);
+    let Some(route) = plan.route(id) else { return Err(Rejection::new(&NOT_FOUND)) };
+    if let Some(timeout) = route.timeout {
+        exchange.deadline = Deadline::after(exchange.notes.started, timeout);
+        exchange.end_by = exchange.deadline;
+    }
+    if !exchange.body.is_empty() {
+        limit_body(plan, route.body_bytes, exchange)?;
+    }
+    Ok(None)
+}
+
+#[cold]
+fn method_not_allowed(plan: &Plan, exchange: &Exchange) -> Rejection {
+    let allow = plan.matcher.allow(exchange.target(), &exchange.head);
+    Rejection::new(&METHOD_NOT_ALLOWED).with_field(KnownName::Allow, allow.as_bytes())
+}
+
+fn names_trace(plan: &Plan, id: RouteId) -> bool {
+    plan.matcher.patterns().get(id.0 as usize).is_some_and(|pattern| pattern.methods.set().contains(Method::Trace))
+}
+
+/// Sets the limit before anything reads the body, and refuses at once what
+/// says that it is longer.
+fn limit_body(plan: &Plan, of_route: Option<u64>, exchange: &mut Exchange) -> Result<(), Rejection> {
+    let of_listener = || plan.listener_named(&exchange.connection.listener).map(|listener| listener.settings.body_bytes);
+    let Some(limit) = of_route.or_else(of_listener) else { return Ok(()) };
+    if let Some(announced) = exchange.body.remaining()
+        && announced > limit
+    {
+        let cause = format_args!("{announced} bytes announced, {limit} allowed");
+        return Err(Rejection::new(&BODY_TOO_LARGE).because(cause));
+    }
+    exchange.body.limit(limit);
+    Ok(())
+}

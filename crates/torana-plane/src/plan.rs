@@ -1,0 +1,191 @@
+//! A configuration as compiled: immutable, everything resolved.
+//!
+//! A request path that needs a name looked up, a text parsed or a default
+//! applied is a bug of [`compile`](crate::compile): all of that is done here,
+//! once, off the path.
+
+use crate::matcher::Matcher;
+use crate::rewrite::Rewrite;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use torana_config::model::ListenAddress;
+use torana_core::exchange::{ForwardHost, RouteId};
+use torana_core::forwarded::{Emit, TrustedProxies};
+use torana_core::names::HeaderName;
+use torana_core::policy::Policy;
+use torana_core::stage::Stage;
+use torana_core::target::{Target, UpstreamId};
+use torana_core::units::Network;
+use torana_net::service::{ListenerId, Settings};
+use torana_net::tls::server::ServerTls;
+use torana_upstream::spec::UpstreamSpec;
+
+/// A configuration as compiled. Shared by all workers, never changed.
+pub struct Plan {
+    /// Counts up with every plan of this process.
+    pub revision: u64,
+    /// Identifies the configuration it was compiled from.
+    pub checksum: Arc<str>,
+    /// How many workers were asked for; `None`: as many as there are cores.
+    pub workers: Option<u32>,
+    /// Where connections are accepted.
+    pub listeners: Vec<Listener>,
+    /// Routes; a [`RouteId`] is a position in here.
+    pub routes: Vec<Route>,
+    /// Finds the route of a request.
+    pub matcher: Matcher,
+    /// Upstreams; an [`UpstreamId`] is a position in here.
+    pub upstreams: Vec<Arc<UpstreamSpec>>,
+    /// Whose word about the client is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// Which forwarding fields upstreams are sent.
+    pub emit: Emit,
+    /// Request headers that belong to some route's policy: removed from what
+    /// clients send, in every spelling, on every route.
+    pub owned_headers: Vec<HeaderName>,
+    /// The access log; `None` when it is off.
+    pub access_log: Option<AccessLog>,
+    /// How the gateway stops.
+    pub shutdown: Shutdown,
+    /// Where the admin interface listens; `None` when it is off.
+    pub admin: Option<ListenAddress>,
+    /// The configuration as the admin interface shows it, without secrets.
+    pub config: serde_json::Value,
+    /// The id the next new listener gets: ids are never used twice, so that a
+    /// connection of a removed listener is not taken for one of another.
+    pub next_listener: u32,
+}
+
+/// Where connections are accepted.
+#[derive(Clone)]
+pub struct Listener {
+    /// Stays with the listener over reloads, as long as its name does.
+    pub id: ListenerId,
+    /// Its name, unique.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: ListenAddress,
+    /// TLS; `None` in the clear.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
+    /// Peers that send a PROXY protocol header; `None`: it is not spoken.
+    pub proxy_protocol: Option<Vec<Network>>,
+    /// Limits per connection and request.
+    pub settings: Settings,
+    /// Connections at the same time, over all workers.
+    pub connections: u32,
+    /// Connections at the same time from one client address.
+    pub connections_per_client: u32,
+    /// For the TLS handshake, from accepting the connection.
+    pub handshake_timeout: Duration,
+}
+
+/// What is done with requests that match.
+pub struct Route {
+    /// Its name, unique.
+    pub name: Arc<str>,
+    /// Its path pattern as written; `*` where any path matches. The label of
+    /// metrics: unlike a path, it has as many values as there are routes.
+    pub pattern: Arc<str>,
+    /// The policies by stage, in a stage as written.
+    pub chain: Vec<Link>,
+    /// What answers.
+    pub target: Arc<dyn Target>,
+    /// The key the target stands under: `upstream`, `redirect`.
+    pub target_kind: &'static str,
+    /// How the path changes on its way to the target.
+    pub rewrite: Option<Rewrite>,
+    /// What `Host` an upstream sees.
+    pub host: ForwardHost,
+    /// For the whole exchange, instead of the listener's limit; zero: none.
+    pub timeout: Option<Duration>,
+    /// Bytes of a request body, instead of the listener's limit.
+    pub body_bytes: Option<u64>,
+    /// Names of what the pattern captures, in order.
+    pub captures: Vec<String>,
+}
+
+/// A policy in a route's chain.
+#[derive(Clone)]
+pub struct Link {
+    /// Its name.
+    pub name: &'static str,
+    /// When it runs.
+    pub stage: Stage,
+    /// What it does.
+    pub policy: Arc<dyn Policy>,
+}
+
+/// Where access log lines go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AccessLog {
+    /// Where to.
+    pub output: LogOutput,
+}
+
+/// Where access log lines go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogOutput {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Appended to this file.
+    File(std::path::PathBuf),
+}
+
+/// How the gateway stops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shutdown {
+    /// How long exchanges under way may take to end.
+    pub drain_timeout: Duration,
+    /// How long to accept connections after readiness turned to "no".
+    pub readiness_delay: Duration,
+}
+
+impl Plan {
+    /// The route at `id`.
+    #[must_use]
+    pub fn route(&self, id: RouteId) -> Option<&Route> {
+        self.routes.get(id.0 as usize)
+    }
+
+    /// The upstream at `id`.
+    #[must_use]
+    pub fn upstream(&self, id: UpstreamId) -> Option<&Arc<UpstreamSpec>> {
+        self.upstreams.get(id.0 as usize)
+    }
+
+    /// The listener with `id`; `None` when a reload has removed it.
+    #[must_use]
+    pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
+        // A handful: a scan beats hashing.
+        self.listeners.iter().find(|listener| listener.id == id)
+    }
+
+    /// The listener called `name`.
+    #[must_use]
+    pub fn listener_named(&self, name: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| *listener.name == *name)
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("revision", &self.revision)
+            .field("checksum", &self.checksum)
+            .field("listeners", &self.listeners.len())
+            .field("routes", &self.routes.len())
+            .field("upstreams", &self.upstreams.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.stage.as_str(), self.name)
+    }
+}

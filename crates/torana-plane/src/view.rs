@@ -1,0 +1,79 @@
+//! A plan as one worker sees it.
+
+use crate::forwarder::Forwarder;
+use crate::metrics::{RouteMetrics, WorkerMetrics};
+use crate::plan::{Link, Plan, Route};
+use std::any::Any;
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use torana_core::exchange::{Exchange, RouteId};
+use torana_core::outbound::{Outbound, OutboundRequest};
+use torana_core::refusal::Rejection;
+use torana_core::reply::Reply;
+use torana_core::target::UpstreamId;
+use torana_core::verdict::LocalBoxFuture;
+
+/// A plan with what a worker adds to it: pools and counters of its own.
+///
+/// An exchange pins the view it began with ([`Exchange::plan`]), so it is
+/// matched, forwarded and accounted for by one plan, however often the
+/// configuration changes meanwhile.
+pub struct View<F> {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Its upstreams.
+    pub forwarder: F,
+    /// Counters by route, found when a route is first used.
+    routes: Box<[OnceCell<Arc<RouteMetrics>>]>,
+    metrics: Arc<WorkerMetrics>,
+}
+
+impl<F: Forwarder> View<F> {
+    pub(crate) fn new(plan: Arc<Plan>, forwarder: F, metrics: Arc<WorkerMetrics>) -> Rc<View<F>> {
+        let routes = plan.routes.iter().map(|_| OnceCell::new()).collect();
+        Rc::new(View { plan, forwarder, routes, metrics })
+    }
+
+    /// The view `exchange` has pinned.
+    pub(crate) fn of(exchange: &Exchange) -> Option<Rc<View<F>>> {
+        exchange.plan.clone()?.downcast().ok()
+    }
+
+    /// Makes this the view of `exchange`, to its end.
+    pub(crate) fn pin(self: &Rc<Self>, exchange: &mut Exchange) {
+        exchange.plan = Some(Rc::clone(self) as Rc<dyn Any>);
+        exchange.outbound = Some(Rc::clone(self) as Rc<dyn Outbound>);
+    }
+
+    /// The counters of a route, or of what matches none.
+    pub(crate) fn route_metrics(&self, route: Option<RouteId>) -> &RouteMetrics {
+        let counted = route.and_then(|id| {
+            let route = self.plan.route(id)?;
+            let slot = self.routes.get(id.0 as usize)?;
+            Some(&**slot.get_or_init(|| self.metrics.route(route)))
+        });
+        counted.unwrap_or_else(|| self.metrics.unrouted())
+    }
+
+    /// The route `exchange` matched.
+    pub(crate) fn route(&self, exchange: &Exchange) -> Option<&Route> {
+        exchange.route.and_then(|id| self.plan.route(id))
+    }
+
+    /// The policies that have run forwards for `exchange`, first to last.
+    pub(crate) fn ran(&self, exchange: &Exchange) -> &[Link] {
+        let chain = self.route(exchange).map_or(&[][..], |route| &route.chain);
+        chain.get(..exchange.policies_run).unwrap_or(chain)
+    }
+}
+
+impl<F: Forwarder> Outbound for View<F> {
+    fn send(
+        &self,
+        upstream: UpstreamId,
+        request: OutboundRequest,
+    ) -> LocalBoxFuture<'static, Result<Reply, Rejection>> {
+        self.forwarder.send(upstream, request)
+    }
+}

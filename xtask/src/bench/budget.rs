@@ -1,0 +1,253 @@
+//! `cargo xtask budget`: user instructions and allocations of one plain proxied request.
+//!
+//! valgrind counts what the proxy executes, so a busy machine changes nothing and CI can hold the
+//! line. After a warm-up callgrind is told to write out and reset its counters; then come the counted
+//! requests and a second dump, which holds them and nothing of start-up or shutdown.
+//!
+//! Sixteen connections send together and wait together: the proxy finds several ready at a time, as
+//! it does under load. Kernel work is not counted; the benchmark's CPU time is for that.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::bench::callgrind::{self, Profile};
+use crate::bench::certificate;
+use crate::bench::client::Connection;
+use crate::bench::options::{self, BudgetOptions};
+use crate::bench::origin::Origin;
+use crate::bench::proxy::{self, Prepared, Product, Running};
+use crate::bench::supervise::{self, Session};
+
+const CONNECTIONS: u32 = 16;
+const WARM_UP: u32 = 500;
+/// Fewer than one allocation in a hundred requests is background work, not the request.
+const NONE: f64 = 0.01;
+
+const PROGRAMS: [(&str, &str); 4] = [
+    ("valgrind", "valgrind"),
+    ("callgrind_control", "valgrind"),
+    ("openssl", "openssl"),
+    ("taskset", "util-linux"),
+];
+
+/// `cargo xtask budget`.
+pub(crate) fn run(args: &[String]) -> Outcome<()> {
+    if options::wants_help(args) {
+        print!("{}", options::BUDGET_USAGE);
+        return Ok(());
+    }
+    let options = BudgetOptions::parse(args)?;
+    supervise::require(&PROGRAMS)?;
+    let session = Session::enter(options::LOAD_CORE)?;
+    let profile = count(&session, &options)?;
+    let per_request = |count: u64| ratio(count, options.requests);
+    let instructions = per_request(profile.instructions);
+    let allocations = per_request(profile.total_allocations());
+    println!(
+        "{}: {} requests on {CONNECTIONS} connections",
+        options.product.name(),
+        options.requests
+    );
+    println!(
+        "  user instructions per request: {instructions:.0}{}",
+        limit(options.max_instructions)
+    );
+    println!(
+        "  allocations per request:       {allocations:.3}{}",
+        limit(options.max_allocations)
+    );
+    for name in callgrind::ALLOCATORS {
+        if let Some(calls) = profile.allocations.get(name) {
+            println!("    {name}: {:.3}", per_request(*calls));
+        }
+    }
+    verdict(&options, instructions, allocations)
+}
+
+fn limit(most: Option<f64>) -> String {
+    most.map(|most| format!("   (budget {most})"))
+        .unwrap_or_default()
+}
+
+fn verdict(options: &BudgetOptions, instructions: f64, allocations: f64) -> Outcome<()> {
+    let mut broken = Vec::new();
+    if let Some(most) = options.max_instructions
+        && instructions > most
+    {
+        broken.push(format!(
+            "{instructions:.0} instructions per request, the budget is {most}"
+        ));
+    }
+    if let Some(most) = options.max_allocations
+        && allocations >= most + NONE
+    {
+        broken.push(format!(
+            "{allocations:.3} allocations per request, the budget is {most}"
+        ));
+    }
+    if broken.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{}. To see where: build with `cargo build --profile profiling`, run `cargo xtask budget --bin \
+         target/profiling/torana --keep /tmp/budget`, then `callgrind_annotate --tree=caller /tmp/budget/*.2`",
+        broken.join("; ")
+    ))
+}
+
+fn ratio(count: u64, requests: u32) -> f64 {
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a run of minutes has far fewer than 2^52 instructions"
+    )]
+    let count = count as f64;
+    count / f64::from(requests)
+}
+
+/// Runs the proxy under callgrind and returns the profile of the counted requests alone.
+fn count(session: &Session, options: &BudgetOptions) -> Outcome<Profile> {
+    let files = certificate::create(session)?;
+    let origin = Origin::start(session)?;
+    let plain = proxy::prepare(
+        session,
+        options.product,
+        &options.binary,
+        origin.address,
+        &files,
+    )?;
+    let dumps = session.path("callgrind");
+    let wrapped = under_callgrind(plain, &dumps)?;
+    let mut running = launch(session, &wrapped)?;
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        connections.push(
+            Connection::open(running.plain, "/r5/json")
+                .map_err(|e| format!("cannot connect: {e}"))?,
+        );
+    }
+    exchange(&mut connections, WARM_UP)?;
+    let start = dump(&running, &dumps, 1)?;
+    if start.total_allocations() == 0 {
+        return Err("callgrind saw no allocation during start-up, so it cannot see the allocator and 0 would mean \
+                    nothing: use a binary with symbols (`cargo build --profile profiling`)"
+            .to_owned());
+    }
+    let before = origin.seen()?.requests;
+    exchange(&mut connections, options.requests)?;
+    let counted = dump(&running, &dumps, 2)?;
+    let arrived = origin.seen()?.requests - before;
+    if arrived != u64::from(options.requests) {
+        return Err(format!(
+            "{} requests sent, but {arrived} reached the origin",
+            options.requests
+        ));
+    }
+    drop(connections);
+    if let Some(directory) = &options.keep {
+        keep(session, directory)?;
+    }
+    running
+        .server
+        .still_running()
+        .map_err(|e| format!("{} died: {e}", options.product.name()))?;
+    Ok(counted)
+}
+
+/// The same command line behind valgrind. nginx runs in one process: its master does nothing here.
+fn under_callgrind(mut prepared: Prepared, dumps: &Path) -> Outcome<Prepared> {
+    let valgrind = supervise::find("valgrind").ok_or("valgrind is not installed")?;
+    if prepared.product == Product::Nginx
+        && let Some(globals) = prepared.args.last_mut()
+    {
+        globals.push_str(" master_process off;");
+    }
+    let program = std::mem::replace(&mut prepared.program, valgrind);
+    let mut args = vec![
+        "--tool=callgrind".to_owned(),
+        format!("--callgrind-out-file={}", dumps.display()),
+        program.display().to_string(),
+    ];
+    args.append(&mut prepared.args);
+    prepared.args = args;
+    Ok(prepared)
+}
+
+fn launch(session: &Session, prepared: &Prepared) -> Outcome<Running> {
+    let log = format!("{}.log", prepared.product.name());
+    let server = session.spawn_pinned(&prepared.program, &prepared.args, &log)?;
+    let mut running = Running {
+        product: prepared.product,
+        plain: prepared.plain,
+        tls: prepared.tls,
+        server,
+    };
+    running.await_reply(Duration::from_secs(120), Duration::from_millis(50))?;
+    Ok(running)
+}
+
+/// `requests` in all: a volley of all connections, then all their replies, and again.
+fn exchange(connections: &mut [Connection], requests: u32) -> Outcome<()> {
+    let mut left = requests as usize;
+    while left > 0 {
+        let volley = left.min(connections.len());
+        let (now, _) = connections.split_at_mut(volley);
+        for connection in &mut *now {
+            connection.send().map_err(|e| format!("cannot send: {e}"))?;
+        }
+        for connection in now {
+            let reply = connection.receive().map_err(|e| format!("no reply: {e}"))?;
+            if reply.status != 200 || reply.body.len() != 1024 {
+                return Err(format!(
+                    "a reply of status {} and {} bytes",
+                    reply.status,
+                    reply.body.len()
+                ));
+            }
+        }
+        left -= volley;
+    }
+    Ok(())
+}
+
+/// Has callgrind write its counters to `DUMPS.NUMBER` and start again from zero.
+fn dump(running: &Running, dumps: &Path, number: u32) -> Outcome<Profile> {
+    // taskset and valgrind replace themselves, so the server's own id is still that of the program.
+    let id = running.server.id().to_string();
+    let output = Command::new("callgrind_control")
+        .args(["--dump", &id])
+        .output()
+        .map_err(|e| format!("cannot start callgrind_control: {e}"))?;
+    let file = dumps.with_file_name(format!("callgrind.{number}"));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(profile) = fs::read_to_string(&file)
+            .ok()
+            .and_then(|text| callgrind::parse(&text))
+        {
+            return Ok(profile);
+        }
+        if Instant::now() > deadline {
+            return Err(format!(
+                "callgrind wrote no {}; callgrind_control said:\n{}{}",
+                file.display(),
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn keep(session: &Session, directory: &Path) -> Outcome<()> {
+    let failed =
+        |e: std::io::Error| format!("cannot copy the profiles to {}: {e}", directory.display());
+    fs::create_dir_all(directory).map_err(failed)?;
+    for number in 1..=2 {
+        let name = format!("callgrind.{number}");
+        fs::copy(session.path(&name), directory.join(&name)).map_err(failed)?;
+    }
+    Ok(())
+}

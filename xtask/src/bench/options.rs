@@ -1,0 +1,289 @@
+//! What the command line of `bench` and `budget` may say.
+
+use std::path::PathBuf;
+
+use crate::Outcome;
+use crate::bench::proxy::Product;
+use crate::bench::scenario::{self, Scenario};
+
+/// The core every proxy is pinned to.
+pub(super) const PROXY_CORE: u32 = 0;
+/// The core of the load generator, the origin and this program.
+pub(super) const LOAD_CORE: u32 = 1;
+
+pub(super) const BENCH_USAGE: &str = "\
+usage: cargo xtask bench [OPTIONS]
+
+Measures torana, nginx and haproxy, one worker each on core 0; load generator and origin on core 1.
+
+  --rounds N            interleaved rounds per scenario (default 5)
+  --seconds S           length of one window (default 3)
+  --only A,B            scenarios: get tls post big h2 churn idle start binary, and `fixed`
+                        (2 000 requests/s), which only runs when named
+  --proxies A,B         of torana,nginx,haproxy (default all; nginx is the baseline and always runs)
+  --connections N       idle connections of the `idle` scenario (default 5000)
+  --bin PATH            the gateway (default target/release/torana)
+  --write               also write the tables to bench/RESULTS.md
+
+Quote only figures of an otherwise idle machine: see `foreign load` in the tables.
+";
+
+pub(super) const BUDGET_USAGE: &str = "\
+usage: cargo xtask budget [OPTIONS]
+
+Counts user instructions and allocator calls per plain proxied request with valgrind's callgrind.
+
+  --bin PATH            the gateway (default target/release/torana)
+  --proxy NAME          measure nginx or haproxy instead, to check the method; no limits unless given
+  --requests N          counted requests, after a warm-up (default 4000)
+  --max-instructions N  fail above this many per request (default 20000)
+  --max-allocations N   fail above this many per request (default 0; less than 0.01 counts as none)
+  --keep DIR            copy callgrind's files there, for callgrind_annotate
+";
+
+/// Options of `cargo xtask bench`.
+#[derive(Debug)]
+pub(super) struct BenchOptions {
+    pub(super) rounds: usize,
+    pub(super) seconds: u32,
+    pub(super) scenarios: Vec<Scenario>,
+    pub(super) products: Vec<Product>,
+    pub(super) connections: usize,
+    pub(super) binary: PathBuf,
+    pub(super) write: bool,
+    /// The command line as typed, for the report.
+    pub(super) typed: String,
+}
+
+impl BenchOptions {
+    pub(super) fn parse(args: &[String]) -> Outcome<Self> {
+        let mut options = Self {
+            rounds: 5,
+            seconds: 3,
+            scenarios: scenario::all()
+                .into_iter()
+                .filter(|s| s.by_default)
+                .collect(),
+            products: Product::ALL.to_vec(),
+            connections: 5000,
+            binary: default_binary(),
+            write: false,
+            typed: std::iter::once("cargo xtask bench")
+                .chain(args.iter().map(String::as_str))
+                .collect::<Vec<_>>()
+                .join(" "),
+        };
+        let mut args = Arguments::new(args, "bench");
+        while let Some(flag) = args.flag() {
+            match flag.as_str() {
+                "--rounds" => options.rounds = args.number("--rounds", 1)?,
+                "--seconds" => options.seconds = args.number("--seconds", 1)?,
+                "--connections" => options.connections = args.number("--connections", 1)?,
+                "--only" => options.scenarios = scenarios(&args.value("--only")?)?,
+                "--proxies" => options.products = products(&args.value("--proxies")?)?,
+                "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
+                "--write" => options.write = true,
+                other => return Err(args.unknown(other)),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Refuses to start without the gateway, rather than after ten minutes of the others.
+    pub(super) fn require_binary(&self) -> Outcome<()> {
+        if !self.products.contains(&Product::Torana) {
+            return Ok(());
+        }
+        require_binary(&self.binary)
+    }
+}
+
+/// Options of `cargo xtask budget`.
+#[derive(Debug)]
+pub(super) struct BudgetOptions {
+    pub(super) binary: PathBuf,
+    pub(super) product: Product,
+    pub(super) requests: u32,
+    pub(super) max_instructions: Option<f64>,
+    pub(super) max_allocations: Option<f64>,
+    pub(super) keep: Option<PathBuf>,
+}
+
+impl BudgetOptions {
+    pub(super) fn parse(args: &[String]) -> Outcome<Self> {
+        let mut options = Self {
+            binary: default_binary(),
+            product: Product::Torana,
+            requests: 4000,
+            max_instructions: None,
+            max_allocations: None,
+            keep: None,
+        };
+        let mut args = Arguments::new(args, "budget");
+        while let Some(flag) = args.flag() {
+            match flag.as_str() {
+                "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
+                "--proxy" => options.product = product(&args.value("--proxy")?)?,
+                "--requests" => options.requests = args.number("--requests", 100)?,
+                "--max-instructions" => {
+                    options.max_instructions = Some(args.number("--max-instructions", 0.0)?)
+                }
+                "--max-allocations" => {
+                    options.max_allocations = Some(args.number("--max-allocations", 0.0)?)
+                }
+                "--keep" => options.keep = Some(PathBuf::from(args.value("--keep")?)),
+                other => return Err(args.unknown(other)),
+            }
+        }
+        if options.product == Product::Torana {
+            options.max_instructions.get_or_insert(20_000.0);
+            options.max_allocations.get_or_insert(0.0);
+            require_binary(&options.binary)?;
+        }
+        Ok(options)
+    }
+}
+
+pub(super) fn wants_help(args: &[String]) -> bool {
+    args.iter().any(|a| a == "--help" || a == "-h")
+}
+
+/// Where `cargo build --release` leaves the gateway: cargo's own target directory if one was chosen.
+fn default_binary() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), PathBuf::from);
+    target.join("release/torana")
+}
+
+/// The workspace's root, so that the commands work from any directory.
+pub(super) fn workspace() -> PathBuf {
+    let xtask = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().map_or_else(|| xtask.clone(), PathBuf::from)
+}
+
+fn require_binary(path: &std::path::Path) -> Outcome<()> {
+    if path.is_file() {
+        return Ok(());
+    }
+    Err(format!(
+        "no gateway at {}: run `cargo build --release`, name one with --bin PATH, or measure the others alone \
+         (bench --proxies nginx,haproxy; budget --proxy nginx)",
+        path.display()
+    ))
+}
+
+fn scenarios(list: &str) -> Outcome<Vec<Scenario>> {
+    let known = scenario::all();
+    list.split(',')
+        .map(|name| {
+            known
+                .iter()
+                .find(|s| s.name == name)
+                .cloned()
+                .ok_or_else(|| {
+                    let names: Vec<_> = known.iter().map(|s| s.name).collect();
+                    format!("unknown scenario `{name}`; there are: {}", names.join(" "))
+                })
+        })
+        .collect()
+}
+
+/// nginx is added where it is missing: every ratio is against it.
+fn products(list: &str) -> Outcome<Vec<Product>> {
+    let wanted: Vec<Product> = list.split(',').map(product).collect::<Outcome<_>>()?;
+    Ok(Product::ALL
+        .into_iter()
+        .filter(|p| *p == Product::Nginx || wanted.contains(p))
+        .collect())
+}
+
+fn product(name: &str) -> Outcome<Product> {
+    Product::ALL
+        .into_iter()
+        .find(|p| p.name() == name)
+        .ok_or_else(|| format!("unknown proxy `{name}`; there are: torana nginx haproxy"))
+}
+
+/// `--flag value` pairs, in any order.
+struct Arguments<'a> {
+    rest: std::slice::Iter<'a, String>,
+    command: &'static str,
+}
+
+impl<'a> Arguments<'a> {
+    fn new(args: &'a [String], command: &'static str) -> Self {
+        Self {
+            rest: args.iter(),
+            command,
+        }
+    }
+
+    fn flag(&mut self) -> Option<String> {
+        self.rest.next().cloned()
+    }
+
+    fn value(&mut self, flag: &str) -> Outcome<String> {
+        self.rest
+            .next()
+            .cloned()
+            .ok_or_else(|| format!("{flag} needs a value"))
+    }
+
+    fn number<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
+        &mut self,
+        flag: &str,
+        least: T,
+    ) -> Outcome<T> {
+        let value = self.value(flag)?;
+        match value.parse::<T>() {
+            Ok(number) if number >= least => Ok(number),
+            _ => Err(format!(
+                "{flag} needs a number of at least {least}, not `{value}`"
+            )),
+        }
+    }
+
+    fn unknown(&self, flag: &str) -> String {
+        format!(
+            "unknown option `{flag}`; see `cargo xtask {} --help`",
+            self.command
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn nginx_is_always_measured() {
+        let options =
+            BenchOptions::parse(&words("--proxies haproxy --only get,idle --rounds 2")).unwrap();
+        assert_eq!(options.products, [Product::Nginx, Product::Haproxy]);
+        assert_eq!(options.scenarios.len(), 2);
+        assert_eq!(options.rounds, 2);
+    }
+
+    #[test]
+    fn mistakes_say_what_is_possible() {
+        assert!(
+            BenchOptions::parse(&words("--only gett"))
+                .unwrap_err()
+                .contains("get tls post")
+        );
+        assert!(
+            BenchOptions::parse(&words("--rounds 0"))
+                .unwrap_err()
+                .contains("at least 1")
+        );
+        assert!(
+            BenchOptions::parse(&words("--loud"))
+                .unwrap_err()
+                .contains("--help")
+        );
+    }
+}

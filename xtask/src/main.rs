@@ -1,0 +1,52 @@
+//! Developer and CI commands of this workspace: `cargo xtask COMMAND`.
+//!
+//! One arm of the `match` below per command; a command lives in a module of its own and returns an
+//! [`Outcome`], whose error is a sentence that says what to do next.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks to its terminal"
+)]
+
+mod bench;
+
+use std::process::ExitCode;
+
+/// What a command returns; the error is printed as it is and makes the exit status 1.
+pub(crate) type Outcome<T> = Result<T, String>;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND [OPTIONS]
+
+commands:
+  bench          measure torana against nginx and haproxy (CPU per request, memory, start-up)
+  budget         count instructions and allocations per proxied request; exits 1 above the budget
+  help           show this
+
+`cargo xtask COMMAND --help` lists the options of a command.
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_else(|| "help".to_owned());
+    let rest: Vec<String> = args.collect();
+    let outcome = match command.as_str() {
+        "bench" => bench::run(&rest),
+        "budget" => bench::budget::run(&rest),
+        // Started by `bench` and `budget` themselves; of no use to a person, hence not in USAGE.
+        "bench-origin" => bench::origin::run(),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        other => Err(format!("unknown command `{other}`\n\n{USAGE}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask {command}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
