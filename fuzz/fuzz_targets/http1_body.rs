@@ -42,9 +42,9 @@ fn naive(mut bytes: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
-        let line = std::str::from_utf8(&bytes[..end]).map(str::to_owned).unwrap_or_else(|_| {
-            bytes[..end].iter().map(|&byte| char::from(byte)).collect()
-        });
+        let line = std::str::from_utf8(&bytes[..end])
+            .map(str::to_owned)
+            .unwrap_or_else(|_| bytes[..end].iter().map(|&byte| char::from(byte)).collect());
         let size = line.split(';').next()?;
         assert!(!size.is_empty() && size.bytes().all(|byte| byte.is_ascii_hexdigit()), "size {size:?}");
         let size = usize::try_from(u64::from_str_radix(size, 16).ok()?).ok()?;

@@ -1,8 +1,8 @@
 //! One file: from text to a tree with places.
 //!
-//! The three formats meet here with one set of rules: keys are strings, no key twice, numbers are finite, at most
-//! [`DEEPEST`] levels and [`MOST_NODES`] values. Where a parser recovers from an error, everything it finds is
-//! reported.
+//! The three formats meet here with one set of rules: keys are strings, no key twice, numbers are
+//! finite, at most [`DEEPEST`] levels and [`MOST_NODES`] values. Where a parser recovers from an
+//! error, everything it finds is reported.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ mod yaml;
 pub(crate) const DEEPEST: usize = 64;
 
 /// Values in a file, counted where YAML aliases repeat them too.
-pub(crate) const MOST_NODES: usize = 2_000_000;
+pub(crate) const MOST_NODES: usize = 1_000_000;
 
 /// The format of a file, decided by its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,11 @@ pub(crate) struct Parsed {
 impl Parsed {
     /// Whether the tree can be relied on to hold what the file says.
     pub(crate) fn is_whole(&self) -> bool {
-        self.tree.is_some() && !self.diagnostics.iter().any(|d| d.severity == Severity::Error)
+        self.tree.is_some()
+            && !self
+                .diagnostics
+                .iter()
+                .any(|d| d.severity == Severity::Error)
     }
 }
 
@@ -66,8 +70,13 @@ pub(crate) fn parse(file: FileId, text: &str, format: Format) -> Parsed {
             Node::Null if format == Format::Yaml => tree.node = Node::Map(Vec::new()),
             Node::Map(_) => {}
             _ => {
-                let message = format!("expected keys such as `listeners` and `routes`, found {}", tree.describe());
-                parsed.diagnostics.push(Diagnostic::error("config.syntax", message).at(tree.span));
+                let message = format!(
+                    "expected keys such as `listeners` and `routes`, found {}",
+                    tree.describe()
+                );
+                parsed
+                    .diagnostics
+                    .push(Diagnostic::error("config.syntax", message).at(tree.span));
                 parsed.tree = None;
             }
         }
@@ -103,11 +112,18 @@ impl Entries {
 }
 
 fn too_deep(span: Span) -> Diagnostic {
-    Diagnostic::error("config.too_deep", format!("nested more than {DEEPEST} levels deep")).at(span)
+    Diagnostic::error(
+        "config.too_deep",
+        format!("nested more than {DEEPEST} levels deep"),
+    )
+    .at(span)
 }
 
 fn too_many(span: Span) -> Diagnostic {
-    Diagnostic::error("config.too_large", format!("more than {MOST_NODES} values in one file"))
-        .at(span)
-        .hint("split the file, or use fewer YAML aliases")
+    Diagnostic::error(
+        "config.too_large",
+        format!("more than {MOST_NODES} values in one file"),
+    )
+    .at(span)
+    .hint("split the file, or use fewer YAML aliases")
 }

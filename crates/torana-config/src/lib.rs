@@ -1,8 +1,8 @@
 //! What was written: reads configuration files, checks them and says what is wrong.
 //!
 //! [`load()`] goes from a path to a [`model::Config`] or to diagnostics about all problems at once;
-//! [`report`] shows them; [`schema`] describes the model to editors. Formats and file layout end here: everything
-//! behind sees only [`model`].
+//! [`report`] shows them; [`schema`] describes the model to editors. Formats and file layout end
+//! here: everything behind sees only [`model`].
 
 pub mod model;
 pub mod report;
@@ -18,6 +18,6 @@ mod validate;
 
 pub use codes::CODES;
 pub use interpolate::{Environment, ProcessEnvironment};
-pub use load::{Loaded, load, redacted};
+pub use load::{Loaded, load, load_text, redacted};
 pub use schema::Kinds;
 pub use sources::{Place, Source, Sources};

@@ -1,7 +1,7 @@
 //! From a path to a configuration: read, expand, include, merge, check, decode, cross-check.
 //!
-//! Every step goes on after errors as far as what it has allows, so that one run shows everything. Nothing is
-//! fetched and nothing executed.
+//! Every step goes on after errors as far as what it has allows, so that one run shows everything.
+//! Nothing is fetched and nothing executed.
 
 use std::path::{Path, PathBuf};
 
@@ -22,8 +22,8 @@ mod paths;
 /// Everything one load found out.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The configuration, if there are no errors. Paths in it are resolved: they no longer depend on which file they
-    /// stood in.
+    /// The configuration, if there are no errors. Paths in it are resolved: they no longer depend
+    /// on which file they stood in.
     pub config: Option<Config>,
     /// All files merged, as written; an empty map if nothing could be read.
     pub tree: Written,
@@ -31,12 +31,12 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// The text of every configuration file, for rendering.
     pub sources: Sources,
-    /// Every file and directory the result depends on, whether it could be read or not: what to watch. Certificates
-    /// are not among them; who reads them knows them.
+    /// Every file and directory the result depends on, whether it could be read or not: what to
+    /// watch. Certificates are not among them; who reads them knows them.
     pub files: Vec<PathBuf>,
-    /// Sixteen hexadecimal digits that change when the expanded configuration does: FNV-1a, 64 bits. For noticing
-    /// changes, not for proving anything. Comments, order of files and spelling of values do not count; contents of
-    /// certificates are not part of it.
+    /// Sixteen hexadecimal digits that change when the expanded configuration does: FNV-1a, 64
+    /// bits. For noticing changes, not for proving anything. Comments, order of files and spelling
+    /// of values do not count; contents of certificates are not part of it.
     pub checksum: String,
 }
 
@@ -53,6 +53,24 @@ impl Loaded {
 pub fn load(path: &Path, kinds: &Kinds<'_>, environment: &dyn Environment) -> Loaded {
     let mut expander = Expander::new(environment);
     let read = files::read(path, &mut expander);
+    finish(read, &expander, kinds)
+}
+
+/// Loads `text` as if it stood in a file at `path`, whose extension says which format it is in: for
+/// what is not saved yet. What it includes is read from disk.
+#[must_use]
+pub fn load_text(
+    path: &Path,
+    text: String,
+    kinds: &Kinds<'_>,
+    environment: &dyn Environment,
+) -> Loaded {
+    let mut expander = Expander::new(environment);
+    let read = files::read_text(path, text, &mut expander);
+    finish(read, &expander, kinds)
+}
+
+fn finish(read: files::Read, expander: &Expander<'_>, kinds: &Kinds<'_>) -> Loaded {
     let mut diagnostics = read.diagnostics;
     let mut tree = Written::empty(Span::NONE);
     for (index, layer) in read.layers.into_iter().enumerate() {
@@ -67,12 +85,19 @@ pub fn load(path: &Path, kinds: &Kinds<'_>, environment: &dyn Environment) -> Lo
     let mut config = decoded.value;
     if let Some(config) = &mut config {
         paths::resolve(config, &read.sources);
-        let found =
-            Found { config, tree: &tree, dropped: &decoded.dropped, whole: read.whole, sources: &read.sources };
+        let found = Found {
+            config,
+            tree: &tree,
+            dropped: &decoded.dropped,
+            whole: read.whole,
+            sources: &read.sources,
+        };
         diagnostics.extend(validate(&found));
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.primary.as_ref().map(|label| label.span));
-    let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    let failed = diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error);
     let mut files = read.files;
     files.extend(expander.files().cloned());
     files.sort();

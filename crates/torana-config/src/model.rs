@@ -1,9 +1,11 @@
 //! The configuration model: what a person may write, key by key.
 //!
-//! The documentation of these types is the manual: it goes into the JSON Schema (`torana schema`) and from there
-//! into editors and the reference pages. So every field says its unit, its default and what may surprise.
+//! The documentation of these types is the manual: it goes into the JSON Schema (`torana schema`)
+//! and from there into editors and the reference pages. So every field says its unit, its default
+//! and what may surprise.
 //!
-//! This is configuration as written. What is derived from it, such as compiled routes, belongs to the plane.
+//! This is configuration as written. What is derived from it, such as compiled routes, belongs to
+//! the plane.
 
 mod address;
 mod boot;
@@ -14,8 +16,8 @@ mod switch;
 
 pub use address::ListenAddress;
 pub use boot::{
-    AccessLog, Admin, Certificate, ClientAuth, ClientAuthMode, Config, Listener, ListenerTls, ProxyProtocol, Shutdown,
-    TlsVersion,
+    AccessLog, Admin, Certificate, ClientAuth, ClientAuthMode, Config, Listener, ListenerTls,
+    ProxyProtocol, Shutdown, TlsVersion,
 };
 pub use endpoint::{Endpoint, EndpointUrl, Origin, Scheme};
 pub use limits::{LimitValues, Limits};

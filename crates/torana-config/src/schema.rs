@@ -12,23 +12,28 @@ use crate::model::Config;
 pub struct Kinds<'a> {
     /// What may stand in `policies`.
     pub policies: &'a [KindSchema],
-    /// What may stand in a route as its target, besides `upstream`, `redirect` and `respond`. Those three are known
-    /// without being listed; listed again they are ignored.
+    /// What may stand in a route as its target, besides `upstream`, `redirect` and `respond`. Those
+    /// three are known without being listed; listed again they are ignored.
     pub targets: &'a [KindSchema],
 }
 
 /// The JSON Schema (draft 2020-12) for editors: `torana schema`.
 #[must_use]
 pub fn json_schema(kinds: &Kinds<'_>) -> Value {
-    let mut generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
+    let mut generator = SchemaSettings::draft2020_12()
+        .for_deserialize()
+        .into_generator();
     let config = generator.subschema_for::<Config>();
     let policies = described(&mut generator, kinds.policies);
     let targets = described(&mut generator, kinds.targets);
     let mut definitions = generator.take_definitions(true);
+    let needs = needs(&policies, &definitions);
     if let Some(policy_use) = definitions.get_mut("PolicyUse") {
-        *policy_use = policy_schema(&policies);
+        *policy_use = policy_schema(&policies, &needs);
     }
-    if let Some(properties) = definitions.get_mut("Route").and_then(|route| route.get_mut("properties"))
+    if let Some(properties) = definitions
+        .get_mut("Route")
+        .and_then(|route| route.get_mut("properties"))
         && let Some(properties) = properties.as_object_mut()
     {
         for (name, schema) in targets {
@@ -49,21 +54,57 @@ pub(crate) fn tree(kinds: &Kinds<'_>) -> SchemaTree {
 }
 
 fn described(generator: &mut SchemaGenerator, kinds: &[KindSchema]) -> Map<String, Value> {
-    kinds.iter().map(|kind| (kind.name.to_owned(), (kind.schema)(generator).to_value())).collect()
+    kinds
+        .iter()
+        .map(|kind| (kind.name.to_owned(), (kind.schema)(generator).to_value()))
+        .collect()
 }
 
-/// A policy's name alone, or one key that is the name with its configuration below. The name alone is the empty
-/// configuration, so it is only allowed where that is: this is checked when the policy is built.
-fn policy_schema(policies: &Map<String, Value>) -> Value {
+/// The keys each policy cannot do without, for those that have any.
+fn needs(policies: &Map<String, Value>, definitions: &Map<String, Value>) -> Map<String, Value> {
+    let resolved = |schema: &Value| {
+        let name = schema
+            .get("$ref")
+            .and_then(Value::as_str)?
+            .strip_prefix("#/$defs/")?;
+        definitions.get(name).cloned()
+    };
+    let required = |schema: &Value| {
+        resolved(schema)
+            .unwrap_or_else(|| schema.clone())
+            .get("required")
+            .cloned()
+    };
+    policies
+        .iter()
+        .filter_map(|(name, schema)| Some((name.clone(), required(schema)?)))
+        .collect()
+}
+
+/// A policy's name alone, or one key that is the name with its configuration below. The name alone
+/// means the empty configuration, so `needs` says for which policies that is too little.
+fn policy_schema(policies: &Map<String, Value>, needs: &Map<String, Value>) -> Value {
     let names: Vec<&String> = policies.keys().collect();
     let with_nothing: Map<String, Value> = policies
         .iter()
-        .map(|(name, schema)| (name.clone(), json!({ "anyOf": [schema, { "type": "null" }] })))
+        .map(|(name, schema)| match needs.contains_key(name) {
+            true => (name.clone(), schema.clone()),
+            false => (
+                name.clone(),
+                json!({ "anyOf": [schema, { "type": "null" }] }),
+            ),
+        })
         .collect();
     json!({
         "description": "A policy: its name, or a map from its name to its configuration.",
         "anyOf": [
-            { "type": "string", "enum": names, "x-torana-noun": "policy", "x-torana-expects": "the name of a policy" },
+            {
+                "type": "string",
+                "enum": names,
+                "x-torana-noun": "policy",
+                "x-torana-needs": needs,
+                "x-torana-expects": "the name of a policy"
+            },
             {
                 "type": "object",
                 "properties": with_nothing,
@@ -100,19 +141,37 @@ mod tests {
         fn anything(_: &mut SchemaGenerator) -> schemars::Schema {
             schemars::json_schema!({ "type": "object", "description": "test" })
         }
-        let kinds = [KindSchema { name: "echo", schema: anything }, KindSchema { name: "respond", schema: anything }];
-        let schema = json_schema(&Kinds { policies: &kinds, targets: &kinds });
+        let kinds = [
+            KindSchema {
+                name: "echo",
+                schema: anything,
+            },
+            KindSchema {
+                name: "respond",
+                schema: anything,
+            },
+        ];
+        let schema = json_schema(&Kinds {
+            policies: &kinds,
+            targets: &kinds,
+        });
         let route = &schema["$defs"]["Route"]["properties"];
         assert_eq!(route["echo"]["description"], "test");
         assert_ne!(route["respond"]["description"], "test");
-        assert_eq!(schema["$defs"]["PolicyUse"]["anyOf"][0]["enum"], json!(["echo", "respond"]));
+        assert_eq!(
+            schema["$defs"]["PolicyUse"]["anyOf"][0]["enum"],
+            json!(["echo", "respond"])
+        );
     }
 
     #[test]
     fn references_all_lead_somewhere() {
         fn walk(value: &Value, root: &Value) {
             if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
-                assert!(root.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+                assert!(
+                    root.pointer(reference.trim_start_matches('#')).is_some(),
+                    "{reference}"
+                );
             }
             match value {
                 Value::Array(items) => items.iter().for_each(|item| walk(item, root)),

@@ -1,7 +1,7 @@
 //! Checks across the whole configuration: what the schema of one value cannot see.
 
 use torana_core::diagnostic::{Diagnostic, Span};
-use torana_core::written::Written;
+use torana_core::written::{Spanned, Written};
 
 use crate::model::Config;
 use crate::sources::Sources;
@@ -10,8 +10,8 @@ mod boot;
 mod routes;
 mod upstreams;
 
-/// What there is to check. After errors `config` lacks the parts in error; the rest says what not to conclude from
-/// their absence.
+/// What there is to check. After errors `config` lacks the parts in error; the rest says what not
+/// to conclude from their absence.
 pub(crate) struct Found<'a> {
     pub(crate) config: &'a Config,
     /// Everything as written, the parts in error included.
@@ -26,12 +26,15 @@ pub(crate) struct Found<'a> {
 impl Found<'_> {
     /// Whether something inside `span` was in error, so that a lack in it proves nothing.
     fn has_gap(&self, span: Span) -> bool {
-        self.dropped.iter().any(|dropped| span.contains(*dropped))
+        self.tree.touches(span, self.dropped)
     }
 
     /// " (defined at file:line)", or nothing.
     fn defined_at(&self, span: Span) -> String {
-        self.sources.shown(span).map(|place| format!(" (defined at {place})")).unwrap_or_default()
+        self.sources
+            .shown(span)
+            .map(|place| format!(" (defined at {place})"))
+            .unwrap_or_default()
     }
 }
 
@@ -45,12 +48,18 @@ pub(crate) fn validate(found: &Found<'_>) -> Vec<Diagnostic> {
 }
 
 /// Names are shown in logs, metrics and URLs of the admin interface, so they have to be plain.
-fn check_name(name: &str, span: Span, what: &str, diagnostics: &mut Vec<Diagnostic>) {
+fn check_name(name: &Spanned<String>, what: &str, diagnostics: &mut Vec<Diagnostic>) {
     const LONGEST: usize = 128;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '@');
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '@');
     if name.is_empty() || name.len() > LONGEST || !name.chars().all(plain) {
-        let message = format!("{} is not a name for {what}", torana_core::diagnostic::quoted(name));
-        let hint = format!("names have up to {LONGEST} letters, digits, `-`, `_`, `.`, `/`, `:` and `@`");
-        diagnostics.push(Diagnostic::error("config.bad_name", message).at(span).hint(hint));
+        let message = format!("{} is not a name for {what}", name.shown());
+        let hint =
+            format!("names have up to {LONGEST} letters, digits, `-`, `_`, `.`, `/`, `:` and `@`");
+        diagnostics.push(
+            Diagnostic::error("config.bad_name", message)
+                .at(name.span)
+                .hint(hint),
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! What is wrong with a configuration, as plain data.
 //!
-//! Everything that reads or compiles configuration reports [`Diagnostic`]s: a stable code, one sentence, the
-//! place in the user's own file and a next step the user can take. Nothing here renders: turning a
-//! [`Diagnostic`] into text needs the sources and belongs to `torana-config`'s `report`.
+//! Everything that reads or compiles configuration reports [`Diagnostic`]s: a stable code, one
+//! sentence, the place in the user's own file and a next step the user can take. Nothing here
+//! renders: turning a [`Diagnostic`] into text needs the sources and belongs to `torana-config`'s
+//! `report`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,13 +30,22 @@ pub struct Span {
 
 impl Span {
     /// The span of what nobody wrote: defaults, values made by importers and tests.
-    pub const NONE: Self = Self { file: FileId::NONE, start: 0, end: 0 };
+    pub const NONE: Self = Self {
+        file: FileId::NONE,
+        start: 0,
+        end: 0,
+    };
 
-    /// The bytes `start..end` of `file`. Offsets past 4 GiB saturate; no file that large is ever read.
+    /// The bytes `start..end` of `file`. Offsets past 4 GiB saturate; no file that large is ever
+    /// read.
     #[must_use]
     pub fn new(file: FileId, start: usize, end: usize) -> Self {
         let clamp = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
-        Self { file, start: clamp(start), end: clamp(end.max(start)) }
+        Self {
+            file,
+            start: clamp(start),
+            end: clamp(end.max(start)),
+        }
     }
 
     /// Whether this points into a file.
@@ -88,8 +98,8 @@ pub struct Label {
 
 /// One thing wrong with a configuration.
 ///
-/// Style of the texts: lower case, no full stop, values in backticks, both what was expected and what was
-/// found; the hint is a step the user can do at once.
+/// Style of the texts: lower case, no full stop, values in backticks, both what was expected and
+/// what was found; the hint is a step the user can do at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Error or warning.
@@ -123,10 +133,14 @@ impl Diagnostic {
     /// A warning with a stable `code`.
     #[must_use]
     pub fn warning(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(code, message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, message)
+        }
     }
 
-    /// Points at `span`. An unknown span is ignored, so callers need not ask whether a value was written.
+    /// Points at `span`. An unknown span is ignored, so callers need not ask whether a value was
+    /// written.
     #[must_use]
     pub fn at(self, span: Span) -> Self {
         self.label(span, "")
@@ -136,7 +150,10 @@ impl Diagnostic {
     #[must_use]
     pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
         if span.is_known() {
-            self.primary = Some(Label { span, text: text.into() });
+            self.primary = Some(Label {
+                span,
+                text: text.into(),
+            });
         }
         self
     }
@@ -145,7 +162,10 @@ impl Diagnostic {
     #[must_use]
     pub fn also(mut self, span: Span, text: impl Into<String>) -> Self {
         if span.is_known() {
-            self.secondary.push(Label { span, text: text.into() });
+            self.secondary.push(Label {
+                span,
+                text: text.into(),
+            });
         }
         self
     }
@@ -171,11 +191,12 @@ impl Diagnostic {
     }
 }
 
-/// Why a scalar was not accepted: what a type's own parser says before anyone knows where the scalar stands.
+/// Why a scalar was not accepted: what a type's own parser says before anyone knows where the
+/// scalar stands.
 ///
-/// `Deserialize` implementations pass it on with `D::Error::custom(misfit)`; [`crate::written::Written::decode`]
-/// reads the [`fmt::Display`] form back, adds the span, and leaves `found` out where the value came from a
-/// `${…}` reference, because it may be a secret.
+/// `Deserialize` implementations pass it on with `D::Error::custom(misfit)`;
+/// [`crate::written::Written::decode`] reads the [`fmt::Display`] form back, adds the span, and
+/// leaves `found` out where the value came from a `${…}` reference, because it may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
     /// Stable code of the diagnostic.
@@ -196,7 +217,12 @@ impl Misfit {
     /// A misfit with the general code `config.invalid_value`.
     #[must_use]
     pub fn new(expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { code: Cow::Borrowed("config.invalid_value"), expected: expected.into(), found: found.into(), hint: None }
+        Self {
+            code: Cow::Borrowed("config.invalid_value"),
+            expected: expected.into(),
+            found: found.into(),
+            hint: None,
+        }
     }
 
     /// Gives the misfit its own code.
@@ -222,7 +248,12 @@ impl Misfit {
             None => (rest, None),
         };
         let (expected, found) = rest.split_once(FOUND)?;
-        Some(Self { code: Cow::Owned(code.to_owned()), expected: expected.to_owned(), found: found.to_owned(), hint })
+        Some(Self {
+            code: Cow::Owned(code.to_owned()),
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+            hint,
+        })
     }
 }
 
@@ -238,8 +269,8 @@ impl fmt::Display for Misfit {
 
 impl std::error::Error for Misfit {}
 
-/// `text` in backticks, made fit for one line of a terminal: control characters are escaped (a file must not be
-/// able to move the reader's cursor), and what is longer than 80 characters is cut.
+/// `text` in backticks, made fit for one line of a terminal: control characters are escaped (a file
+/// must not be able to move the reader's cursor), and what is longer than 80 characters is cut.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     const LONGEST: usize = 80;
@@ -260,12 +291,16 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
-/// The candidate a person most likely meant by `written`, if one is near enough: at most one edit for short
-/// names, a third of the length for longer ones; upper and lower case, `-` and `_` count as the same.
+/// The candidate a person most likely meant by `written`, if one is near enough: at most one edit
+/// for short names, a third of the length for longer ones; upper and lower case, `-` and `_` count
+/// as the same.
 ///
 /// Names longer than 128 bytes are never compared: the distance costs the product of the lengths.
 #[must_use]
-pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn did_you_mean<'a>(
+    written: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     const LONGEST: usize = 128;
     if written.is_empty() || written.len() > LONGEST {
         return None;
@@ -273,14 +308,20 @@ pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a 
     let plain = |name: &str| name.to_ascii_lowercase().replace('-', "_");
     let wanted = plain(written);
     let allowed = (wanted.chars().count() / 3).max(1);
-    let mut best: Option<(usize, &'a str)> = None;
+    let mut best: Option<((usize, usize), &'a str)> = None;
     for candidate in candidates {
-        if candidate.is_empty() || candidate.len() > LONGEST || candidate.len().abs_diff(wanted.len()) > 2 * allowed {
+        if candidate.is_empty()
+            || candidate.len() > LONGEST
+            || candidate.len().abs_diff(wanted.len()) > 2 * allowed
+        {
             continue;
         }
         let distance = strsim::osa_distance(&wanted, &plain(candidate));
-        if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
-            best = Some((distance, candidate));
+        // Of equally near names, the one as long as what was written: two letters swapped are the
+        // commoner slip.
+        let rank = (distance, candidate.len().abs_diff(wanted.len()));
+        if distance <= allowed && best.is_none_or(|(least, _)| rank < least) {
+            best = Some((rank, candidate));
         }
     }
     best.map(|(_, candidate)| candidate)
@@ -295,7 +336,10 @@ mod tests {
         let keys = ["listeners", "upstreams", "routes", "trusted_proxies"];
         assert_eq!(did_you_mean("listner", keys), Some("listeners"));
         assert_eq!(did_you_mean("Upstream", keys), Some("upstreams"));
-        assert_eq!(did_you_mean("trusted-proxies", keys), Some("trusted_proxies"));
+        assert_eq!(
+            did_you_mean("trusted-proxies", keys),
+            Some("trusted_proxies")
+        );
         assert_eq!(did_you_mean("plugins", keys), None);
         assert_eq!(did_you_mean("", keys), None);
         assert_eq!(did_you_mean(&"x".repeat(4000), keys), None);
@@ -304,6 +348,7 @@ mod tests {
     #[test]
     fn short_names_allow_one_edit_only() {
         assert_eq!(did_you_mean("url", ["uri", "to"]), Some("uri"));
+        assert_eq!(did_you_mean("httsp", ["http", "https"]), Some("https"));
         assert_eq!(did_you_mean("abc", ["xyz"]), None);
     }
 
@@ -315,7 +360,9 @@ mod tests {
 
     #[test]
     fn a_misfit_survives_its_display_form() {
-        let misfit = Misfit::new("a duration such as `3s`", "`3x`").code("config.duration").hint("write `3s`");
+        let misfit = Misfit::new("a duration such as `3s`", "`3x`")
+            .code("config.duration")
+            .hint("write `3s`");
         assert_eq!(Misfit::parse(&misfit.to_string()), Some(misfit));
         let bare = Misfit::new("a name", "nothing");
         assert_eq!(Misfit::parse(&bare.to_string()), Some(bare));
@@ -324,7 +371,9 @@ mod tests {
 
     #[test]
     fn unknown_spans_are_not_pointed_at() {
-        let diagnostic = Diagnostic::error("config.x", "x").at(Span::NONE).also(Span::NONE, "there");
+        let diagnostic = Diagnostic::error("config.x", "x")
+            .at(Span::NONE)
+            .also(Span::NONE, "there");
         assert!(diagnostic.primary.is_none() && diagnostic.secondary.is_empty());
     }
 

@@ -141,6 +141,17 @@ pub enum ForwardHost {
     Fixed(Arc<str>),
 }
 
+/// The head of a request as it goes upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct OutgoingHead<'a> {
+    /// Method and fields.
+    pub head: &'a Head,
+    /// The path, canonical.
+    pub path: &'a str,
+    /// The query, without its `?`.
+    pub query: Option<&'a str>,
+}
+
 /// What happened, for the access log and metrics.
 #[derive(Debug, Clone)]
 pub struct Notes {
@@ -254,6 +265,25 @@ impl Exchange {
     #[must_use]
     pub const fn target(&self) -> &CanonicalTarget {
         &self.target
+    }
+
+    /// Writes `Host` as the upstream is to see it: the canonical host the
+    /// client asked for, `endpoint`'s, or a configured one. A client that named
+    /// none (HTTP/1.0) asks for the endpoint's.
+    pub fn write_host(&mut self, endpoint: &str) {
+        let host = match &self.forward.host {
+            ForwardHost::Preserve if self.target.host().is_empty() => endpoint,
+            ForwardHost::Preserve => self.target.authority(),
+            ForwardHost::Endpoint => endpoint,
+            ForwardHost::Fixed(host) => host,
+        };
+        self.head.fields.set_own(crate::names::KnownName::Host, host.as_bytes());
+    }
+
+    /// What is sent upstream, apart from the notes that are taken meanwhile.
+    pub fn outgoing(&mut self) -> (OutgoingHead<'_>, &mut Notes) {
+        let path = if self.forward.path.is_empty() { self.target.path() } else { &self.forward.path };
+        (OutgoingHead { head: &self.head, path, query: self.target.query() }, &mut self.notes)
     }
 
     /// The path an upstream is asked for: the rewritten one, or the matched.

@@ -57,10 +57,14 @@ pub fn is_owned_spelling(name: &[u8], owned: &[HeaderName]) -> bool {
 /// [`is_owned_spelling`] means it.
 #[must_use]
 pub fn is_forwarding_spelling(name: &[u8]) -> bool {
-    match KnownName::lookup(name) {
+    is_owned_field(KnownName::lookup(name), name)
+}
+
+fn is_owned_field(known: Option<KnownName>, text: &[u8]) -> bool {
+    match known {
         Some(known) => FORWARDING.contains(known),
         // Spelled with hyphens it would have been known.
-        None => name.contains(&b'_') && FORWARDING_NAMES.iter().any(|known| is_spelling_of(name, known.as_str())),
+        None => text.contains(&b'_') && FORWARDING_NAMES.iter().any(|known| is_spelling_of(text, known.as_str())),
     }
 }
 

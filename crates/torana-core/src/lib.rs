@@ -23,6 +23,7 @@ pub mod reply;
 pub mod stage;
 pub mod target;
 pub mod template;
+pub mod testing;
 pub mod trace;
 pub mod units;
 pub mod verdict;

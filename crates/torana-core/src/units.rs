@@ -1,8 +1,9 @@
 //! Scalars of the configuration: texts with a unit or a form of their own.
 //!
-//! Each is a newtype that parses, prints and describes itself in the JSON Schema, and each says what it expected
-//! and what it found. [`Written::decode`](crate::written::Written::decode) checks [`Duration`], [`ByteSize`] and
-//! [`Network`] while it walks the tree, so all bad values of a file are reported at once.
+//! Each is a newtype that parses, prints and describes itself in the JSON Schema, and each says
+//! what it expected and what it found. [`Written::decode`](crate::written::Written::decode) checks
+//! [`Duration`], [`ByteSize`] and [`Network`] while it walks the tree, so all bad values of a file
+//! are reported at once.
 
 use serde_json::Value;
 
@@ -17,8 +18,8 @@ pub use byte_size::ByteSize;
 pub use duration::Duration;
 pub use network::Network;
 
-/// What is wrong with a node whose schema has the `format` of one of our scalars; `None` if nothing is, or if the
-/// format is not ours.
+/// What is wrong with a node whose schema has the `format` of one of our scalars; `None` if nothing
+/// is, or if the format is not ours.
 pub(crate) fn check(schema: &Value, node: &Written) -> Option<Misfit> {
     let format = schema.get("format").and_then(Value::as_str)?;
     let (expected, parse): (_, fn(&str) -> Option<Misfit>) = match format {
@@ -29,14 +30,19 @@ pub(crate) fn check(schema: &Value, node: &Written) -> Option<Misfit> {
     };
     match &node.node {
         Node::String(text) => parse(text),
-        Node::Int(value) if format == duration::FORMAT => Some(duration::without_unit(&value.to_string())),
-        Node::Float(value) if format == duration::FORMAT => Some(duration::without_unit(&value.to_string())),
+        Node::Int(value) if format == duration::FORMAT => {
+            Some(duration::without_unit(&value.to_string()))
+        }
+        Node::Float(value) if format == duration::FORMAT => {
+            Some(duration::without_unit(&value.to_string()))
+        }
         Node::Int(value) if format == byte_size::FORMAT && u64::try_from(*value).is_ok() => None,
         _ => Some(Misfit::new(expected, node.describe())),
     }
 }
 
-/// Implements `Serialize` as the text, and `JsonSchema` as a string with a format, pattern and examples.
+/// Implements `Serialize` as the text, and `JsonSchema` as a string with a format, pattern and
+/// examples.
 macro_rules! text_scalar {
     ($type:ident, $name:literal, $schema:tt) => {
         impl serde::Serialize for $type {

@@ -164,10 +164,25 @@ mod tests {
 
     #[test]
     fn chunk_sizes_of_any_other_form_are_refused() {
-        for line in ["\r\n", "0x5\r\n", "+5\r\n", "-5\r\n", " 5\r\n", "5 \r\n", "5\t\r\n", "g\r\n", ";x\r\n", "5_0\r\n", "5,\r\n", "\n", "5\0\r\n"] {
+        for line in [
+            "\r\n", "0x5\r\n", "+5\r\n", "-5\r\n", " 5\r\n", "5 \r\n", "5\t\r\n", "g\r\n", ";x\r\n", "5_0\r\n",
+            "5,\r\n", "\n", "5\0\r\n",
+        ] {
             assert_eq!(size(line.as_bytes()), Err(BodyError::ChunkSizeInvalid), "{line:?}");
         }
-        for line in ["5\n", "5\r\r\n", "5\rX", "5;a\n", "5;a\r\r\n", "5;a=\"\n\"\r\n", "5;a=\"\r\n\"\r\n", "5;a=\"\\\n\"\r\n", "5;\n", "5;\r\n", "5;a=\r\n"] {
+        for line in [
+            "5\n",
+            "5\r\r\n",
+            "5\rX",
+            "5;a\n",
+            "5;a\r\r\n",
+            "5;a=\"\n\"\r\n",
+            "5;a=\"\r\n\"\r\n",
+            "5;a=\"\\\n\"\r\n",
+            "5;\n",
+            "5;\r\n",
+            "5;a=\r\n",
+        ] {
             assert_eq!(size(line.as_bytes()), Err(BodyError::ChunkLineInvalid), "{line:?}");
         }
     }
@@ -177,7 +192,17 @@ mod tests {
         for line in ["5;a\r\n", "5;a=b\r\n", "5;a=\"b;\\\"c d\"\r\n", "5;a=\"\";b;c=d\r\n"] {
             assert_eq!(size(line.as_bytes()), Ok(Some(5)), "{line:?}");
         }
-        for line in ["5; a\r\n", "5;a =b\r\n", "5;a= b\r\n", "5;;\r\n", "5;=\r\n", "5;a=\"b\"c\r\n", "5;a=\"\0\"\r\n", "5;a\0\r\n", "5;a=b=c\r\n"] {
+        for line in [
+            "5; a\r\n",
+            "5;a =b\r\n",
+            "5;a= b\r\n",
+            "5;;\r\n",
+            "5;=\r\n",
+            "5;a=\"b\"c\r\n",
+            "5;a=\"\0\"\r\n",
+            "5;a\0\r\n",
+            "5;a=b=c\r\n",
+        ] {
             assert_eq!(size(line.as_bytes()), Err(BodyError::ChunkExtensionInvalid), "{line:?}");
         }
     }

@@ -28,7 +28,13 @@ pub struct Sent {
 
 /// Writes the fields that are the caller's, then the codec's own and the empty
 /// line.
-pub(crate) fn write_fields(out: &mut Vec<u8>, fields: &Fields, announced: Framing, persist: Persist, name_keep_alive: bool) {
+pub(crate) fn write_fields(
+    out: &mut Vec<u8>,
+    fields: &Fields,
+    announced: Framing,
+    persist: Persist,
+    name_keep_alive: bool,
+) {
     let upgrading = persist == Persist::Upgrade;
     for (name, value) in fields.iter() {
         let owned = name.known.is_some_and(|known| OWNED.contains(known));
@@ -206,7 +212,9 @@ mod tests {
 
     #[test]
     fn chunk_heads_are_hexadecimal() {
-        for (len, text) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (0x1a2b, "1a2b\r\n"), (u64::MAX, "ffffffffffffffff\r\n")] {
+        for (len, text) in
+            [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (0x1a2b, "1a2b\r\n"), (u64::MAX, "ffffffffffffffff\r\n")]
+        {
             assert_eq!(Frame::chunk(len).head(), text.as_bytes(), "{len}");
         }
     }

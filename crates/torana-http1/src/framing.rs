@@ -102,7 +102,8 @@ mod tests {
         assert_eq!(content_length(b"0"), Ok(0));
         assert_eq!(content_length(b"00042"), Ok(42));
         assert_eq!(content_length(b"9223372036854775807"), Ok(MAX_LENGTH));
-        for large in ["9223372036854775808", "18446744073709551615", "18446744073709551616", "99999999999999999999999"] {
+        for large in ["9223372036854775808", "18446744073709551615", "18446744073709551616", "99999999999999999999999"]
+        {
             assert_eq!(content_length(large.as_bytes()), Err(FramingError::LengthTooLarge), "{large}");
         }
         for bad in ["", "+5", "-5", "0x5", "5 5", "5\t", "5.0", "1e3", "5;", "٥", "0b1", "5_0", "\"5\""] {

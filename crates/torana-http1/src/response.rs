@@ -21,7 +21,12 @@ use torana_core::names::KnownName;
 ///
 /// # Errors
 /// [`HeadError`]; a gateway answers 502 and closes the connection.
-pub fn parse(scanner: &mut HeadScanner, buf: &[u8], limits: &HeadLimits, head: &mut ReplyHead) -> Result<Parsed, HeadError> {
+pub fn parse(
+    scanner: &mut HeadScanner,
+    buf: &[u8],
+    limits: &HeadLimits,
+    head: &mut ReplyHead,
+) -> Result<Parsed, HeadError> {
     if matches!(buf.first(), Some(b'\r' | b'\n')) {
         return Err(HeadError::LeadingBlankLines);
     }

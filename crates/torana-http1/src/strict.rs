@@ -98,7 +98,9 @@ pub(crate) fn diagnose(head: &[u8], error: httparse::Error) -> HeadError {
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooManyFields,
         httparse::Error::HeaderName => diagnose_name(head),
-        httparse::Error::HeaderValue | httparse::Error::NewLine => diagnose_line_end(head, HeadError::FieldValueInvalid),
+        httparse::Error::HeaderValue | httparse::Error::NewLine => {
+            diagnose_line_end(head, HeadError::FieldValueInvalid)
+        }
         httparse::Error::Status => diagnose_line_end(head, HeadError::StatusLineInvalid),
         httparse::Error::Token => HeadError::TargetInvalid,
         httparse::Error::Version => HeadError::VersionInvalid,
@@ -122,8 +124,8 @@ fn diagnose_name(head: &[u8]) -> HeadError {
 }
 
 fn diagnose_line_end(head: &[u8], otherwise: HeadError) -> HeadError {
-    let bare_cr = memchr::memchr_iter(b'\r', head)
-        .any(|at| head.get(at.saturating_add(1)).is_some_and(|&next| next != b'\n'));
+    let bare_cr =
+        memchr::memchr_iter(b'\r', head).any(|at| head.get(at.saturating_add(1)).is_some_and(|&next| next != b'\n'));
     if bare_cr { HeadError::BareCr } else { otherwise }
 }
 

@@ -7,8 +7,7 @@ use torana_core::names::{KnownName, NameSet};
 
 /// Trailers that would change where the message ends or where it goes: a
 /// sender of these means harm, so the message is refused.
-const REFUSED: NameSet =
-    NameSet::of(&[KnownName::ContentLength, KnownName::TransferEncoding, KnownName::Host]);
+const REFUSED: NameSet = NameSet::of(&[KnownName::ContentLength, KnownName::TransferEncoding, KnownName::Host]);
 
 /// Trailers that RFC 9110 §6.5.1 forbids because they must be known before the
 /// content: modifiers, authentication, content format, response control; and

@@ -66,7 +66,20 @@ fn a_body_cut_short_is_an_error() {
     decoder.decode(b"abc").unwrap();
     assert_eq!(decoder.end_of_input(), Err(B::Truncated));
     assert_eq!(decoder.decode(b"de"), Err(B::Truncated), "and stays one");
-    for text in ["", "5", "5\r", "5\r\n", "5\r\nhel", "5\r\nhello", "5\r\nhello\r", "5\r\nhello\r\n", "0", "0\r\n", "0\r\n\r", "0\r\nA: b\r\n"] {
+    for text in [
+        "",
+        "5",
+        "5\r",
+        "5\r\n",
+        "5\r\nhel",
+        "5\r\nhello",
+        "5\r\nhello\r",
+        "5\r\nhello\r\n",
+        "0",
+        "0\r\n",
+        "0\r\n\r",
+        "0\r\nA: b\r\n",
+    ] {
         let mut decoder = BodyDecoder::new(Framing::Chunked);
         let mut rest = text.as_bytes();
         while let Ok(Step::Data { skip, len }) = decoder.decode(rest) {
@@ -117,7 +130,17 @@ fn bare_line_ends_in_chunked_framing_are_refused() {
 /// and the chunk's data becomes a request ("Funky chunks", 2025).
 #[test]
 fn a_line_feed_in_an_extension_is_refused() {
-    for bad in ["5;\nhello", "5;a\nhello", "5;a=\nhello", "5;a=b\nhello", "5;a=\"b\nc\"\r\nhello", "5;a=\"b\r\nc\"\r\nhello", "5;a\rb\r\nhello", "5;\rhello", "5;a=\"\\\r\n\"\r\nhello"] {
+    for bad in [
+        "5;\nhello",
+        "5;a\nhello",
+        "5;a=\nhello",
+        "5;a=b\nhello",
+        "5;a=\"b\nc\"\r\nhello",
+        "5;a=\"b\r\nc\"\r\nhello",
+        "5;a\rb\r\nhello",
+        "5;\rhello",
+        "5;a=\"\\\r\n\"\r\nhello",
+    ] {
         assert_eq!(body(&format!("{bad}\r\n0\r\n\r\n")), Err(B::ChunkLineInvalid), "{bad:?}");
     }
 }
@@ -142,7 +165,18 @@ fn trailers_are_fields() {
 
 #[test]
 fn trailers_are_read_as_strictly_as_heads() {
-    for bad in ["a b: c\r\n", " a: b\r\n", "a: b\r\n c\r\n", "a : b\r\n", "a: b\nc: d\r\n", "a: b\rc: d\r\n", "a\r\n", ": b\r\n", "a: \0\r\n", "a: b\r\n\n"] {
+    for bad in [
+        "a b: c\r\n",
+        " a: b\r\n",
+        "a: b\r\n c\r\n",
+        "a : b\r\n",
+        "a: b\nc: d\r\n",
+        "a: b\rc: d\r\n",
+        "a\r\n",
+        ": b\r\n",
+        "a: \0\r\n",
+        "a: b\r\n\n",
+    ] {
         let result = trailers(bad);
         assert_eq!(result, Err(Refused::Body(B::TrailersInvalid)), "{bad:?}");
     }
@@ -157,8 +191,38 @@ fn trailers_that_name_framing_or_routing_are_refused() {
 
 #[test]
 fn trailers_that_must_come_before_the_content_are_dropped() {
-    for name in ["Authorization", "Content-Type", "Content-Encoding", "Content-Range", "Set-Cookie", "Cookie", "Cache-Control", "Max-Forwards", "TE", "Trailer", "Connection", "Expect", "Range", "If-Match", "X-Forwarded-For", "Forwarded", "Upgrade", "X-Real-IP", "WWW-Authenticate", "Age", "Date", "Location", "Retry-After", "Vary", "Via"] {
-        assert_eq!(trailers(&format!("{name}: x\r\nx-kept: 1\r\n")).unwrap(), [("x-kept".into(), "1".into())], "{name}");
+    for name in [
+        "Authorization",
+        "Content-Type",
+        "Content-Encoding",
+        "Content-Range",
+        "Set-Cookie",
+        "Cookie",
+        "Cache-Control",
+        "Max-Forwards",
+        "TE",
+        "Trailer",
+        "Connection",
+        "Expect",
+        "Range",
+        "If-Match",
+        "X-Forwarded-For",
+        "Forwarded",
+        "Upgrade",
+        "X-Real-IP",
+        "WWW-Authenticate",
+        "Age",
+        "Date",
+        "Location",
+        "Retry-After",
+        "Vary",
+        "Via",
+    ] {
+        assert_eq!(
+            trailers(&format!("{name}: x\r\nx-kept: 1\r\n")).unwrap(),
+            [("x-kept".into(), "1".into())],
+            "{name}"
+        );
     }
     assert_eq!(trailers("Date: x\r\n").unwrap(), []);
 }
@@ -170,7 +234,8 @@ fn trailers_have_limits() {
     let long = format!("a: {}\r\n", "x".repeat(9_000));
     assert_eq!(trailers(&long), Err(Refused::Body(B::TrailersTooLarge)));
     // Without any line end, and in pieces.
-    let mut decoder = BodyDecoder::with_limits(Framing::Chunked, HeadLimits { head_bytes: 100, fields: 4, uri_bytes: 0 });
+    let mut decoder =
+        BodyDecoder::with_limits(Framing::Chunked, HeadLimits { head_bytes: 100, fields: 4, uri_bytes: 0 });
     assert_eq!(decoder.decode(b"0\r\n"), Ok(Step::NeedMore { consumed: 3 }));
     for _ in 0..9 {
         assert_eq!(decoder.decode(b"xxxxxxxxxx"), Ok(Step::NeedMore { consumed: 10 }));

@@ -72,7 +72,12 @@ fn te_te_disguises_are_refused() {
 /// nothing: CGI-style peers fold `_` into `-`, so admission drops them.
 #[test]
 fn lookalike_names_do_not_frame() {
-    for lines in ["Transfer_Encoding: chunked\r\n", "Content_Length: 5\r\n", "X-Transfer-Encoding: chunked\r\n", "Content-Lengt\u{68}x: 5\r\n"] {
+    for lines in [
+        "Transfer_Encoding: chunked\r\n",
+        "Content_Length: 5\r\n",
+        "X-Transfer-Encoding: chunked\r\n",
+        "Content-Lengt\u{68}x: 5\r\n",
+    ] {
         let text = post(lines, "");
         assert_eq!(verdict(&text), Ok(text.len()), "{lines:?}");
     }
@@ -171,8 +176,14 @@ fn the_body_of_any_method_is_consumed() {
 #[test]
 fn replies_cannot_split() {
     let reply = |text: &str| read_reply(Method::Get, text.as_bytes());
-    assert_eq!(reply("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), Err(Framing(F::LengthAndEncoding)));
-    assert_eq!(reply("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello"), Err(Framing(F::LengthRepeated)));
+    assert_eq!(
+        reply("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        Err(Framing(F::LengthAndEncoding))
+    );
+    assert_eq!(
+        reply("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello"),
+        Err(Framing(F::LengthRepeated))
+    );
     assert_eq!(reply("HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\nhello"), Err(Framing(F::InterimBody)));
     assert_eq!(reply("\r\nHTTP/1.1 200 OK\r\n\r\n"), Err(Head(E::LeadingBlankLines)));
     let bodiless = reply("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello").unwrap();

@@ -106,7 +106,8 @@ async fn hyper_requests(bytes: &[u8]) -> Vec<Meaning> {
             Ok::<_, Infallible>(hyper::Response::new(Empty::<Bytes>::new()))
         }
     });
-    let server = hyper::server::conn::http1::Builder::new().half_close(true).serve_connection(TokioIo::new(far), service);
+    let server =
+        hyper::server::conn::http1::Builder::new().half_close(true).serve_connection(TokioIo::new(far), service);
     let (result, ()) = tokio::join!(server, feed(near, bytes));
     drop(result);
     seen.take()
@@ -116,7 +117,8 @@ async fn hyper_requests(bytes: &[u8]) -> Vec<Meaning> {
 async fn hyper_reply(method: &str, bytes: &[u8]) -> Option<Meaning> {
     let (near, far) = tokio::io::duplex(1 << 20);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await.ok()?;
-    let request = hyper::Request::builder().method(method).uri("/").header("host", "a").body(Empty::<Bytes>::new()).ok()?;
+    let request =
+        hyper::Request::builder().method(method).uri("/").header("host", "a").body(Empty::<Bytes>::new()).ok()?;
     let exchange = async {
         let reply = sender.send_request(request).await.ok()?;
         let (head, body) = reply.into_parts();
@@ -180,9 +182,43 @@ const REPLIES: &[&str] = &[
 ];
 
 const SPECIAL: &[&str] = &[
-    "\r", "\n", "\r\n", " ", "\t", ":", ";", ",", "\0", "0", "5", "f", "+", "-", "x", "\"", "\\", "=", "\u{e9}", "\x7f", "\x0b", "#", "/", "?", "HTTP/1.1", "chunked",
-    "Content-Length: 5\r\n", "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n", "Transfer-Encoding: identity\r\n",
-    "Connection: close\r\n", "Content-Length : 1\r\n", "0\r\n\r\n", "GET /smuggled HTTP/1.1\r\nHost: b\r\n\r\n", "005", "0x5", "5, 5",
+    "\r",
+    "\n",
+    "\r\n",
+    " ",
+    "\t",
+    ":",
+    ";",
+    ",",
+    "\0",
+    "0",
+    "5",
+    "f",
+    "+",
+    "-",
+    "x",
+    "\"",
+    "\\",
+    "=",
+    "\u{e9}",
+    "\x7f",
+    "\x0b",
+    "#",
+    "/",
+    "?",
+    "HTTP/1.1",
+    "chunked",
+    "Content-Length: 5\r\n",
+    "Content-Length: 3\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Transfer-Encoding: identity\r\n",
+    "Connection: close\r\n",
+    "Content-Length : 1\r\n",
+    "0\r\n\r\n",
+    "GET /smuggled HTTP/1.1\r\nHost: b\r\n\r\n",
+    "005",
+    "0x5",
+    "5, 5",
 ];
 
 /// One to four mutations of one or two messages of the corpus.
@@ -263,7 +299,9 @@ fn hyper_reads_accepted_requests_the_same_way() {
         }
         refused += usize::from(index == 0);
     }
-    println!("{accepted} requests read alike, {refused} refused at once, {by_target} left to admission for their target");
+    println!(
+        "{accepted} requests read alike, {refused} refused at once, {by_target} left to admission for their target"
+    );
     assert!(accepted > 3_000 && refused > 1_000, "the generator is out of balance: {accepted} {refused}");
 }
 

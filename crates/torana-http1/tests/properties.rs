@@ -13,11 +13,52 @@ use wire::{Reading, list, read_reply, read_reply_in, read_request, read_request_
 
 /// Pieces from which messages are put together, good and bad ones.
 const PIECES: &[&str] = &[
-    "GET ", "POST ", "CONNECT ", "HEAD ", "/", "/a?b", "*", " HTTP/1.1\r\n", " HTTP/1.0\r\n", " HTTP/2.0\r\n",
-    "HTTP/1.1 ", "HTTP/1.0 ", "200 OK\r\n", "204 \r\n", "304 x\r\n", "101 Up\r\n", "100 C\r\n", "\r\n", "\r\n\r\n", "\n", "\r",
-    "Host: a\r\n", "Content-Length: 5\r\n", "Content-Length: 0\r\n", "Content-Length:", " 5", ",", "Transfer-Encoding: chunked\r\n",
-    "Transfer-Encoding: gzip\r\n", "Connection: close\r\n", "Connection: upgrade\r\nUpgrade: x\r\n", "Expect: 100-continue\r\n",
-    "hello", "5\r\nhello\r\n", "0\r\n\r\n", "0\r\n", "3;a=b\r\nabc\r\n", ";a=\"b\"", "x: y\r\n", " ", "\t", ":", "\0", "\u{e9}", "f", "FFFFFFFFFFFFFFFF",
+    "GET ",
+    "POST ",
+    "CONNECT ",
+    "HEAD ",
+    "/",
+    "/a?b",
+    "*",
+    " HTTP/1.1\r\n",
+    " HTTP/1.0\r\n",
+    " HTTP/2.0\r\n",
+    "HTTP/1.1 ",
+    "HTTP/1.0 ",
+    "200 OK\r\n",
+    "204 \r\n",
+    "304 x\r\n",
+    "101 Up\r\n",
+    "100 C\r\n",
+    "\r\n",
+    "\r\n\r\n",
+    "\n",
+    "\r",
+    "Host: a\r\n",
+    "Content-Length: 5\r\n",
+    "Content-Length: 0\r\n",
+    "Content-Length:",
+    " 5",
+    ",",
+    "Transfer-Encoding: chunked\r\n",
+    "Transfer-Encoding: gzip\r\n",
+    "Connection: close\r\n",
+    "Connection: upgrade\r\nUpgrade: x\r\n",
+    "Expect: 100-continue\r\n",
+    "hello",
+    "5\r\nhello\r\n",
+    "0\r\n\r\n",
+    "0\r\n",
+    "3;a=b\r\nabc\r\n",
+    ";a=\"b\"",
+    "x: y\r\n",
+    " ",
+    "\t",
+    ":",
+    "\0",
+    "\u{e9}",
+    "f",
+    "FFFFFFFFFFFFFFFF",
 ];
 
 fn soup() -> impl Strategy<Value = Vec<u8>> {
@@ -28,7 +69,8 @@ fn any_message() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         soup(),
         vec(any::<u8>(), 0..80),
-        soup().prop_map(|tail| [b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", &tail[..]].concat()),
+        soup()
+            .prop_map(|tail| [b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", &tail[..]].concat()),
         soup().prop_map(|tail| [b"GET / HTTP/1.1\r\nHost: a\r\n", &tail[..]].concat()),
         soup().prop_map(|tail| [b"HTTP/1.1 200 OK\r\n", &tail[..]].concat()),
         soup().prop_map(|tail| [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &tail[..]].concat()),
@@ -104,7 +146,7 @@ fn essence(reading: &Reading) -> impl PartialEq + std::fmt::Debug + use<> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn every_split_gives_the_same_request(bytes in any_message()) {

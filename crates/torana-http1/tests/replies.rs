@@ -49,7 +49,9 @@ fn status_codes_are_three_digits_from_100_to_599() {
     for version in ["HTTP/2.0", "HTTP/1.2", "HTTP/0.9"] {
         assert_eq!(refused(format!("{version} 200 OK\r\n\r\n")), E::VersionUnsupported);
     }
-    for bad in ["ICY 200 OK", "http/1.1 200 OK", "<html>", "HTTP/1.1\t200 OK", "HTTP/1.1  200 OK", " HTTP/1.1 200 OK", "\0"] {
+    for bad in
+        ["ICY 200 OK", "http/1.1 200 OK", "<html>", "HTTP/1.1\t200 OK", "HTTP/1.1  200 OK", " HTTP/1.1 200 OK", "\0"]
+    {
         refused(format!("{bad}\r\n\r\n"));
     }
 }

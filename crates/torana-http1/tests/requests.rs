@@ -24,7 +24,8 @@ fn framing_of(lines: &str) -> Result<Framing, F> {
 
 #[test]
 fn a_plain_request_is_read() {
-    let bytes = b"GET /a?b=c HTTP/1.1\r\nHost: example.org\r\nX-Thing:  two words \t\r\nempty:\r\nblank: \t \r\n\r\nnext";
+    let bytes =
+        b"GET /a?b=c HTTP/1.1\r\nHost: example.org\r\nX-Thing:  two words \t\r\nempty:\r\nblank: \t \r\n\r\nnext";
     let (head, consumed) = head(bytes).unwrap();
     assert_eq!(consumed, bytes.len() - 4);
     assert_eq!((head.method, head.version), (Method::Get, Version::Http11));
@@ -99,7 +100,18 @@ fn versions_other_than_1_0_and_1_1_are_refused() {
         assert_eq!(refused(format!("GET / {other}\r\n\r\n")), E::VersionUnsupported, "{other}");
     }
     assert_eq!(E::VersionUnsupported.status().code(), 505);
-    for bad in ["http/1.1", "HTTP/11", "HTTP/1.10", "HTTP/01.1", "HTTP /1.1", "HTTP/1,1", "HTTPS/1.1", "ICY/1.1", "HTTP/1.", "HTTP/"] {
+    for bad in [
+        "http/1.1",
+        "HTTP/11",
+        "HTTP/1.10",
+        "HTTP/01.1",
+        "HTTP /1.1",
+        "HTTP/1,1",
+        "HTTPS/1.1",
+        "ICY/1.1",
+        "HTTP/1.",
+        "HTTP/",
+    ] {
         refused(format!("GET / {bad}\r\n\r\n"));
     }
     assert_eq!(refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), E::VersionUnsupported);
@@ -184,7 +196,20 @@ fn whitespace_before_the_colon_is_refused() {
 
 #[test]
 fn field_names_are_tokens() {
-    for bad in ["a b: c", "a\0: c", ": c", "a", "a(b): c", "\u{e9}: c", "a\x0b: c", "a/b: c", "\"a\": c", "a;b: c", "{a}: c", "a\x7f: c"] {
+    for bad in [
+        "a b: c",
+        "a\0: c",
+        ": c",
+        "a",
+        "a(b): c",
+        "\u{e9}: c",
+        "a\x0b: c",
+        "a/b: c",
+        "\"a\": c",
+        "a;b: c",
+        "{a}: c",
+        "a\x7f: c",
+    ] {
         let error = refused(get(&format!("{bad}\r\n")));
         assert_eq!(error, E::FieldNameInvalid, "{bad:?}");
     }
@@ -232,7 +257,9 @@ fn a_refused_head_leaves_nothing_behind() {
     let limits = HeadLimits::default();
     let bytes = get("X: y\r\n");
     assert!(request::parse(&mut HeadScanner::new(), &bytes, &limits, &mut head).is_ok());
-    assert!(request::parse(&mut HeadScanner::new(), b"PUT /x HTTP/1.1\r\nA: b\nC: d\r\n\r\n", &limits, &mut head).is_err());
+    assert!(
+        request::parse(&mut HeadScanner::new(), b"PUT /x HTTP/1.1\r\nA: b\nC: d\r\n\r\n", &limits, &mut head).is_err()
+    );
     assert!(head.fields.is_empty() && head.raw_target().is_empty());
     assert_eq!(request::parse(&mut HeadScanner::new(), b"PUT /x HT", &limits, &mut head), Ok(Parsed::Partial));
     assert!(head.raw_target().is_empty());
@@ -283,10 +310,22 @@ fn length_together_with_encoding_is_refused() {
 fn only_the_single_chunked_coding_is_accepted() {
     assert_eq!(framing_of("Transfer-Encoding: chunked\r\n"), Ok(Framing::Chunked));
     assert_eq!(framing_of("transfer-encoding:CHUNKED \r\n"), Ok(Framing::Chunked));
-    for bad in ["chunked, chunked", "chunked;q=1", "", ",chunked", "chunked,", "\"chunked\"", "chunked chunked", ";", "chun\u{212a}ed"] {
+    for bad in [
+        "chunked, chunked",
+        "chunked;q=1",
+        "",
+        ",chunked",
+        "chunked,",
+        "\"chunked\"",
+        "chunked chunked",
+        ";",
+        "chun\u{212a}ed",
+    ] {
         assert_eq!(framing_of(&format!("Transfer-Encoding: {bad}\r\n")), Err(F::EncodingInvalid), "{bad:?}");
     }
-    for unknown in ["gzip", "gzip, chunked", "chunked, gzip", "identity", "xchunked", "chunked, identity", "chunkedx", "cow"] {
+    for unknown in
+        ["gzip", "gzip, chunked", "chunked, gzip", "identity", "xchunked", "chunked, identity", "chunkedx", "cow"]
+    {
         assert_eq!(framing_of(&format!("Transfer-Encoding: {unknown}\r\n")), Err(F::EncodingUnknown), "{unknown:?}");
     }
     assert_eq!(F::EncodingUnknown.status().code(), 501);

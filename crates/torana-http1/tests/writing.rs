@@ -36,7 +36,8 @@ fn reply(reply: Reply, list: &[(&str, &str)]) -> (String, Sent) {
     let mut out = Vec::new();
     let fields = fields(list);
     let Reply { code, method, peer, framing, persist } = reply;
-    let outgoing = response::Outgoing { status: status(code), request_method: method, peer, fields: &fields, framing, persist };
+    let outgoing =
+        response::Outgoing { status: status(code), request_method: method, peer, fields: &fields, framing, persist };
     let sent = response::write_head(&mut out, &outgoing).unwrap();
     (String::from_utf8(out).unwrap(), sent)
 }
@@ -86,7 +87,8 @@ fn malformed_requests_are_not_written() {
     let fields = Fields::default();
     let write = |method: &str, target: &[u8], framing| {
         let mut out = b"kept".to_vec();
-        let outgoing = request::Outgoing { method, target: &[target], fields: &fields, framing, persist: Persist::KeepAlive };
+        let outgoing =
+            request::Outgoing { method, target: &[target], fields: &fields, framing, persist: Persist::KeepAlive };
         let result = request::write_head(&mut out, &outgoing);
         assert!(result.is_ok() || out == b"kept");
         result.map(|sent| sent.framing)
@@ -133,7 +135,9 @@ fn http_1_0_peers_get_no_chunks() {
 
 #[test]
 fn bodiless_replies_have_no_body_whatever_is_asked() {
-    for (code, framing) in [(204, Framing::Length(5)), (204, Framing::Chunked), (103, Framing::Length(5)), (100, Framing::None)] {
+    for (code, framing) in
+        [(204, Framing::Length(5)), (204, Framing::Chunked), (103, Framing::Length(5)), (100, Framing::None)]
+    {
         let (text, sent) = reply(Reply { code, framing, persist: Persist::KeepAlive, ..REPLY }, &[]);
         assert!(!text.contains("content-length") && !text.contains("transfer-encoding"), "{text}");
         assert_eq!(sent.framing, Framing::None);
@@ -147,7 +151,8 @@ fn bodiless_replies_have_no_body_whatever_is_asked() {
     let (text, _) = reply(Reply { method: Method::Head, framing: Framing::None, ..REPLY }, &[]);
     assert_eq!(text, "HTTP/1.1 200 OK\r\n\r\n", "no length is made up");
     // An interim reply says nothing about the connection.
-    let (text, _) = reply(Reply { code: 103, framing: Framing::None, persist: Persist::Close, ..REPLY }, &[("Link", "x")]);
+    let (text, _) =
+        reply(Reply { code: 103, framing: Framing::None, persist: Persist::Close, ..REPLY }, &[("Link", "x")]);
     assert_eq!(text, "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n");
 }
 
@@ -192,7 +197,8 @@ fn chunks_are_written_and_ended() {
     encoder.write(&mut out, b"").unwrap();
     encoder.write(&mut out, &[b'x'; 18]).unwrap();
     assert!(!encoder.is_done());
-    let trailers = fields(&[("grpc-status", "0"), ("Content-Length", "5"), ("Host", "evil"), ("transfer-encoding", "x")]);
+    let trailers =
+        fields(&[("grpc-status", "0"), ("Content-Length", "5"), ("Host", "evil"), ("transfer-encoding", "x")]);
     encoder.finish(&mut out, Some(&trailers)).unwrap();
     encoder.finish(&mut out, None).unwrap();
     assert_eq!(out, b"5\r\nhello\r\n12\r\nxxxxxxxxxxxxxxxxxx\r\n0\r\ngrpc-status: 0\r\n\r\n");

@@ -197,7 +197,10 @@ fn probe(path: &Path) -> io::Result<UnixStream> {
 fn explain(error: &io::Error, address: &ListenAddress) -> io::Error {
     let reason = match (error.kind(), address) {
         (io::ErrorKind::AddrInUse, ListenAddress::Socket(socket)) => {
-            format!("the address is in use by another process: run `ss -ltnp 'sport = :{}'` to see which", socket.port())
+            format!(
+                "the address is in use by another process: run `ss -ltnp 'sport = :{}'` to see which",
+                socket.port()
+            )
         }
         (io::ErrorKind::AddrInUse, ListenAddress::Unix(path)) => {
             format!("the socket is in use by another process: run `ss -lxp src {}` to see which", path.display())

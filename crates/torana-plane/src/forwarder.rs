@@ -1,12 +1,14 @@
 //! What the plane asks of `torana-upstream`.
 
 use std::sync::Arc;
+use std::time::Instant;
 use torana_core::exchange::Exchange;
 use torana_core::outbound::OutboundRequest;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 use torana_core::target::UpstreamId;
 use torana_core::verdict::LocalBoxFuture;
+use torana_upstream::forward::Upstreams;
 use torana_upstream::spec::UpstreamSpec;
 
 /// Sends exchanges to the upstreams of one plan, on one worker.
@@ -36,8 +38,53 @@ pub trait Forwarder: Sized + 'static {
         request: OutboundRequest,
     ) -> LocalBoxFuture<'static, Result<Reply, Rejection>>;
 
+    /// Closes connections that have waited too long or are gone. Called about
+    /// once a second.
+    fn tend(&self, now: Instant) {
+        let _ = now;
+    }
+
     /// Reports the state of each endpoint's pool.
     fn sample(&self, each: &mut dyn FnMut(PoolSample));
+}
+
+impl Forwarder for Upstreams {
+    fn succeed(&self, specs: &[Arc<UpstreamSpec>]) -> Self {
+        Upstreams::succeed(self, specs)
+    }
+
+    async fn forward(&self, upstream: UpstreamId, exchange: &mut Exchange) -> Result<Reply, Rejection> {
+        Upstreams::forward(self, upstream, exchange).await
+    }
+
+    fn send(
+        &self,
+        upstream: UpstreamId,
+        request: OutboundRequest,
+    ) -> LocalBoxFuture<'static, Result<Reply, Rejection>> {
+        Box::pin(Upstreams::send(self, upstream, request))
+    }
+
+    fn tend(&self, now: Instant) {
+        Upstreams::tend(self, now);
+    }
+
+    fn sample(&self, each: &mut dyn FnMut(PoolSample)) {
+        for upstream in self.iter() {
+            for endpoint in upstream.endpoints() {
+                let counts = endpoint.counts();
+                each(PoolSample {
+                    upstream: upstream.spec().name.clone(),
+                    endpoint: endpoint.spec().name.clone(),
+                    idle: counts.idle,
+                    active: counts.active,
+                    opened: counts.opened,
+                    requests: counts.requests,
+                    failures: counts.failures,
+                });
+            }
+        }
+    }
 }
 
 /// An endpoint's pool on one worker at one moment.

@@ -16,9 +16,7 @@ use torana_core::names::HeaderName;
 use torana_core::policy::Policy;
 use torana_core::stage::Stage;
 use torana_core::target::{Target, UpstreamId};
-use torana_core::units::Network;
-use torana_net::service::{ListenerId, Settings};
-use torana_net::tls::server::ServerTls;
+use torana_net::service::{ListenerId, Listening, Settings};
 use torana_upstream::spec::UpstreamSpec;
 
 /// A configuration as compiled. Shared by all workers, never changed.
@@ -66,20 +64,10 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: ListenAddress,
-    /// TLS; `None` in the clear.
-    pub tls: Option<Arc<ServerTls>>,
-    /// Whether HTTP/2 is offered.
-    pub http2: bool,
-    /// Peers that send a PROXY protocol header; `None`: it is not spoken.
-    pub proxy_protocol: Option<Vec<Network>>,
     /// Limits per connection and request.
     pub settings: Settings,
-    /// Connections at the same time, over all workers.
-    pub connections: u32,
-    /// Connections at the same time from one client address.
-    pub connections_per_client: u32,
-    /// For the TLS handshake, from accepting the connection.
-    pub handshake_timeout: Duration,
+    /// How its connections start.
+    pub listening: Arc<Listening>,
 }
 
 /// What is done with requests that match.

@@ -17,7 +17,7 @@ use torana_core::forwarded::ForwardingFields;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 use torana_core::trace::IdSource;
-use torana_net::service::{ConnectionEvent, ListenerId, Service, Settings};
+use torana_net::service::{ConnectionEvent, ListenerId, Listening, Service, Settings};
 
 /// Answers the requests of one worker's connections.
 pub struct WorkerPlane<F: Forwarder> {
@@ -74,27 +74,22 @@ impl<F: Forwarder> WorkerPlane<F> {
             cell: Arc::clone(cell),
             generation: Cell::new(generation),
             view: RefCell::new(View::new(plan, forwarder, Arc::clone(&metrics))),
-            tools: Tools {
-                log: RefCell::new(LogBuffer::new(log, Arc::clone(&metrics))),
-                metrics,
-                ids: RefCell::new(IdSource::random()),
-                scratch: RefCell::default(),
-                clock,
-            },
+            tools: Tools::new(metrics, log, IdSource::random(), clock),
             ticks: Cell::new(0),
         }
     }
 
-    /// To be called about ten times a second: hands over log lines, publishes
-    /// the state of the pools, and takes up a new plan even without traffic,
-    /// so that the old one's connections are let go.
+    /// To be called about ten times a second: hands over log lines, tends the
+    /// pools and publishes their state, and takes up a new plan even without
+    /// traffic, so that the old one's connections are let go.
     pub fn housekeeping(&self) {
         let view = self.view();
         self.tools.log.borrow_mut().flush();
         let ticks = self.ticks.get();
         self.ticks.set(ticks.wrapping_add(1));
-        // Once a second: nobody scrapes more often.
+        // Once a second: no timeout is finer, and nobody scrapes more often.
         if ticks.is_multiple_of(10) {
+            view.forwarder.tend(self.tools.clock.now());
             self.tools.metrics.set_pools(|pools| view.forwarder.sample(&mut |pool| pools.push(pool)));
         }
     }
@@ -120,6 +115,18 @@ impl<F: Forwarder> WorkerPlane<F> {
     }
 }
 
+impl Tools {
+    pub(crate) fn new(metrics: Arc<WorkerMetrics>, log: LogSink, ids: IdSource, clock: Rc<dyn Clock>) -> Tools {
+        Tools {
+            log: RefCell::new(LogBuffer::new(log, Arc::clone(&metrics))),
+            metrics,
+            ids: RefCell::new(ids),
+            scratch: RefCell::default(),
+            clock,
+        }
+    }
+}
+
 impl<F: Forwarder> Service for WorkerPlane<F> {
     fn settings(&self, listener: ListenerId) -> Settings {
         let view = self.view();
@@ -128,6 +135,10 @@ impl<F: Forwarder> Service for WorkerPlane<F> {
             // Removed by a reload: its connections end as soon as they can.
             None => Settings { draining: true, ..Settings::default() },
         }
+    }
+
+    fn listening(&self, listener: ListenerId) -> Option<Arc<Listening>> {
+        self.view().plan.listener(listener).map(|listener| Arc::clone(&listener.listening))
     }
 
     async fn serve(&self, exchange: &mut Exchange) -> Reply {

@@ -1,1 +1,13 @@
-//! placeholder
+//! What can be switched on per route, one file (or folder) per policy.
+//!
+//! A new policy is a file named after its configuration key and two lines
+//! here: its `pub mod` and its entry in [`REGISTRY`]. Schema, reference page,
+//! metrics label and refusal table are derived. Siblings do not know each
+//! other.
+
+pub mod headers;
+
+use torana_core::policy::{PolicyEntry, entry};
+
+/// Every kind of policy.
+pub const REGISTRY: &[PolicyEntry] = &[entry::<headers::Headers>()];

@@ -1,5 +1,6 @@
 //! Reads the files of a configuration: the one named, or all of a directory, and what they include.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use torana_core::diagnostic::{Diagnostic, Span, quoted};
@@ -29,15 +30,22 @@ pub(super) struct Read {
     pub(super) diagnostics: Vec<Diagnostic>,
     pub(super) sources: Sources,
     pub(super) files: Vec<PathBuf>,
-    /// Whether every file could be read as a whole. Otherwise a name that is not there may be in what is missing.
+    /// Whether every file could be read as a whole. Otherwise a name that is not there may be in
+    /// what is missing.
     pub(super) whole: bool,
 }
 
+/// Reads the file or directory at `path` and everything it includes.
 pub(super) fn read(path: &Path, expander: &mut Expander<'_>) -> Read {
-    let read =
-        Read { layers: Vec::new(), diagnostics: Vec::new(), sources: Sources::default(), files: Vec::new(), whole: true };
-    let mut reader = Reader { read, expander, done: Vec::new(), stack: Vec::new(), bytes: 0 };
+    let mut reader = Reader::new(expander);
     reader.path(path, None);
+    reader.read
+}
+
+/// Reads `text` as if it stood in the file at `path`, and everything it includes.
+pub(super) fn read_text(path: &Path, text: String, expander: &mut Expander<'_>) -> Read {
+    let mut reader = Reader::new(expander);
+    reader.text(path, text, None);
     reader.read
 }
 
@@ -45,20 +53,46 @@ struct Reader<'r, 'e> {
     read: Read,
     expander: &'r mut Expander<'e>,
     /// Files read, by their canonical path, with the place that included them.
-    done: Vec<(PathBuf, Option<Span>)>,
+    done: HashMap<PathBuf, Option<Span>>,
     /// The files whose includes are being read, outermost first.
     stack: Vec<PathBuf>,
     bytes: usize,
 }
 
-impl Reader<'_, '_> {
-    fn fail(&mut self, code: &'static str, message: String, from: Option<Span>, hint: Option<&str>) {
-        self.read.whole = false;
-        let diagnostic = Diagnostic::error(code, message).at(from.unwrap_or(Span::NONE));
-        self.read.diagnostics.push(diagnostic.maybe_hint(hint.map(str::to_owned)));
+impl<'r, 'e> Reader<'r, 'e> {
+    fn new(expander: &'r mut Expander<'e>) -> Self {
+        let read = Read {
+            layers: Vec::new(),
+            diagnostics: Vec::new(),
+            sources: Sources::default(),
+            files: Vec::new(),
+            whole: true,
+        };
+        Self {
+            read,
+            expander,
+            done: HashMap::new(),
+            stack: Vec::new(),
+            bytes: 0,
+        }
     }
 
-    /// Reads a file, or the files of a directory. `from` is the place of the `include` that names it.
+    fn fail(
+        &mut self,
+        code: &'static str,
+        message: String,
+        from: Option<Span>,
+        hint: Option<&str>,
+    ) {
+        self.read.whole = false;
+        let diagnostic = Diagnostic::error(code, message).at(from.unwrap_or(Span::NONE));
+        self.read
+            .diagnostics
+            .push(diagnostic.maybe_hint(hint.map(str::to_owned)));
+    }
+
+    /// Reads a file, or the files of a directory. `from` is the place of the `include` that names
+    /// it.
     fn path(&mut self, path: &Path, from: Option<Span>) {
         self.read.files.push(path.to_owned());
         let shown = quoted(&path.to_string_lossy());
@@ -81,7 +115,10 @@ impl Reader<'_, '_> {
                 return self.fail("config.unreadable", message, from, None);
             }
         };
-        let hidden = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let hidden = |path: &Path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with('.'))
+        };
         let mut files: Vec<PathBuf> = listed
             .flatten()
             .map(|entry| entry.path())
@@ -102,18 +139,19 @@ impl Reader<'_, '_> {
 
     fn file(&mut self, path: &Path, from: Option<Span>) {
         let shown = quoted(&path.to_string_lossy());
-        let Some(format) = Format::of(path) else {
-            let hint = "files end in `.yaml`, `.yml`, `.toml` or `.json`";
-            let message = format!("the format of {shown} is unknown");
-            return self.fail("config.unknown_format", message, from, Some(hint));
-        };
         let canonical = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if self.stack.contains(&canonical) {
             let message = format!("{shown} includes itself");
-            return self.fail("config.include_loop", message, from, Some("remove one of the includes"));
+            return self.fail(
+                "config.include_loop",
+                message,
+                from,
+                Some("remove one of the includes"),
+            );
         }
-        if let Some((_, first)) = self.done.iter().find(|(done, _)| *done == canonical) {
-            let diagnostic = Diagnostic::error("config.include_twice", format!("{shown} is read twice"));
+        if let Some(first) = self.done.get(&canonical) {
+            let diagnostic =
+                Diagnostic::error("config.include_twice", format!("{shown} is read twice"));
             let diagnostic = diagnostic
                 .label(from.unwrap_or(Span::NONE), "second")
                 .also(first.unwrap_or(Span::NONE), "first")
@@ -129,33 +167,67 @@ impl Reader<'_, '_> {
             let message = format!("more than {MOST_FILES} configuration files");
             return self.fail("config.too_large", message, from, None);
         }
-        self.done.push((canonical.clone(), from));
+        self.done.insert(canonical.clone(), from);
+        if Format::of(path).is_none() {
+            return self.unknown_format(&shown, from);
+        }
         let text = read_bounded(path, LARGEST_FILE)
             .and_then(|bytes| String::from_utf8(bytes).map_err(|error| not_text(error.as_bytes())));
-        let text = match text {
-            Ok(text) => text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text),
-            Err(why) => {
-                return self.fail("config.unreadable", format!("cannot read {shown}: {why}"), from, None);
+        match text {
+            Ok(text) => {
+                self.stack.push(canonical);
+                self.text(path, text, from);
+                self.stack.pop();
             }
+            Err(why) => self.fail(
+                "config.unreadable",
+                format!("cannot read {shown}: {why}"),
+                from,
+                None,
+            ),
+        }
+    }
+
+    fn unknown_format(&mut self, shown: &str, from: Option<Span>) {
+        let hint = "files end in `.yaml`, `.yml`, `.toml` or `.json`";
+        self.fail(
+            "config.unknown_format",
+            format!("the format of {shown} is unknown"),
+            from,
+            Some(hint),
+        );
+    }
+
+    fn text(&mut self, path: &Path, text: String, from: Option<Span>) {
+        let Some(format) = Format::of(path) else {
+            return self.unknown_format(&quoted(&path.to_string_lossy()), from);
         };
+        let text = text
+            .strip_prefix('\u{feff}')
+            .map(str::to_owned)
+            .unwrap_or(text);
         self.bytes += text.len();
         if self.bytes > MOST_BYTES {
             let message = format!("more than {} MiB of configuration", MOST_BYTES >> 20);
             return self.fail("config.too_large", message, from, None);
         }
-        self.stack.push(canonical);
         self.document(path, text, format);
-        self.stack.pop();
     }
 
     fn document(&mut self, path: &Path, text: String, format: Format) {
-        let id = self.read.sources.add(path.to_owned(), path.display().to_string(), text);
-        let Some(source) = self.read.sources.file(id) else { return };
+        let id = self
+            .read
+            .sources
+            .add(path.to_owned(), path.display().to_string(), text);
+        let Some(source) = self.read.sources.file(id) else {
+            return;
+        };
         let parsed = document::parse(id, &source.text, format);
         self.read.whole &= parsed.is_whole();
         self.read.diagnostics.extend(parsed.diagnostics);
         let Some(mut tree) = parsed.tree else { return };
-        self.expander.expand(&mut tree, &self.read.sources, &mut self.read.diagnostics);
+        self.expander
+            .expand(&mut tree, &self.read.sources, &mut self.read.diagnostics);
         let includes = self.take_includes(&mut tree);
         self.read.layers.push(tree);
         for (pattern, span) in includes {
@@ -163,27 +235,50 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Takes `include` out of a tree whose items are texts. If they are not, it stays, and the schema says so.
+    /// Takes `include` out of a tree. If it is not a list of texts it stays, and the schema says
+    /// so.
     fn take_includes(&mut self, tree: &mut Written) -> Vec<(String, Span)> {
-        let Node::Map(entries) = &mut tree.node else { return Vec::new() };
-        let Some(at) = entries.iter().position(|entry| entry.key.as_str() == "include") else { return Vec::new() };
-        let Node::List(items) = &entries[at].value.node else { return Vec::new() };
-        let texts: Option<Vec<_>> =
-            items.iter().map(|item| Some((item.as_str()?.to_owned(), item.span, item.reference.is_some()))).collect();
-        let Some(texts) = texts else { return Vec::new() };
-        let failed = items.iter().any(|item| item.reference.as_ref().is_some_and(|reference| reference.failed));
-        self.read.whole &= !failed;
-        if failed {
+        let Node::Map(entries) = &mut tree.node else {
             return Vec::new();
+        };
+        let Some(at) = entries
+            .iter()
+            .position(|entry| entry.key.as_str() == "include")
+        else {
+            return Vec::new();
+        };
+        let list = &entries[at].value;
+        let one = |item: &Written| {
+            let failed = item
+                .reference
+                .as_ref()
+                .is_some_and(|reference| reference.failed);
+            item.as_str()
+                .filter(|_| !failed)
+                .map(|text| (text.to_owned(), item.span))
+        };
+        let texts: Option<Vec<_>> = list.items().iter().map(one).collect();
+        match texts.filter(|_| matches!(list.node, Node::List(_))) {
+            Some(texts) => {
+                entries.remove(at);
+                texts
+            }
+            None => {
+                self.read.whole = false;
+                Vec::new()
+            }
         }
-        entries.remove(at);
-        texts.into_iter().map(|(text, span, _)| (text, span)).collect()
     }
 
     fn include(&mut self, pattern: &str, span: Span) {
         let path = self.read.sources.resolve(span, Path::new(pattern));
         if pattern.is_empty() {
-            return self.fail("config.include_nothing", "expected a path, found no text".to_owned(), Some(span), None);
+            return self.fail(
+                "config.include_nothing",
+                "expected a path, found no text".to_owned(),
+                Some(span),
+                None,
+            );
         }
         if !glob::is_pattern(pattern) {
             return self.path(&path, Some(span));
@@ -192,11 +287,18 @@ impl Reader<'_, '_> {
         self.read.files.extend(found.listed);
         if found.too_many {
             let message = format!("{} looks at too many files", quoted(pattern));
-            return self.fail("config.too_large", message, Some(span), Some("make the pattern narrower"));
+            return self.fail(
+                "config.too_large",
+                message,
+                Some(span),
+                Some("make the pattern narrower"),
+            );
         }
         if found.paths.is_empty() {
             let message = format!("{} matches no file", quoted(pattern));
-            self.read.diagnostics.push(Diagnostic::warning("config.include_nothing", message).at(span));
+            self.read
+                .diagnostics
+                .push(Diagnostic::warning("config.include_nothing", message).at(span));
         }
         for path in found.paths {
             self.path(&path, Some(span));
@@ -206,7 +308,15 @@ impl Reader<'_, '_> {
 
 /// Why bytes are not text, and where.
 fn not_text(bytes: &[u8]) -> String {
-    let valid = bytes.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
-    let line = bytes.iter().take(valid).filter(|byte| **byte == b'\n').count() + 1;
+    let valid = bytes
+        .utf8_chunks()
+        .next()
+        .map_or(0, |chunk| chunk.valid().len());
+    let line = bytes
+        .iter()
+        .take(valid)
+        .filter(|byte| **byte == b'\n')
+        .count()
+        + 1;
     format!("line {line} is not UTF-8 text")
 }

@@ -11,7 +11,9 @@ use crate::sources::Sources;
 pub(super) fn resolve(config: &mut Config, sources: &Sources) {
     let one = |path: &mut Spanned<PathBuf>| path.value = sources.resolve(path.span, &path.value);
     for listener in &mut config.listeners {
-        let Some(tls) = &mut listener.value.tls else { continue };
+        let Some(tls) = &mut listener.value.tls else {
+            continue;
+        };
         for certificate in &mut tls.certificates {
             one(&mut certificate.value.cert);
             one(&mut certificate.value.key);
@@ -21,8 +23,13 @@ pub(super) fn resolve(config: &mut Config, sources: &Sources) {
         }
     }
     for upstream in config.upstreams.values_mut() {
-        let Some(tls) = &mut upstream.value.tls else { continue };
-        for path in [&mut tls.value.ca, &mut tls.value.cert, &mut tls.value.key].into_iter().flatten() {
+        let Some(tls) = &mut upstream.value.tls else {
+            continue;
+        };
+        for path in [&mut tls.value.ca, &mut tls.value.cert, &mut tls.value.key]
+            .into_iter()
+            .flatten()
+        {
             one(path);
         }
     }

@@ -1,4 +1,5 @@
-//! The top of the configuration and everything about the process itself: workers, listeners, admin, logs.
+//! The top of the configuration and everything about the process itself: workers, listeners, admin,
+//! logs.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,22 +14,24 @@ use super::{KindUse, LimitValues, Limits, ListenAddress, Route, Switch, Upstream
 
 /// The configuration of a Torana gateway.
 ///
-/// Any text may hold `${env:NAME}`, `${env:NAME:-default}` or `${file:path}`; write `$${` for a plain `${`. Such
-/// references are expanded once, never shown expanded, and are an error if what they name does not exist.
+/// Any text may hold `${env:NAME}`, `${env:NAME:-default}` or `${file:path}`; write `$${` for a
+/// plain `${`. Such references are expanded once, never shown expanded, and are an error if what
+/// they name does not exist.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Number of worker threads; each has its own event loop, connections and upstream pools. Default: the number
-    /// of cores the process may use (cgroup quotas and CPU affinity count).
+    /// Number of worker threads; each has its own event loop, connections and upstream pools.
+    /// Default: the number of cores the process may use (cgroup quotas and CPU affinity count).
     #[schemars(range(min = 1, max = 1024))]
     pub workers: Option<Spanned<u32>>,
     /// Where to accept connections. At least one is needed.
     pub listeners: Vec<Spanned<Listener>>,
-    /// The admin interface: health, metrics, the running configuration, reload. `false` turns it off. Default: on,
-    /// at `127.0.0.1:9901`.
+    /// The admin interface: health, metrics, the running configuration, reload. `false` turns it
+    /// off. Default: on, at `127.0.0.1:9901`.
     pub admin: Switch<Admin>,
-    /// Peers whose word is taken: their `X-Forwarded-*`, `Forwarded`, `traceparent` and `X-Request-Id` headers are
-    /// believed and continued. From anyone else these headers are replaced. Default: nobody.
+    /// Peers whose word is taken: their `X-Forwarded-*`, `Forwarded`, `traceparent` and
+    /// `X-Request-Id` headers are believed and continued. From anyone else these headers are
+    /// replaced. Default: nobody.
     pub trusted_proxies: Vec<Spanned<Network>>,
     /// Limits on what clients may use up, for every listener.
     pub limits: Limits,
@@ -42,9 +45,9 @@ pub struct Config {
     pub routes: Vec<Spanned<Route>>,
     /// Policies for every route, before the route's own.
     pub policies: Vec<Spanned<KindUse>>,
-    /// More files to read, relative to this one: paths, directories, or patterns with `*` and `?`. Lists are
-    /// joined, upstreams are united, and whatever else is set in two files is an error. A path that does not exist
-    /// is an error; a pattern that matches nothing is a warning.
+    /// More files to read, relative to this one: paths, directories, or patterns with `*` and `?`.
+    /// Lists are joined, upstreams are united, and whatever else is set in two files is an error. A
+    /// path that does not exist is an error; a pattern that matches nothing is a warning.
     pub include: Vec<Spanned<String>>,
 }
 
@@ -52,7 +55,9 @@ impl Config {
     /// The limits in force on a listener.
     #[must_use]
     pub fn limits_of(&self, listener: &Listener) -> LimitValues {
-        LimitValues::default().with(&self.limits).with(&listener.limits)
+        LimitValues::default()
+            .with(&self.limits)
+            .with(&listener.limits)
     }
 }
 
@@ -71,8 +76,8 @@ pub struct Listener {
     /// Offer HTTP/2: by ALPN with TLS, by prior knowledge without. Default `true`.
     #[serde(default = "yes")]
     pub http2: bool,
-    /// Expect a PROXY protocol header, version 1 or 2, from the proxies named. Default: none is expected, and one
-    /// that comes is refused as a malformed request.
+    /// Expect a PROXY protocol header, version 1 or 2, from the proxies named. Default: none is
+    /// expected, and one that comes is refused as a malformed request.
     #[serde(default)]
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Limits that differ from the global ones on this listener.
@@ -84,7 +89,9 @@ impl Listener {
     /// The name, or the address where none is given.
     #[must_use]
     pub fn label(&self) -> String {
-        self.name.as_ref().map_or_else(|| self.address.to_string(), |name| name.value.clone())
+        self.name
+            .as_ref()
+            .map_or_else(|| self.address.to_string(), |name| name.value.clone())
     }
 }
 
@@ -96,8 +103,8 @@ pub(super) fn yes() -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerTls {
-    /// Certificates with their keys. The client's SNI picks the one whose names match; the first is used when none
-    /// does. Changed files are reloaded.
+    /// Certificates with their keys. The client's SNI picks the one whose names match; the first is
+    /// used when none does. Changed files are reloaded.
     #[schemars(length(min = 1))]
     pub certificates: Vec<Spanned<Certificate>>,
     /// Oldest version accepted. Default `"1.2"`. Quote it: YAML takes 1.2 for a number.
@@ -108,7 +115,8 @@ pub struct ListenerTls {
     pub client_auth: Option<ClientAuth>,
 }
 
-/// A certificate chain and its key, as PEM files. Paths are relative to the file they are written in.
+/// A certificate chain and its key, as PEM files. Paths are relative to the file they are written
+/// in.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
@@ -119,7 +127,9 @@ pub struct Certificate {
 }
 
 /// A version of TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum TlsVersion {
     /// TLS 1.2.
     #[default]
@@ -156,8 +166,8 @@ pub enum ClientAuthMode {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProxyProtocol {
-    /// Peers that send the header; from them it is required. Other peers connect without one: a header from them
-    /// would be a forged client address.
+    /// Peers that send the header; from them it is required. Other peers connect without one: a
+    /// header from them would be a forged client address.
     #[schemars(length(min = 1))]
     pub trusted: Vec<Spanned<Network>>,
 }
@@ -166,15 +176,17 @@ pub struct ProxyProtocol {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    /// Where it listens: a loopback address or a Unix socket. Default `127.0.0.1:9901`. Other addresses are refused,
-    /// because the interface has no login yet.
+    /// Where it listens: a loopback address or a Unix socket. Default `127.0.0.1:9901`. Other
+    /// addresses are refused, because the interface has no login yet.
     pub address: Spanned<ListenAddress>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9901);
-        Self { address: ListenAddress::Tcp(address).into() }
+        Self {
+            address: ListenAddress::Tcp(address).into(),
+        }
     }
 }
 
@@ -182,16 +194,20 @@ impl Default for Admin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccessLog {
-    /// `stdout`, `stderr`, or the path of a file to append to, relative to the file it is written in. Default
-    /// `stdout`.
+    /// `stdout`, `stderr`, or the path of a file to append to, relative to the file it is written
+    /// in. Default `stdout`.
     pub output: Spanned<String>,
-    /// Whether lines are written. Default `true`; `access_log: false` is the same as `enabled: false`.
+    /// Whether lines are written. Default `true`; `access_log: false` is the same as `enabled:
+    /// false`.
     pub enabled: bool,
 }
 
 impl Default for AccessLog {
     fn default() -> Self {
-        Self { output: "stdout".into(), enabled: true }
+        Self {
+            output: "stdout".into(),
+            enabled: true,
+        }
     }
 }
 
@@ -199,15 +215,19 @@ impl Default for AccessLog {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shutdown {
-    /// How long requests in flight may take to finish before their connections are cut. Default `30s`.
+    /// How long requests in flight may take to finish before their connections are cut. Default
+    /// `30s`.
     pub drain_timeout: Spanned<Duration>,
-    /// How long to keep accepting connections after readiness turned to "no", so that load balancers notice first.
-    /// Default `0s`.
+    /// How long to keep accepting connections after readiness turned to "no", so that load
+    /// balancers notice first. Default `0s`.
     pub readiness_delay: Spanned<Duration>,
 }
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { drain_timeout: Duration::from_secs(30).into(), readiness_delay: Duration::ZERO.into() }
+        Self {
+            drain_timeout: Duration::from_secs(30).into(),
+            readiness_delay: Duration::ZERO.into(),
+        }
     }
 }

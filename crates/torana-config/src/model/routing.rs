@@ -18,27 +18,29 @@ use super::Endpoint;
 pub struct Upstream {
     /// Where it answers: URLs, or maps with `url` and `weight`. At least one.
     pub endpoints: Vec<Spanned<Endpoint>>,
-    /// Time from the moment the request has been sent to the head of the response. `0s` means no limit. Default
-    /// `60s`.
+    /// Time from the moment the request has been sent to the head of the response. `0s` means no
+    /// limit. Default `60s`.
     #[serde(default = "minute")]
     pub timeout: Spanned<Duration>,
     /// Time to establish a connection, TLS handshake included. 0 is refused. Default `5s`.
     #[serde(default = "five_seconds")]
     pub connect_timeout: Spanned<Duration>,
-    /// How long an unused connection is kept for the next request. Shorter than the endpoint's own idle timeout is
-    /// best: a connection the endpoint has just closed fails the request. Default `60s`.
+    /// How long an unused connection is kept for the next request. Shorter than the endpoint's own
+    /// idle timeout is best: a connection the endpoint has just closed fails the request. Default
+    /// `60s`.
     #[serde(default = "minute")]
     pub idle_timeout: Spanned<Duration>,
-    /// Unused connections kept, per worker and endpoint. 0 means a new connection for each request. Default 64.
+    /// Unused connections kept, per worker and endpoint. 0 means a new connection for each request.
+    /// Default 64.
     #[serde(default = "sixty_four")]
     #[schemars(range(max = 100_000))]
     pub max_idle: u32,
-    /// Version of HTTP. `auto` is HTTP/1.1, except that `https` offers HTTP/2 by ALPN and `h2c` is HTTP/2. Default
-    /// `auto`.
+    /// Version of HTTP. `auto` is HTTP/1.1, except that `https` offers HTTP/2 by ALPN and `h2c` is
+    /// HTTP/2. Default `auto`.
     #[serde(default)]
     pub protocol: Spanned<Protocol>,
-    /// TLS towards `https` endpoints. Default: the system's authorities, the endpoint's host name, no client
-    /// certificate. Verification cannot be turned off.
+    /// TLS towards `https` endpoints. Default: the system's authorities, the endpoint's host name,
+    /// no client certificate. Verification cannot be turned off.
     #[serde(default)]
     pub tls: Option<Spanned<UpstreamTls>>,
 }
@@ -103,8 +105,8 @@ pub struct Route {
     /// Which requests. What is left out matches everything. Default: every request.
     #[serde(default, rename = "match")]
     pub matches: Match,
-    /// What requests go through on the way, in order within each stage: names, or maps from a name to its
-    /// configuration. The global `policies` come first.
+    /// What requests go through on the way, in order within each stage: names, or maps from a name
+    /// to its configuration. The global `policies` come first.
     #[serde(default)]
     pub policies: Vec<Spanned<KindUse>>,
     /// Send the request to this upstream.
@@ -119,14 +121,15 @@ pub struct Route {
     /// Change the request before it is sent to the target. Matching has been done by then.
     #[serde(default)]
     pub rewrite: Option<Spanned<Rewrite>>,
-    /// Time from the end of the request head to the end of the response, in place of `limits.request_timeout`. `0s`
-    /// means no limit.
+    /// Time from the end of the request head to the end of the response, in place of
+    /// `limits.request_timeout`. `0s` means no limit.
     #[serde(default)]
     pub timeout: Option<Spanned<Duration>>,
     /// Bytes of a request body, in place of `limits.body_bytes`.
     #[serde(default)]
     pub body_bytes: Option<Spanned<ByteSize>>,
-    /// The targets that this build adds: the keys that are none of the above. The schema decides which exist.
+    /// The targets that this build adds: the keys that are none of the above. The schema decides
+    /// which exist.
     #[serde(default, rename = "$others", deserialize_with = "other_targets")]
     #[schemars(skip)]
     pub targets: Vec<KindUse>,
@@ -134,19 +137,27 @@ pub struct Route {
 
 fn other_targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<KindUse>, D::Error> {
     let entries = others(deserializer)?;
-    Ok(entries.into_iter().map(|Entry { key, value }| KindUse { name: key, config: value }).collect())
+    Ok(entries
+        .into_iter()
+        .map(|Entry { key, value }| KindUse {
+            name: key,
+            config: value,
+        })
+        .collect())
 }
 
 /// Which requests a route is for. All conditions have to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Match {
-    /// Host name, or a list: `shop.example`, or `*.shop.example` for all names below it. Ports and upper case do not
-    /// matter. Default: any host.
+    /// Host name, or a list: `shop.example`, or `*.shop.example` for all names below it. Ports and
+    /// upper case do not matter. Default: any host.
     pub host: OneOrMany<Spanned<String>>,
-    /// Path: `/ping` exactly, `/api/*` for `/api` and everything below it, `{id}` for one segment. Default: any path.
+    /// Path: `/ping` exactly, `/api/*` for `/api` and everything below it, `{id}` for one segment.
+    /// Default: any path.
     pub path: Option<Spanned<String>>,
-    /// Methods, in upper case. Default: any method. Where only the method does not fit, the answer is 405.
+    /// Methods, in upper case. Default: any method. Where only the method does not fit, the answer
+    /// is 405.
     pub methods: OneOrMany<Spanned<String>>,
     /// Headers that have to be there with exactly this value.
     pub headers: BTreeMap<Spanned<String>, Spanned<String>>,
@@ -166,9 +177,11 @@ pub struct Rewrite {
     pub add_prefix: Option<Spanned<String>>,
     /// Put this in the place of the part of the path before the `*` of the route's pattern.
     pub replace_prefix: Option<Spanned<String>>,
-    /// The whole path; `{name}` stands for what the pattern captured, `{rest}` for what `*` matched.
+    /// The whole path; `{name}` stands for what the pattern captured, `{rest}` for what `*`
+    /// matched.
     pub path: Option<Spanned<String>>,
-    /// The `Host` sent: `preserve` the client's, the `upstream`'s own, or a fixed name. Default `preserve`.
+    /// The `Host` sent: `preserve` the client's, the `upstream`'s own, or a fixed name. Default
+    /// `preserve`.
     pub host: Option<Spanned<HostRewrite>>,
 }
 
@@ -223,11 +236,12 @@ impl JsonSchema for HostRewrite {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redirect {
-    /// Where to: a path or a URL. `{name}` stands for what the pattern captured, `{rest}` for what `*` matched. The
-    /// query is kept unless this has its own.
+    /// Where to: a path or a URL. `{name}` stands for what the pattern captured, `{rest}` for what
+    /// `*` matched. The query is kept unless this has its own.
     pub to: Spanned<String>,
     /// 301, 302, 303, 307 or 308. Default 308: permanent, and the method stays.
     #[serde(default = "permanent")]
+    #[schemars(range(min = 300, max = 399))]
     pub status: Spanned<u16>,
 }
 
@@ -240,6 +254,7 @@ fn permanent() -> Spanned<u16> {
 #[serde(deny_unknown_fields, default)]
 pub struct Respond {
     /// Status, 200 to 599. Default 200.
+    #[schemars(range(min = 200, max = 599))]
     pub status: Spanned<u16>,
     /// Body as text; `text/plain` unless `headers` say otherwise. Default: empty.
     pub body: Option<Spanned<String>>,
@@ -251,11 +266,17 @@ pub struct Respond {
 
 impl Default for Respond {
     fn default() -> Self {
-        Self { status: 200.into(), body: None, json: None, headers: BTreeMap::new() }
+        Self {
+            status: 200.into(),
+            body: None,
+            json: None,
+            headers: BTreeMap::new(),
+        }
     }
 }
 
-/// A policy or a target by name, with the configuration its own crate reads: `name`, or `{ name: config }`.
+/// A policy or a target by name, with the configuration its own crate reads: `name`, or `{ name:
+/// config }`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KindUse {
     /// Which.
@@ -269,7 +290,10 @@ impl<'de> Deserialize<'de> for KindUse {
         let written = Written::deserialize(deserializer)?;
         let span = written.span;
         if let Some(name) = written.as_spanned() {
-            return Ok(Self { name, config: Written::empty(span) });
+            return Ok(Self {
+                name,
+                config: Written::empty(span),
+            });
         }
         match written.node {
             Node::Map(entries) => {
@@ -280,12 +304,19 @@ impl<'de> Deserialize<'de> for KindUse {
                         if value.node == Node::Null {
                             value.node = Node::Map(Vec::new());
                         }
-                        Ok(Self { name: key, config: value })
+                        Ok(Self {
+                            name: key,
+                            config: value,
+                        })
                     }
-                    _ => Err(D::Error::custom("expected a map with exactly one key, the name of the policy")),
+                    _ => Err(D::Error::custom(
+                        "expected a map with exactly one key, the name of the policy",
+                    )),
                 }
             }
-            _ => Err(D::Error::custom("expected the name of a policy, or a map from the name to its configuration")),
+            _ => Err(D::Error::custom(
+                "expected the name of a policy, or a map from the name to its configuration",
+            )),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use torana_core::diagnostic::{Diagnostic, Span, quoted};
+use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::units::Duration;
 use torana_core::written::Spanned;
 
@@ -17,9 +17,13 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         limits(&listener.limits, diagnostics);
     }
     let shutdown = &found.config.shutdown;
-    if shutdown.readiness_delay.is_zero() && shutdown.drain_timeout.is_zero() && shutdown.drain_timeout.span.is_known() {
+    if shutdown.readiness_delay.is_zero()
+        && shutdown.drain_timeout.is_zero()
+        && shutdown.drain_timeout.span.is_known()
+    {
         let message = "`shutdown.drain_timeout` is `0s`: requests in flight are cut at once";
-        diagnostics.push(Diagnostic::warning("config.no_drain", message).at(shutdown.drain_timeout.span));
+        diagnostics
+            .push(Diagnostic::warning("config.no_drain", message).at(shutdown.drain_timeout.span));
     }
     if let Some(log) = found.config.access_log.on()
         && log.output.is_empty()
@@ -32,33 +36,52 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
 fn listeners(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let listeners = &found.config.listeners;
     let written = found.tree.get("listeners");
-    if listeners.is_empty() && found.whole && written.is_none_or(|list| list.items().is_empty()) && !lost(found, written) {
+    if listeners.is_empty()
+        && found.whole
+        && written.is_none_or(|list| list.items().is_empty())
+        && !lost(found, written)
+    {
         let hint = "add one: `listeners: [ { address: 127.0.0.1:8080 } ]`";
         let diagnostic = Diagnostic::error("config.no_listeners", "there are no listeners");
-        diagnostics.push(diagnostic.at(written.map_or(Span::NONE, |list| list.span)).hint(hint));
+        diagnostics.push(diagnostic.at(written.unwrap_or(found.tree).span).hint(hint));
     }
     let mut names: HashMap<String, Span> = HashMap::new();
     for listener in listeners {
-        let span = listener.name.as_ref().map_or(listener.address.span, |name| name.span);
+        let span = listener
+            .name
+            .as_ref()
+            .map_or(listener.address.span, |name| name.span);
         if let Some(name) = &listener.name {
-            check_name(name, name.span, "a listener", diagnostics);
+            check_name(name, "a listener", diagnostics);
         }
         // Two listeners at one address are reported as that.
-        let Some(first) = names.insert(listener.label(), span) else { continue };
-        if listener.name.is_some() {
-            let message = format!("two listeners are named {}", quoted(&listener.label()));
-            let diagnostic = Diagnostic::error("config.duplicate_name", message).label(span, "second").also(first, "first");
+        let Some(first) = names.insert(listener.label(), span) else {
+            continue;
+        };
+        if let Some(name) = &listener.name {
+            let message = format!("two listeners are named {}", name.shown());
+            let diagnostic = Diagnostic::error("config.duplicate_name", message)
+                .label(span, "second")
+                .also(first, "first");
             diagnostics.push(diagnostic.hint("give one of them another name"));
         }
     }
     for (index, listener) in listeners.iter().enumerate() {
         for other in &listeners[..index] {
             if listener.address.overlaps(&other.address) {
-                let message = format!("{} and {} overlap", listener.address.shown(), other.address.shown());
+                let message = format!(
+                    "{} and {} overlap",
+                    listener.address.shown(),
+                    other.address.shown()
+                );
                 let diagnostic = Diagnostic::error("config.overlapping_listeners", message)
                     .label(listener.address.span, "second")
                     .also(other.address.span, "first");
-                diagnostics.push(diagnostic.hint("connections would reach either by chance: change a port or an address"));
+                diagnostics.push(
+                    diagnostic.hint(
+                        "connections would reach either by chance: change a port or an address",
+                    ),
+                );
             }
         }
     }
@@ -70,28 +93,50 @@ fn lost(found: &Found<'_>, written: Option<&torana_core::written::Written>) -> b
 }
 
 fn admin(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    let Some(admin) = found.config.admin.on() else { return };
+    let Some(admin) = found.config.admin.on() else {
+        return;
+    };
     let address = &admin.address;
     if !address.is_local() {
-        let message = format!("the admin address {} can be reached from other machines", address.shown());
-        let hint = "the admin interface has no login yet: use `127.0.0.1:9901`, or `unix:` and a path";
-        diagnostics.push(Diagnostic::error("config.admin_not_local", message).at(address.span).hint(hint));
+        let message = format!(
+            "the admin address {} can be reached from other machines",
+            address.shown()
+        );
+        let hint =
+            "the admin interface has no login yet: use `127.0.0.1:9901`, or `unix:` and a path";
+        diagnostics.push(
+            Diagnostic::error("config.admin_not_local", message)
+                .at(address.span)
+                .hint(hint),
+        );
     }
     for listener in &found.config.listeners {
         if listener.address.overlaps(address) {
-            let by_default = if address.span.is_known() { "" } else { " (its default)" };
-            let message =
-                format!("{} overlaps the admin address {}{by_default}", listener.address.shown(), address.shown());
+            let by_default = if address.span.is_known() {
+                ""
+            } else {
+                " (its default)"
+            };
+            let message = format!(
+                "{} overlaps the admin address {}{by_default}",
+                listener.address.shown(),
+                address.shown()
+            );
             let diagnostic = Diagnostic::error("config.overlapping_listeners", message)
                 .at(listener.address.span)
                 .also(address.span, "admin");
-            diagnostics.push(diagnostic.hint("change a port, or turn the admin interface off: `admin: false`"));
+            diagnostics.push(
+                diagnostic.hint("change a port, or turn the admin interface off: `admin: false`"),
+            );
         }
     }
 }
 
 fn limits(limits: &Limits, diagnostics: &mut Vec<Diagnostic>) {
-    let sizes = [("header_bytes", &limits.header_bytes), ("uri_bytes", &limits.uri_bytes)];
+    let sizes = [
+        ("header_bytes", &limits.header_bytes),
+        ("uri_bytes", &limits.uri_bytes),
+    ];
     for (key, size) in sizes {
         // Below this, an ordinary browser's request does not fit.
         const LEAST: u64 = 256;
@@ -100,19 +145,49 @@ fn limits(limits: &Limits, diagnostics: &mut Vec<Diagnostic>) {
         if let Some(size) = size
             && !(LEAST..=MOST).contains(&size.bytes())
         {
-            let message = format!("`limits.{key}` has to be from 256B to 16MiB, found {}", size.shown());
+            let message = format!(
+                "`limits.{key}` has to be from 256B to 16MiB, found {}",
+                size.shown()
+            );
             diagnostics.push(Diagnostic::error("config.out_of_range", message).at(size.span));
         }
     }
-    not_zero("limits.head_timeout", limits.head_timeout.as_ref(), "slow clients would hold connections for ever", diagnostics);
-    not_zero("limits.idle_timeout", limits.idle_timeout.as_ref(), "every connection would end after one request", diagnostics);
-    not_zero("limits.tls_handshake_timeout", limits.tls_handshake_timeout.as_ref(), "no handshake could finish", diagnostics);
+    not_zero(
+        "limits.head_timeout",
+        limits.head_timeout.as_ref(),
+        "slow clients would hold connections for ever",
+        diagnostics,
+    );
+    not_zero(
+        "limits.idle_timeout",
+        limits.idle_timeout.as_ref(),
+        "every connection would end after one request",
+        diagnostics,
+    );
+    not_zero(
+        "limits.tls_handshake_timeout",
+        limits.tls_handshake_timeout.as_ref(),
+        "no handshake could finish",
+        diagnostics,
+    );
 }
 
 /// Refuses `0s` where it would mean something nobody wants.
-pub(super) fn not_zero(key: &str, value: Option<&Spanned<Duration>>, why: &str, diagnostics: &mut Vec<Diagnostic>) {
+pub(super) fn not_zero(
+    key: &str,
+    value: Option<&Spanned<Duration>>,
+    why: &str,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     if let Some(value) = value.filter(|value| value.is_zero()) {
-        let diagnostic = Diagnostic::error("config.zero_timeout", format!("`{key}` cannot be `0s`: {why}"));
-        diagnostics.push(diagnostic.at(value.span).hint("give it a time, or remove the key for the default"));
+        let diagnostic = Diagnostic::error(
+            "config.zero_timeout",
+            format!("`{key}` cannot be `0s`: {why}"),
+        );
+        diagnostics.push(
+            diagnostic
+                .at(value.span)
+                .hint("give it a time, or remove the key for the default"),
+        );
     }
 }

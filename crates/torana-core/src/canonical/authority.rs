@@ -25,6 +25,7 @@ const COLON: u8 = 4;
 
 /// Wider than DNS by the underscore, which container networks use, and far
 /// narrower than RFC 3986 `reg-name`: nobody names hosts with `!` or `%41`.
+#[expect(clippy::cast_possible_truncation, reason = "counts to 255")]
 const CLASS: [u8; 256] = {
     let mut table = [INVALID; 256];
     let mut byte = 0;
@@ -58,8 +59,8 @@ pub(super) fn canonical_authority(
     };
     let port = port.filter(|&port| port != default_port);
     if let Some(port) = port {
-        // Writing to a String cannot fail.
-        let _ = write!(out, ":{port}");
+        out.push(':');
+        out.push_str(itoa::Buffer::new().format(port));
     }
     Ok(AuthorityParts { host_len, port })
 }
@@ -95,10 +96,6 @@ fn read_name(raw: &[u8], out: &mut String) -> Result<usize, TargetError> {
         }
         previous = class;
     }
-    // Not `user:secret@host`, whose user looks like a host up to here.
-    if end < raw.len() && raw.contains(&b'@') {
-        return Err(TargetError::UserInfo);
-    }
     let name = raw.get(..end).unwrap_or_default();
     let name = name.strip_suffix(b".").unwrap_or(name);
     if name.is_empty() || name.len() > LONGEST_HOST {
@@ -124,7 +121,8 @@ fn read_ipv6(raw: &[u8], out: &mut String) -> Result<usize, TargetError> {
         .ok()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| invalid_host(raw))?;
-    // `Display` for `Ipv6Addr` follows RFC 5952.
+    // `Display` for `Ipv6Addr` follows RFC 5952; writing to a String cannot
+    // fail.
     let _ = write!(out, "[{address}]");
     Ok(close + 1)
 }
@@ -151,6 +149,7 @@ fn read_port(digits: &[u8]) -> Result<Option<u16>, TargetError> {
     }
 }
 
+/// `user:secret@host` looks like a host and a bad port up to here.
 #[cold]
 fn port_error(digits: &[u8]) -> TargetError {
     if digits.contains(&b'@') { TargetError::UserInfo } else { TargetError::PortInvalid }

@@ -16,6 +16,7 @@ const BACKSLASH: u8 = 7;
 const SEMICOLON: u8 = 8;
 const CONTROL: u8 = 9;
 
+#[expect(clippy::cast_possible_truncation, reason = "counts to 255")]
 const CLASS: [u8; 256] = {
     let mut table = [ENCODE; 256];
     let mut byte = 0;

@@ -1,6 +1,6 @@
 //! What the upstream is told.
 
-use super::{ClientAddress, FORWARDING, ForwardingFamily, TrustedProxies, is_forwarding_spelling, member_for};
+use super::{ClientAddress, ForwardingFamily, TrustedProxies, is_owned_field, member_for};
 use super::element::{Node, parse_address, parse_forwarded};
 use crate::canonical::{CanonicalTarget, Scheme, canonical_authority_of};
 use crate::head::Fields;
@@ -160,10 +160,7 @@ impl ForwardingFields {
 
 /// Removes every forwarding field, in every spelling.
 pub fn remove_forwarding(fields: &mut Fields) {
-    // The common case: nothing to remove, one look at each name.
-    if fields.contains_any(FORWARDING) || fields.iter().any(|(name, _)| name.text.contains(&b'_')) {
-        fields.retain(|name, _| !is_forwarding_spelling(name.text));
-    }
+    fields.retain(|name, _| !is_owned_field(name.known, name.text));
 }
 
 fn push_ip(ip: IpAddr, out: &mut Vec<u8>) {

@@ -1,7 +1,8 @@
-//! Walks a tree along a JSON Schema, reports everything that does not fit and cuts it out of a copy.
+//! Walks a tree along a JSON Schema, reports everything that does not fit and cuts it out of a
+//! copy.
 //!
-//! This is not a general JSON Schema validator. It knows what `schemars` makes of our types, and says what is
-//! wrong in the words of someone who has never seen a schema.
+//! This is not a general JSON Schema validator. It knows what `schemars` makes of our types, and
+//! says what is wrong in the words of someone who has never seen a schema.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -14,6 +15,7 @@ use crate::diagnostic::{Diagnostic, Span, did_you_mean, quoted};
 use crate::units;
 
 mod describe;
+mod scalar;
 
 use describe::{describe, list_of};
 
@@ -22,24 +24,39 @@ const DEEPEST: usize = 100;
 
 /// A tree after the walk.
 pub(super) struct Checked {
-    /// The tree without what is wrong, and with whole references turned into the numbers and booleans they stand
-    /// for; `None` if the root itself is wrong.
+    /// The tree without what is wrong, and with whole references turned into the numbers and
+    /// booleans they stand for; `None` if the root itself is wrong.
     pub(super) left: Option<Written>,
     pub(super) diagnostics: Vec<Diagnostic>,
     pub(super) dropped: Vec<Span>,
 }
 
-/// Checks `tree`. What stands at a span of `condemned` is cut out without a word: it was reported before.
+/// Checks `tree`. What stands at a span of `condemned` is cut out without a word: it was reported
+/// before.
 pub(super) fn check(tree: &Written, schema: &SchemaTree, condemned: &HashSet<Span>) -> Checked {
     let mut left = tree.clone();
-    let mut walk =
-        Walk { schema, condemned, path: Vec::new(), diagnostics: Vec::new(), dropped: Vec::new() };
+    let mut walk = Walk {
+        schema,
+        condemned,
+        path: Vec::new(),
+        diagnostics: Vec::new(),
+        dropped: Vec::new(),
+    };
     let fate = walk.node(&mut left, schema.root());
-    let Walk { diagnostics, dropped, .. } = walk;
-    Checked { left: (fate == Fate::Keep).then_some(left), diagnostics, dropped }
+    let Walk {
+        diagnostics,
+        dropped,
+        ..
+    } = walk;
+    Checked {
+        left: (fate == Fate::Keep).then_some(left),
+        diagnostics,
+        dropped,
+    }
 }
 
-/// The path of keys and indices from the root to the outermost part at `span`: `upstreams.users.timeout`.
+/// The path of keys and indices from the root to the outermost part at `span`:
+/// `upstreams.users.timeout`.
 pub(super) fn path_to(tree: &Written, span: Span) -> Option<String> {
     fn find<'t>(tree: &'t Written, span: Span, path: &mut Vec<Step<'t>>) -> bool {
         if tree.span == span {
@@ -115,12 +132,23 @@ impl<'s> Walk<'s> {
                 OwnedStep::Item(index) => Step::Item(*index),
             })
             .collect();
-        if steps.is_empty() { String::new() } else { format!("`{}`: ", shown(&steps)) }
+        if steps.is_empty() {
+            String::new()
+        } else {
+            format!("`{}`: ", shown(&steps))
+        }
     }
 
-    fn report(&mut self, code: &'static str, span: Span, message: &str, hint: Option<String>) -> Fate {
+    fn report(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        message: &str,
+        hint: Option<String>,
+    ) -> Fate {
         let message = format!("{}{message}", self.here());
-        self.diagnostics.push(Diagnostic::error(code, message).at(span).maybe_hint(hint));
+        self.diagnostics
+            .push(Diagnostic::error(code, message).at(span).maybe_hint(hint));
         Fate::Drop
     }
 
@@ -129,7 +157,10 @@ impl<'s> Walk<'s> {
             let message = format!("nested more than {DEEPEST} levels deep");
             return self.report("config.too_deep", node.span, &message, None);
         }
-        let failed = node.reference.as_ref().is_some_and(|reference| reference.failed);
+        let failed = node
+            .reference
+            .as_ref()
+            .is_some_and(|reference| reference.failed);
         let fate = if failed || self.condemned.contains(&node.span) {
             Fate::Drop
         } else {
@@ -159,14 +190,25 @@ impl<'s> Walk<'s> {
             let message = match &node.reference {
                 None => format!("expected {}, found {}", misfit.expected, misfit.found),
                 Some(reference) => {
-                    format!("expected {}, which the value of {} is not", misfit.expected, quoted(&reference.raw))
+                    format!(
+                        "expected {}, which the value of {} is not",
+                        misfit.expected,
+                        quoted(&reference.raw)
+                    )
                 }
             };
-            let hint = if node.reference.is_none() { misfit.hint } else { None };
+            let hint = if node.reference.is_none() {
+                misfit.hint
+            } else {
+                None
+            };
             return self.report("config.invalid_value", node.span, &message, hint);
         }
         // A parser of our own reads the value and says best what is wrong with it.
-        let parsed = schema.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("torana-"));
+        let parsed = schema
+            .get("format")
+            .and_then(Value::as_str)
+            .is_some_and(|format| format.starts_with("torana-"));
         if !parsed && !self.right_type(node, schema) {
             return self.wrong_type(node, &[schema]);
         }
@@ -195,13 +237,18 @@ impl<'s> Walk<'s> {
             Node::Null => wanted == "null",
             Node::Bool(_) => wanted == "boolean",
             Node::Int(_) => wanted == "integer" || wanted == "number",
-            Node::Float(value) => wanted == "number" || (wanted == "integer" && value.fract() == 0.0 && value.abs() < 9e15),
+            Node::Float(value) => {
+                wanted == "number"
+                    || (wanted == "integer" && value.fract() == 0.0 && value.abs() < 9e15)
+            }
             Node::String(_) => wanted == "string",
             Node::List(_) => wanted == "array",
             Node::Map(_) => wanted == "object",
         };
         if wanted.iter().any(|wanted| fits(wanted)) {
-            if wanted.contains(&"integer") && let Node::Float(value) = node.node {
+            if wanted.contains(&"integer")
+                && let Node::Float(value) = node.node
+            {
                 // JSON writes `1e3` for a thousand. The test above made the conversion exact.
                 #[allow(clippy::cast_possible_truncation, reason = "whole and below 9e15")]
                 {
@@ -210,11 +257,20 @@ impl<'s> Walk<'s> {
             }
             return true;
         }
-        let whole = node.reference.as_ref().is_some_and(|reference| reference.whole);
-        let Some(text) = node.as_str().filter(|_| whole) else { return false };
+        let whole = node
+            .reference
+            .as_ref()
+            .is_some_and(|reference| reference.whole);
+        let Some(text) = node.as_str().filter(|_| whole) else {
+            return false;
+        };
         let became = wanted.iter().find_map(|wanted| match *wanted {
             "integer" => text.parse().ok().map(Node::Int),
-            "number" => text.parse().ok().filter(|value: &f64| value.is_finite()).map(Node::Float),
+            "number" => text
+                .parse()
+                .ok()
+                .filter(|value: &f64| value.is_finite())
+                .map(Node::Float),
             "boolean" => text.parse().ok().map(Node::Bool),
             _ => None,
         });
@@ -223,53 +279,39 @@ impl<'s> Walk<'s> {
         true
     }
 
-    fn wrong_type(&mut self, node: &Written, wanted: &[&Value]) -> Fate {
-        let expected = list_of(wanted.iter().map(|schema| describe(self.schema, schema)), "or");
-        let strings = wanted.iter().any(|schema| types(schema).contains(&"string") || choices(schema).is_some());
-        let booleans = wanted.iter().any(|schema| types(schema).contains(&"boolean"));
-        if let Some(reference) = &node.reference {
-            let message = format!("expected {expected}, which the value of {} is not", quoted(&reference.raw));
-            return self.report("config.wrong_type", node.span, &message, None);
-        }
-        let hint = match &node.node {
-            Node::Null => Some("give it a value, or remove the key".to_owned()),
-            Node::Bool(value) if strings => Some(format!("quote it: \"{value}\"")),
-            Node::Int(value) if strings => Some(format!("quote it: \"{value}\"")),
-            Node::Float(value) if strings => Some(format!("quote it: \"{value}\"")),
-            Node::String(text) if booleans => match text.to_ascii_lowercase().as_str() {
-                "yes" | "on" | "true" => Some("write `true`, without quotes".to_owned()),
-                "no" | "off" | "false" => Some("write `false`, without quotes".to_owned()),
-                _ => None,
-            },
-            Node::String(text) if text.parse::<f64>().is_ok() && expected.contains("an integer") => {
-                Some(format!("write it without quotes: {text}"))
-            }
-            _ if wanted.iter().all(|schema| types(schema).contains(&"array")) && matches!(node.node, Node::Map(_)) => {
-                Some("a list has `- ` before each item".to_owned())
-            }
-            _ => None,
-        };
-        let message = format!("expected {expected}, found {}", node.describe());
-        self.report("config.wrong_type", node.span, &message, hint)
-    }
-
-    /// `anyOf` and `oneOf`: the alternatives whose type fits are tried; the nearest one tells what is wrong.
+    /// `anyOf` and `oneOf`: the alternatives whose type fits are tried; the nearest one tells what
+    /// is wrong.
     fn one_of(&mut self, node: &mut Written, schema: &'s Value, branches: &[&'s Value]) -> Fate {
-        let open: Vec<&'s Value> =
-            branches.iter().copied().filter(|branch| self.may_fit(&mut node.clone(), branch)).collect();
-        let all_choices: Option<Vec<&str>> =
-            open.iter().map(|branch| choices(branch)).collect::<Option<Vec<_>>>().map(|all| all.concat());
+        let open: Vec<&'s Value> = branches
+            .iter()
+            .copied()
+            .filter(|branch| self.may_fit(&mut node.clone(), branch))
+            .collect();
+        let all_choices: Option<Vec<&str>> = open
+            .iter()
+            .map(|branch| choices(branch))
+            .collect::<Option<Vec<_>>>()
+            .map(|all| all.concat());
         match (open.as_slice(), all_choices) {
             ([], _) => {
-                let stated: Vec<&Value> = branches.iter().copied().filter(|b| types(b) != ["null"]).collect();
+                let stated: Vec<&Value> = branches
+                    .iter()
+                    .copied()
+                    .filter(|b| types(b) != ["null"])
+                    .collect();
                 self.wrong_type(node, &stated)
             }
             ([only], _) => self.resolved(node, only),
             (_, Some(choices)) => self.choice(node, &choices, noun(schema)),
             (several, None) => {
-                let nearest = several.iter().copied().min_by_key(|branch| self.distance(node, branch));
+                let nearest = several
+                    .iter()
+                    .copied()
+                    .min_by_key(|branch| self.distance(node, branch));
                 match nearest {
-                    Some(branch) if self.distance(node, branch).1 < usize::MAX => self.resolved(node, branch),
+                    Some(branch) if self.distance(node, branch).1 < usize::MAX => {
+                        self.resolved(node, branch)
+                    }
                     _ => self.unknown_variant(node, several),
                 }
             }
@@ -281,119 +323,72 @@ impl<'s> Walk<'s> {
         if !nested.is_empty() {
             return nested.into_iter().any(|branch| self.may_fit(node, branch));
         }
-        let parsed = branch.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("torana-"));
+        let parsed = branch
+            .get("format")
+            .and_then(Value::as_str)
+            .is_some_and(|format| format.starts_with("torana-"));
         self.right_type(node, branch)
             || (parsed && !matches!(node.node, Node::List(_) | Node::Map(_) | Node::Null))
     }
 
-    /// How far a node is from a branch: errors, then keys the branch does not know (all unknown: `usize::MAX`).
+    /// How far a node is from a branch: errors, then keys the branch does not know (all unknown:
+    /// `usize::MAX`).
     fn distance(&self, node: &Written, branch: &'s Value) -> (usize, usize) {
-        let mut trial = Walk { path: Vec::new(), diagnostics: Vec::new(), dropped: Vec::new(), ..*self };
+        let mut trial = Walk {
+            path: Vec::new(),
+            diagnostics: Vec::new(),
+            dropped: Vec::new(),
+            ..*self
+        };
         let fate = trial.resolved(&mut node.clone(), branch);
-        let errors = trial.diagnostics.len() + usize::from(fate == Fate::Drop && trial.diagnostics.is_empty());
+        let errors = trial.diagnostics.len()
+            + usize::from(fate == Fate::Drop && trial.diagnostics.is_empty());
         if errors == 0 {
             return (0, 0);
         }
         let entries = node.entries();
-        let Some(known) = properties(branch).filter(|_| !entries.is_empty()) else { return (errors, 0) };
-        match entries.iter().filter(|entry| !known.contains_key(entry.key.as_str())).count() {
+        let Some(known) = properties(branch).filter(|_| !entries.is_empty()) else {
+            return (errors, 0);
+        };
+        match entries
+            .iter()
+            .filter(|entry| !known.contains_key(entry.key.as_str()))
+            .count()
+        {
             unknown if unknown == entries.len() => (usize::MAX, usize::MAX),
             unknown => (errors, unknown),
         }
     }
 
     fn unknown_variant(&mut self, node: &Written, branches: &[&'s Value]) -> Fate {
-        let names: Vec<&str> =
-            branches.iter().filter_map(|branch| properties(branch)).flat_map(|known| known.keys()).map(String::as_str).collect();
+        let names: Vec<&str> = branches
+            .iter()
+            .filter_map(|branch| properties(branch))
+            .flat_map(|known| known.keys())
+            .map(String::as_str)
+            .collect();
         for entry in node.entries() {
             self.unknown_key(entry, &names, "key");
         }
         Fate::Drop
     }
 
-    fn choice(&mut self, node: &Written, choices: &[&str], noun: &str) -> Fate {
-        let Some(text) = node.as_str() else { return Fate::Keep };
-        if choices.contains(&text) {
-            return Fate::Keep;
-        }
-        if let Some(reference) = &node.reference {
-            let expected = list_of(choices.iter().map(|choice| format!("`{choice}`")), "or");
-            let message = format!("expected {expected}, which the value of {} is not", quoted(&reference.raw));
-            return self.report("config.invalid_value", node.span, &message, None);
-        }
-        let code = if noun == "policy" { "config.unknown_policy" } else { "config.invalid_value" };
-        let hint = suggestion(text, choices, noun);
-        let message = if noun == "policy" {
-            format!("unknown policy {}", quoted(text))
-        } else {
-            let expected = list_of(choices.iter().map(|choice| format!("`{choice}`")), "or");
-            format!("expected {expected}, found {}", quoted(text))
-        };
-        self.report(code, node.span, &message, hint)
-    }
-
-    fn string(&mut self, node: &Written, schema: &'s Value) -> Fate {
-        if let Some(choices) = choices(schema) {
-            return self.choice(node, &choices, noun(schema));
-        }
-        let length = node.as_str().map_or(0, |text| text.chars().count()) as u64;
-        let least = schema.get("minLength").and_then(Value::as_u64).unwrap_or(0);
-        let most = schema.get("maxLength").and_then(Value::as_u64).unwrap_or(u64::MAX);
-        if length < least {
-            let message = if length == 0 { "expected some text, found none".to_owned() } else { format!("expected at least {least} characters, found {length}") };
-            return self.report("config.invalid_value", node.span, &message, None);
-        }
-        if length > most {
-            let message = format!("expected at most {most} characters, found {length}");
-            return self.report("config.invalid_value", node.span, &message, None);
-        }
-        Fate::Keep
-    }
-
-    fn number(&mut self, node: &Written, schema: &'s Value) -> Fate {
-        // Bounds in our types are small, so comparing as f64 is exact enough to decide.
-        #[allow(clippy::cast_precision_loss, reason = "see above")]
-        let value = match node.node {
-            Node::Int(value) => value as f64,
-            Node::Float(value) => value,
-            _ => return Fate::Keep,
-        };
-        let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
-        let (least, most) = (bound("minimum"), bound("maximum"));
-        let above = bound("exclusiveMinimum");
-        let most = most.or_else(|| match schema.get("format").and_then(Value::as_str) {
-            Some("uint32") => Some(f64::from(u32::MAX)),
-            Some("uint64" | "uint") => Some(18_446_744_073_709_551_615.0),
-            _ => None,
-        });
-        let fits = least.is_none_or(|least| value >= least)
-            && most.is_none_or(|most| value <= most)
-            && above.is_none_or(|above| value > above);
-        if fits {
-            return Fate::Keep;
-        }
-        let range = match (least, most, above) {
-            (Some(least), Some(most), _) => format!("a number from {least} to {most}"),
-            (Some(least), None, _) => format!("a number of at least {least}"),
-            (None, Some(most), _) => format!("a number of at most {most}"),
-            (None, None, above) => format!("a number above {}", above.unwrap_or_default()),
-        };
-        let message = match &node.reference {
-            Some(reference) => format!("expected {range}, which the value of {} is not", quoted(&reference.raw)),
-            None => format!("expected {range}, found `{value}`"),
-        };
-        self.report("config.out_of_range", node.span, &message, None)
-    }
-
     fn list(&mut self, node: &mut Written, schema: &'s Value) -> Fate {
         let span = node.span;
-        let Node::List(items) = &mut node.node else { return Fate::Keep };
+        let Node::List(items) = &mut node.node else {
+            return Fate::Keep;
+        };
         let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(0);
         if (items.len() as u64) < least {
-            let message = format!("expected a list of at least {least}, found {}", items.len());
+            let message = match items.len() {
+                0 => format!("expected at least {least} in the list, found an empty one"),
+                some => format!("expected at least {least} in the list, found {some}"),
+            };
             return self.report("config.invalid_value", span, &message, None);
         }
-        let Some(of) = schema.get("items") else { return Fate::Keep };
+        let Some(of) = schema.get("items") else {
+            return Fate::Keep;
+        };
         let mut index = 0;
         items.retain_mut(|item| {
             self.path.push(OwnedStep::Item(index));
@@ -403,12 +398,18 @@ impl<'s> Walk<'s> {
             fate == Fate::Keep
         });
         // Only what was wrong is gone; a list that has become too short for it is of no use.
-        if (items.len() as u64) < least { Fate::Drop } else { Fate::Keep }
+        if (items.len() as u64) < least {
+            Fate::Drop
+        } else {
+            Fate::Keep
+        }
     }
 
     fn map(&mut self, node: &mut Written, schema: &'s Value) -> Fate {
         let span = node.span;
-        let Node::Map(entries) = &mut node.node else { return Fate::Keep };
+        let Node::Map(entries) = &mut node.node else {
+            return Fate::Keep;
+        };
         let known = properties(schema);
         let rest = schema.get("additionalProperties");
         let required: Vec<&str> = schema
@@ -422,11 +423,16 @@ impl<'s> Walk<'s> {
             .filter(|key| !entries.iter().any(|entry| entry.key.value == *key))
             .collect();
         let mut lost = !missing.is_empty();
+        let written = entries.len();
         entries.retain_mut(|entry| {
             let value = known.and_then(|known| known.get(entry.key.as_str()));
             let fate = match (value, rest) {
                 (None, Some(Value::Bool(false))) => {
-                    let names: Vec<&str> = known.into_iter().flat_map(|known| known.keys()).map(String::as_str).collect();
+                    let names: Vec<&str> = known
+                        .into_iter()
+                        .flat_map(|known| known.keys())
+                        .map(String::as_str)
+                        .collect();
                     self.unknown_key(entry, &names, noun(schema))
                 }
                 (None, None) => Fate::Keep,
@@ -441,11 +447,30 @@ impl<'s> Walk<'s> {
             fate == Fate::Keep
         });
         self.missing_keys(span, &missing);
-        let most = schema.get("maxProperties").and_then(Value::as_u64).unwrap_or(u64::MAX);
-        if entries.len() as u64 > most {
+        let bound = |key: &str| schema.get(key).and_then(Value::as_u64);
+        if entries.is_empty() && bound("minProperties").is_some_and(|least| least > 0) {
+            // An entry that was cut out has been reported.
+            if written == 0 {
+                let expected = describe(self.schema, schema);
+                self.report(
+                    "config.missing_key",
+                    span,
+                    &format!("expected {expected}, found an empty map"),
+                    None,
+                );
+            }
+            return Fate::Drop;
+        }
+        if entries.len() as u64 > bound("maxProperties").unwrap_or(u64::MAX) {
             let names = list_of(entries.iter().map(|entry| quoted(&entry.key)), "and");
-            let hint = (noun(schema) == "policy").then(|| "give each policy its own list item".to_owned());
-            return self.report("config.too_many_keys", span, &format!("expected one key, found {names}"), hint);
+            let hint =
+                (noun(schema) == "policy").then(|| "give each policy its own list item".to_owned());
+            return self.report(
+                "config.too_many_keys",
+                span,
+                &format!("expected one key, found {names}"),
+                hint,
+            );
         }
         if lost { Fate::Drop } else { Fate::Keep }
     }
@@ -453,8 +478,17 @@ impl<'s> Walk<'s> {
     fn missing_keys(&mut self, span: Span, missing: &[&str]) {
         if !missing.is_empty() {
             let names = list_of(missing.iter().map(|key| format!("`{key}`")), "and");
-            let (keys, are) = if missing.len() == 1 { ("key", "is") } else { ("keys", "are") };
-            self.report("config.missing_key", span, &format!("the {keys} {names} {are} missing"), None);
+            let (keys, are) = if missing.len() == 1 {
+                ("key", "is")
+            } else {
+                ("keys", "are")
+            };
+            self.report(
+                "config.missing_key",
+                span,
+                &format!("the {keys} {names} {are} missing"),
+                None,
+            );
         }
     }
 
@@ -464,19 +498,31 @@ impl<'s> Walk<'s> {
             return Fate::Drop;
         }
         let key = entry.key.as_str();
-        let code = if noun == "policy" { "config.unknown_policy" } else { "config.unknown_key" };
+        let code = if noun == "policy" {
+            "config.unknown_policy"
+        } else {
+            "config.unknown_key"
+        };
         let hint = if key == "<<" {
             Some("YAML merge keys are not supported: write the keys out, or use an alias for the whole value".to_owned())
         } else {
             suggestion(key, names, noun)
         };
-        self.report(code, entry.key.span, &format!("unknown {noun} {}", quoted(key)), hint)
+        self.report(
+            code,
+            entry.key.span,
+            &format!("unknown {noun} {}", quoted(key)),
+            hint,
+        )
     }
 }
 
 /// What the keys or strings of a schema name: its keyword `x-torana-noun`, or "key".
 fn noun(schema: &Value) -> &str {
-    schema.get("x-torana-noun").and_then(Value::as_str).unwrap_or("key")
+    schema
+        .get("x-torana-noun")
+        .and_then(Value::as_str)
+        .unwrap_or("key")
 }
 
 /// "did you mean", or the whole list where it is short enough to read.
@@ -488,12 +534,21 @@ fn suggestion(written: &str, names: &[&str], noun: &str) -> Option<String> {
     match names {
         [] if noun == "policy" => Some("this build of the gateway has no policies".to_owned()),
         [] => None,
-        few if few.len() <= MOST_LISTED => {
-            Some(format!("known here: {}", list_of(few.iter().map(|name| format!("`{name}`")), "and")))
-        }
+        few if few.len() <= MOST_LISTED => Some(format!(
+            "known here: {}",
+            list_of(few.iter().map(|name| format!("`{name}`")), "and")
+        )),
         many => {
-            let first = many.iter().take(MOST_LISTED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            Some(format!("known here: {first} and {} more", many.len() - MOST_LISTED))
+            let first = many
+                .iter()
+                .take(MOST_LISTED)
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ");
+            Some(format!(
+                "known here: {first} and {} more",
+                many.len() - MOST_LISTED
+            ))
         }
     }
 }

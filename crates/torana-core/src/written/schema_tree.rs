@@ -17,14 +17,18 @@ impl SchemaTree {
     /// Takes a schema whose `$ref`s point into its own `$defs`.
     #[must_use]
     pub fn new(root: Value) -> Self {
-        Self { root: Arc::new(root) }
+        Self {
+            root: Arc::new(root),
+        }
     }
 
-    /// The schema of `T`. Generated once per type: a policy used by ten thousand routes is decoded as often.
+    /// The schema of `T`. Generated once per type: a policy used by ten thousand routes is decoded
+    /// as often.
     #[must_use]
     pub fn of<T: JsonSchema>() -> Self {
         static KNOWN: Mutex<Option<HashMap<(&'static str, String), SchemaTree>>> = Mutex::new(None);
-        // Neither part alone is promised to be unique; that both collide is not a risk worth a `'static` bound.
+        // Neither part alone is promised to be unique; that both collide is not a risk worth a
+        // `'static` bound.
         let key = (std::any::type_name::<T>(), T::schema_id().into_owned());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get_or_insert_default();
@@ -32,7 +36,9 @@ impl SchemaTree {
     }
 
     fn generate<T: JsonSchema>() -> Self {
-        let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
+        let generator = SchemaSettings::draft2020_12()
+            .for_deserialize()
+            .into_generator();
         Self::new(generator.into_root_schema_for::<T>().to_value())
     }
 
@@ -42,13 +48,18 @@ impl SchemaTree {
         &self.root
     }
 
-    /// Follows `$ref` until something else comes. A reference that leads nowhere allows anything: schemas come
-    /// from our own types, and a gap in one must not refuse a configuration that decodes.
+    /// Follows `$ref` until something else comes. A reference that leads nowhere allows anything:
+    /// schemas come from our own types, and a gap in one must not refuse a configuration that
+    /// decodes.
     pub(super) fn resolve<'s>(&'s self, mut schema: &'s Value) -> &'s Value {
         const LONGEST_CHAIN: usize = 32;
         for _ in 0..LONGEST_CHAIN {
-            let Some(reference) = schema.get("$ref").and_then(Value::as_str) else { return schema };
-            let target = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
+            let Some(reference) = schema.get("$ref").and_then(Value::as_str) else {
+                return schema;
+            };
+            let target = reference
+                .strip_prefix('#')
+                .and_then(|pointer| self.root.pointer(pointer));
             match target {
                 Some(target) => schema = target,
                 None => return &Value::Bool(true),
@@ -59,8 +70,12 @@ impl SchemaTree {
 
     /// The alternatives of a schema, resolved; empty if it has none.
     pub(super) fn branches<'s>(&'s self, schema: &'s Value) -> Vec<&'s Value> {
-        let list = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array);
-        list.map(|list| list.iter().map(|branch| self.resolve(branch)).collect()).unwrap_or_default()
+        let list = schema
+            .get("anyOf")
+            .or_else(|| schema.get("oneOf"))
+            .and_then(Value::as_array);
+        list.map(|list| list.iter().map(|branch| self.resolve(branch)).collect())
+            .unwrap_or_default()
     }
 }
 
@@ -78,7 +93,12 @@ pub(super) fn choices(schema: &Value) -> Option<Vec<&str>> {
     if let Some(only) = schema.get("const") {
         return only.as_str().map(|only| vec![only]);
     }
-    schema.get("enum")?.as_array()?.iter().map(Value::as_str).collect()
+    schema
+        .get("enum")?
+        .as_array()?
+        .iter()
+        .map(Value::as_str)
+        .collect()
 }
 
 /// The schemas of the known keys.

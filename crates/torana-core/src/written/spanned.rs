@@ -1,5 +1,6 @@
-//! Values that remember where they were written, and the two shapes that take the place of untagged and
-//! flattened fields. All of them talk to the decoder of [`super::decode`] through names no type of ours has.
+//! Values that remember where they were written, and the two shapes that take the place of untagged
+//! and flattened fields. All of them talk to the decoder of [`super::decode`] through names no type
+//! of ours has.
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;
@@ -8,8 +9,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::value::{BorrowedStrDeserializer, StrDeserializer, StringDeserializer};
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 
 use super::{Entry, Node, Reference, Written};
@@ -24,9 +24,11 @@ pub(super) const ONE_OR_MANY: &str = "$torana.one_or_many";
 /// The parts of both; the value comes last.
 pub(super) const PARTS: &[&str] = &["$file", "$start", "$end", "$raw", "$whole", "$value"];
 
-/// A value and the place it was written at. Derefs to the value; compares, orders and hashes as the value alone.
+/// A value and the place it was written at. Derefs to the value; compares, orders and hashes as the
+/// value alone.
 ///
-/// Transparent in the JSON Schema: `Spanned<T>` is described as `T`.
+/// Transparent in the JSON Schema: `Spanned<T>` is described as `T`. Only [`Written::decode`] can
+/// make one from text: other formats do not tell where a value stands.
 #[derive(Clone)]
 pub struct Spanned<T> {
     /// The value.
@@ -40,7 +42,11 @@ impl<T> Spanned<T> {
     /// A value at a place.
     #[must_use]
     pub fn new(value: T, span: Span) -> Self {
-        Self { value, span, raw: None }
+        Self {
+            value,
+            span,
+            raw: None,
+        }
     }
 
     /// Remembers the text the value was written as, when it held `${…}` references.
@@ -53,10 +59,15 @@ impl<T> Spanned<T> {
     /// Another value at the same place.
     #[must_use]
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Spanned<U> {
-        Spanned { value: f(self.value), span: self.span, raw: self.raw }
+        Spanned {
+            value: f(self.value),
+            span: self.span,
+            raw: self.raw,
+        }
     }
 
-    /// The written text, if the value holds `${…}` references: the value itself may then be a secret.
+    /// The written text, if the value holds `${…}` references: the value itself may then be a
+    /// secret.
     #[must_use]
     pub fn raw(&self) -> Option<&str> {
         self.raw.as_deref()
@@ -94,7 +105,8 @@ impl<T> Deref for Spanned<T> {
     }
 }
 
-/// Lets a map keyed by `Spanned<String>` be asked with a `&str`; sound because order and hash ignore the span.
+/// Lets a map keyed by `Spanned<String>` be asked with a `&str`; sound because order and hash
+/// ignore the span.
 impl Borrow<str> for Spanned<String> {
     fn borrow(&self) -> &str {
         &self.value
@@ -181,7 +193,9 @@ schema_of_inner!(Spanned);
 fn key<'de, A: MapAccess<'de>>(map: &mut A, name: &str) -> Result<(), A::Error> {
     match map.next_key::<Cow<'de, str>>()? {
         Some(key) if key == name => Ok(()),
-        _ => Err(de::Error::custom("places in files are only known to `Written::decode`")),
+        _ => Err(de::Error::custom(
+            "places in files are only known to `Written::decode`",
+        )),
     }
 }
 
@@ -198,7 +212,14 @@ fn parts<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Span, Option<Reference>
     key(map, PARTS[4])?;
     let whole = map.next_value()?;
     key(map, PARTS[5])?;
-    Ok((Span { file, start, end }, raw.map(|raw| Reference { raw, whole, failed: false })))
+    Ok((
+        Span { file, start, end },
+        raw.map(|raw| Reference {
+            raw,
+            whole,
+            failed: false,
+        }),
+    ))
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Spanned<T> {
@@ -219,33 +240,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for SpannedVisitor<T> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (span, reference) = parts(&mut map)?;
         let value: T = map.next_value()?;
-        Ok(Spanned::new(value, span).written_as(reference.as_ref().map(|reference| reference.raw.as_str())))
-    }
-
-    // Other formats know no places: plain scalars are taken as they are.
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
-        T::deserialize(value.into_deserializer()).map(Spanned::from)
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
-        T::deserialize(value.into_deserializer()).map(Spanned::from)
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
-        T::deserialize(value.into_deserializer()).map(Spanned::from)
-    }
-
-    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        T::deserialize(BorrowedStrDeserializer::new(text)).map(Spanned::from)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        T::deserialize(StrDeserializer::new(text)).map(Spanned::from)
-    }
-
-    fn visit_string<E: de::Error>(self, text: String) -> Result<Self::Value, E> {
-        let text: StringDeserializer<E> = text.into_deserializer();
-        T::deserialize(text).map(Spanned::from)
+        Ok(Spanned::new(value, span)
+            .written_as(reference.as_ref().map(|reference| reference.raw.as_str())))
     }
 }
 
@@ -282,7 +278,11 @@ impl<'de> Visitor<'de> for WrittenVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Written, A::Error> {
         let (span, reference) = parts(&mut map)?;
         let node = map.next_value_seed(NodeSeed)?;
-        Ok(Written { node, span, reference: reference.map(Box::new) })
+        Ok(Written {
+            node,
+            span,
+            reference: reference.map(Box::new),
+        })
     }
 }
 
@@ -402,7 +402,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
                 f.write_str("a value or a list of them")
             }
 
-            fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<Self::Value, D::Error> {
                 Vec::deserialize(deserializer).map(OneOrMany)
             }
 
@@ -416,15 +419,19 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
 }
 
 /// For the one field of a struct that takes the keys none of its other fields has:
-/// `#[serde(default, rename = "$others", deserialize_with = "others")] #[schemars(skip)] extra: Vec<Entry>`.
+/// `#[serde(default, rename = "$others", deserialize_with = "others")] #[schemars(skip)] extra:
+/// Vec<Entry>`.
 ///
-/// The schema decides which such keys are allowed; keep `deny_unknown_fields` and add them to its `properties`.
+/// The schema decides which such keys are allowed; keep `deny_unknown_fields` and add them to its
+/// `properties`.
 ///
 /// # Errors
 /// Whatever the decoder reports; it always passes a map.
 pub fn others<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
     match Written::deserialize(deserializer)?.node {
         Node::Map(entries) => Ok(entries),
-        _ => Err(de::Error::custom("the remaining keys of a map were expected")),
+        _ => Err(de::Error::custom(
+            "the remaining keys of a map were expected",
+        )),
     }
 }

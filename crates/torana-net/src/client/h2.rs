@@ -226,6 +226,8 @@ pub(crate) struct Incoming {
     ended: bool,
     left: Option<u64>,
     pub(crate) received: u64,
+    /// Where the sum is also kept, for whoever accounts for the exchange.
+    pub(crate) meter: Option<Rc<Cell<u64>>>,
     trailers: Option<Box<Fields>>,
     truncated: &'static torana_core::refusal::Refusal,
 }
@@ -236,7 +238,7 @@ impl Incoming {
         length: Option<u64>,
         truncated: &'static torana_core::refusal::Refusal,
     ) -> Incoming {
-        Incoming { stream, data: Bytes::new(), ended: false, left: length, received: 0, trailers: None, truncated }
+        Incoming { stream, data: Bytes::new(), ended: false, left: length, received: 0, meter: None, trailers: None, truncated }
     }
 
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, BodyError>> {
@@ -251,6 +253,9 @@ impl Incoming {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(data))) => {
                     self.received += data.len() as u64;
+                    if let Some(meter) = &self.meter {
+                        meter.set(self.received);
+                    }
                     self.data = data;
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BodyError::new(self.truncated))),

@@ -22,6 +22,7 @@ use torana_core::body::Body;
 use torana_core::deadline::Deadline;
 use torana_core::exchange::{Connection, Exchange};
 use torana_core::head::Status;
+use torana_core::names::KnownName;
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::Reply;
 use torana_http1::{Behind, BodyDecoder, Framing, HeadLimits, Parsed, Persist, behind, request};
@@ -201,7 +202,9 @@ impl<S: Service> Server<S> {
         // Read before anything strips the fields these depend on.
         let wish =
             Wish { keep: request::persistent(&exchange.head), leave: request::may_leave_http(&exchange.head) };
+        exchange.head.fields.remove_known(KnownName::Expect);
         self.link.body.set(BodyState::Done);
+        self.link.received.set(0);
         exchange.body = match framing {
             Framing::None | Framing::Length(0) | Framing::UntilClose | Framing::Tunnel => Body::Empty,
             Framing::Length(_) | Framing::Chunked => {
@@ -222,9 +225,7 @@ impl<S: Service> Server<S> {
         };
         let Some(reply) = answered else {
             abandon(&mut exchange);
-            self.service.account(&mut exchange, timer::now());
-            recycle::keep_exchange(exchange);
-            return After::Close;
+            return self.accounted(exchange, After::Close);
         };
         self.finish(exchange, reply, settings, wish).await
     }
@@ -284,6 +285,7 @@ impl<S: Service> Server<S> {
     }
 
     fn accounted(&self, mut exchange: Box<Exchange>, after: After) -> After {
+        exchange.notes.request_bytes += self.link.received.get();
         self.service.account(&mut exchange, timer::now());
         recycle::keep_exchange(exchange);
         after

@@ -180,12 +180,15 @@ async fn stream<S: Service>(
     let (parts, incoming) = request.into_parts();
     let read = message::read_request(&parts, &mut exchange.head, &settings);
     exchange.deadline = Deadline::after(now, settings.request_timeout);
+    exchange.head.fields.remove_known(KnownName::Expect);
+    let mut received: Option<Rc<Cell<u64>>> = None;
     let reply = match read {
         Err(refusal) => Some(service.reject(&mut exchange, Rejection::new(refusal))),
         Ok(()) => {
             if !incoming.is_end_stream() {
                 let length = length(&parts.headers);
-                let incoming = Incoming::new(incoming, length, &refuse::BODY_TRUNCATED);
+                let mut incoming = Incoming::new(incoming, length, &refuse::BODY_TRUNCATED);
+                incoming.meter = Some(received.get_or_insert_default().clone());
                 exchange.body = Body::Stream(Box::new(RequestBody {
                     incoming,
                     limit: settings.body_bytes,
@@ -211,6 +214,7 @@ async fn stream<S: Service>(
         }
     }
     shared.streams.set(shared.streams.get().saturating_sub(1));
+    exchange.notes.request_bytes = received.map_or(0, |received| received.get());
     service.account(&mut exchange, timer::now());
     recycle::keep_exchange(exchange);
 }

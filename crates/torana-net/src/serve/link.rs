@@ -20,6 +20,8 @@ pub(crate) struct Link {
     pub(crate) io: RefCell<Io>,
     pub(crate) input: RefCell<Input>,
     pub(crate) body: Cell<BodyState>,
+    /// Body bytes received of the current request.
+    pub(crate) received: Cell<u64>,
 }
 
 /// What has been read and not yet used.
@@ -45,7 +47,7 @@ pub(crate) enum BodyState {
 
 impl Link {
     pub(crate) fn new(io: Io) -> Link {
-        Link { io: RefCell::new(io), input: RefCell::default(), body: Cell::new(BodyState::Done) }
+        Link { io: RefCell::new(io), input: RefCell::default(), body: Cell::new(BodyState::Done), received: Cell::new(0) }
     }
 
     /// How many bytes wait behind the current request.
@@ -231,6 +233,7 @@ impl BodyStream for RequestBody {
                     }
                     self.ready = len;
                     self.received += len as u64;
+                    self.link.received.set(self.received);
                     if self.received > self.limit {
                         return self.fail(BodyError::new(&refuse::BODY_TOO_LARGE));
                     }

@@ -75,8 +75,11 @@ fn mismatch(identity: &CertifiedKey, files: &CertificateFiles, which: Which) -> 
         CertifiedKey::new(chain, Arc::clone(&identity.key)).keys_match().is_ok()
     });
     let (cert, key) = (files.cert.display(), files.key.display());
-    let problem =
-        TlsProblem::error(which, "tls.key_mismatch", format!("the key `{key}` does not belong to the certificate `{cert}`"));
+    let problem = TlsProblem::error(
+        which,
+        "tls.key_mismatch",
+        format!("the key `{key}` does not belong to the certificate `{cert}`"),
+    );
     problem.hint(if belongs_to_later {
         "the key belongs to a later certificate of the file; put that one first, then its issuers"
     } else {
@@ -200,9 +203,14 @@ fn no_section(path: &Path, which: Which, text: &[u8], what: &str, section: &str)
     } else if has("BEGIN CERTIFICATE-----") {
         "the file holds a certificate; are `cert` and `key` swapped?".to_owned()
     } else if text.first() == Some(&0x30) {
-        format!("the file looks like DER; convert it with `openssl {} -inform der`", if what == "certificate" { "x509" } else { "pkey" })
+        let command = if what == "certificate" { "x509" } else { "pkey" };
+        format!("the file looks like DER; convert it with `openssl {command} -inform der -in {path} -out new.pem`")
     } else {
         format!("PEM is expected: a text with the line `-----BEGIN {section}-----`")
     };
     TlsProblem::error(which, "tls.not_pem", format!("`{path}` holds no {what} in PEM")).hint(hint)
 }
+
+#[cfg(test)]
+#[path = "certs_tests.rs"]
+mod tests;

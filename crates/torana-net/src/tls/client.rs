@@ -64,10 +64,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// Everything that keeps the section from being used, warnings included.
-    pub fn build(
-        spec: &ClientTlsSpec,
-        previous: Option<&Arc<ClientTls>>,
-    ) -> Result<Built<ClientTls>, Vec<TlsProblem>> {
+    pub fn build(spec: &ClientTlsSpec, previous: Option<&Arc<ClientTls>>) -> Result<Built<ClientTls>, Vec<TlsProblem>> {
         let mut problems = Vec::new();
         let server_name = match &spec.server_name {
             None => Some(None),
@@ -211,3 +208,7 @@ fn configure(
     };
     Ok([with(&[b"h2", b"http/1.1"]), with(&[b"http/1.1"]), with(&[b"h2"])])
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

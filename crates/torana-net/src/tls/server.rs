@@ -66,7 +66,8 @@ pub struct ServedCertificate {
 }
 
 /// Who is let in. Sessions resume only under the policy they began under (CVE-2025-23419, CVE-2025-68121): a
-/// resumed handshake does not verify the client's certificate again.
+/// resumed handshake does not verify the client's certificate again. Ticket keys live 12 hours at most, and so does
+/// a client whose certificate expired in the meantime.
 #[derive(PartialEq, Eq)]
 enum ClientPolicy {
     Anonymous,
@@ -80,10 +81,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// Everything that keeps the section from being used, warnings included.
-    pub fn build(
-        spec: &ServerTlsSpec,
-        previous: Option<&Arc<ServerTls>>,
-    ) -> Result<Built<ServerTls>, Vec<TlsProblem>> {
+    pub fn build(spec: &ServerTlsSpec, previous: Option<&Arc<ServerTls>>) -> Result<Built<ServerTls>, Vec<TlsProblem>> {
         let mut problems = Vec::new();
         let identities = load_identities(spec, &mut problems);
         let client = load_client_policy(spec, &mut problems);
@@ -243,8 +241,7 @@ fn configure(
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(table));
     // `http/1.0` is what `curl --http1.0` offers; without it the handshake would be refused (RFC 7301 §3.2).
-    let protocols: &[&[u8]] =
-        if spec.http2 { &[b"h2", b"http/1.1", b"http/1.0"] } else { &[b"http/1.1", b"http/1.0"] };
+    let protocols: &[&[u8]] = if spec.http2 { &[b"h2", b"http/1.1", b"http/1.0"] } else { &[b"http/1.1", b"http/1.0"] };
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     // Tickets only (RFC 5077, RFC 8446 §4.6.1): nothing is kept per session and nothing is locked for one.
     config.ticketer = ticketer;
@@ -269,3 +266,7 @@ pub fn facts(connection: &ServerConnection) -> Tls {
         client_chain: chain.iter().map(|certificate| Arc::from(certificate.as_ref())).collect(),
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -4,9 +4,9 @@
 //! in different places (CVE-2026-53622, CVE-2026-48491, CVE-2022-23632). Client authentication belongs to the
 //! listener, not to a name: no choice made here weakens it.
 
+use rustls::SignatureScheme;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::SignatureScheme;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -29,8 +29,7 @@ impl SniTable {
     /// A table of certificates and the names each is for, as [`super::x509::CertificateFacts::dns_names`] has
     /// them.
     pub(crate) fn new<'a>(entries: impl Iterator<Item = (Arc<CertifiedKey>, &'a [String])>) -> SniTable {
-        let mut table =
-            SniTable { certificates: Vec::new(), exact: HashMap::new(), wildcard: HashMap::new() };
+        let mut table = SniTable { certificates: Vec::new(), exact: HashMap::new(), wildcard: HashMap::new() };
         for (position, (certificate, names)) in entries.enumerate() {
             table.certificates.push(certificate);
             for name in names {

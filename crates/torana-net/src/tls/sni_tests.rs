@@ -169,7 +169,7 @@ fn names_that_are_none_are_refused() {
 fn of_two_keys_the_client_gets_the_one_it_can_verify() {
     let (authority, scratch) = (Authority::new("two"), Scratch::new());
     let rsa = authority.issue_with(&["two.example"], &rcgen::PKCS_RSA_SHA256, |_| {});
-    let certificates = vec![authority.files(&scratch, "ecdsa", &["two.example"]), save(&scratch, "rsa", &rsa)];
+    let certificates = [authority.files(&scratch, "ecdsa", &["two.example"]), save(&scratch, "rsa", &rsa)];
     let table: Vec<_> = certificates
         .iter()
         .map(|files| super::super::certs::load_identity(files, 0, &super::super::provider(), &mut Vec::new()).unwrap())

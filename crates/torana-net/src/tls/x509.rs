@@ -206,3 +206,75 @@ pub fn date(seconds: i64) -> String {
     let year = era * 400 + year_of_era + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Authority;
+    use super::*;
+    use proptest::prelude::*;
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
+    use std::sync::OnceLock;
+
+    fn sample() -> CertificateDer<'static> {
+        let names = ["A.Example", "*.B.example", "10.0.0.1", "a.example"];
+        let edit = |params: &mut rcgen::CertificateParams| {
+            params.not_before = rcgen::date_time_ymd(1970, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2050, 3, 1);
+        };
+        let (pem, _) = Authority::new("x").issue_with(&names, &rcgen::PKCS_ECDSA_P256_SHA256, edit);
+        CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn names_and_dates_are_read() {
+        let facts = facts(&sample()).unwrap();
+        assert_eq!(facts.dns_names, ["a.example", "*.b.example"]);
+        assert_eq!((facts.unusable_names, facts.has_ip_name), (0, true));
+        // The second is beyond UTCTime and therefore a GeneralizedTime.
+        assert_eq!((facts.not_before, facts.not_after), (0, 2_529_705_600));
+        assert_eq!((date(facts.not_before), date(facts.not_after)), ("1970-01-01".into(), "2050-03-01".into()));
+    }
+
+    #[test]
+    fn host_names() {
+        let read = |name: &str| host_name(name.as_bytes());
+        assert_eq!(read("A.b.").as_deref(), Some("a.b"));
+        assert_eq!(read("*.b").as_deref(), Some("*.b"));
+        for name in ["", ".", "*", "*.", "*.*.b", "a.*.b", "a*.b", "*a.b", "a.b\0", "a\0.b", "10.0.0.1", "\u{fc}.b"] {
+            assert_eq!(read(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let der = sample();
+        for end in 0..der.len() {
+            assert_eq!(facts(&der[..end]), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn dates_are_the_inverse_of_days(days in -100_000_i64..2_932_896) {
+            let text = date(days * 86_400);
+            let part = |range: std::ops::Range<usize>| text[range].parse::<i64>().unwrap();
+            prop_assert_eq!(days_since_1970(part(0..4), part(5..7), part(8..10)), days);
+        }
+
+        #[test]
+        fn nothing_panics(
+            edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            noise in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let _ = facts(&noise);
+            static SAMPLE: OnceLock<Vec<u8>> = OnceLock::new();
+            let mut der = SAMPLE.get_or_init(|| sample().to_vec()).clone();
+            for (at, byte) in edits {
+                let at = at.index(der.len());
+                der[at] = byte;
+            }
+            let _ = facts(&der);
+        }
+    }
+}

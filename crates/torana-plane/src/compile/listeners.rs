@@ -6,7 +6,7 @@ use std::sync::Arc;
 use torana_config::model::{self, ClientAuthMode, Config, LimitValues, TlsVersion};
 use torana_core::diagnostic::Span;
 use torana_core::written::Spanned;
-use torana_net::service::{ListenerId, Settings};
+use torana_net::service::{ListenerId, Listening, Settings};
 use torana_net::tls::server::{ClientAuthSpec, ServerTls, ServerTlsSpec};
 use torana_net::tls::{CertificateFiles, MinVersion, Which};
 
@@ -28,20 +28,23 @@ fn listener(config: &Config, written: &Spanned<model::Listener>, next: &mut u32,
         |before| before.id,
     );
     let limits = config.limits_of(written);
-    let tls_before = before.and_then(|before| before.tls.clone());
+    let tls_before = before.and_then(|before| before.listening.tls.clone());
     let tls = written.tls.as_ref().and_then(|tls| server_tls(tls, written, tls_before.as_ref(), context));
-    let trusted = |proxy: &model::ProxyProtocol| proxy.trusted.iter().map(|network| network.value).collect();
+    let trusted = |proxy: &model::ProxyProtocol| proxy.trusted.iter().map(|network| network.net()).collect();
     Listener {
         id,
-        name,
         address: written.address.value.clone(),
-        tls,
-        http2: written.http2,
-        proxy_protocol: written.proxy_protocol.as_ref().map(trusted),
         settings: settings(&limits),
-        connections: limits.connections,
-        connections_per_client: limits.connections_per_client,
-        handshake_timeout: limits.tls_handshake_timeout.std(),
+        listening: Arc::new(Listening {
+            name: name.clone(),
+            tls,
+            http2: written.http2,
+            proxy_protocol: written.proxy_protocol.as_ref().map(trusted).unwrap_or_default(),
+            handshake_timeout: limits.tls_handshake_timeout.std(),
+            connections: limits.connections,
+            connections_per_client: limits.connections_per_client,
+        }),
+        name,
     }
 }
 

@@ -77,9 +77,7 @@ impl std::fmt::Display for HostPattern {
 
 fn explain(error: TargetError, text: &str, name: &str) -> PatternError {
     let message = format!("`{text}` is not a host");
-    let hint = if error == TargetError::PortInvalid {
-        "routes match the host without its port; leave the port out"
-    } else if name.contains("://") {
+    let hint = if name.contains("://") {
         "write the host alone, without the scheme"
     } else if name.contains('/') {
         "write the host alone; the path goes into `path`"
@@ -87,8 +85,10 @@ fn explain(error: TargetError, text: &str, name: &str) -> PatternError {
         "a wildcard stands for whole labels in front: `*.shop.example`"
     } else if !name.is_ascii() {
         "write international names as they travel, in punycode: `xn--…`"
-    } else if name.contains(':') {
+    } else if !name.starts_with('[') && name.matches(':').count() > 1 {
         "an IPv6 address stands in brackets: `[::1]`"
+    } else if error == TargetError::PortInvalid {
+        "routes match the host without its port; leave the port out"
     } else {
         "a host has letters, digits, `-`, `_` and single dots"
     };

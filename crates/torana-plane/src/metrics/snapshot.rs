@@ -39,8 +39,8 @@ pub struct Snapshot {
     pub plan: PlanFacts,
     /// Access log lines that were not written.
     pub log_lines_lost: u64,
-    route_index: HashMap<Arc<str>, usize>,
-    pool_index: HashMap<(Arc<str>, Arc<str>), usize>,
+    pub(super) route_index: HashMap<Arc<str>, usize>,
+    pub(super) pool_index: HashMap<(Arc<str>, Arc<str>), usize>,
 }
 
 /// What a route has seen.

@@ -39,7 +39,7 @@ pub(super) async fn dispatch<F: Forwarder>(
 
 /// Applies the route's rewrite. A policy may have set path and host before:
 /// then it meant to, and its word stands.
-fn rewrite(route: &Route, tools: &Tools, exchange: &mut Exchange) -> Result<(), Rejection> {
+pub(super) fn rewrite(route: &Route, tools: &Tools, exchange: &mut Exchange) -> Result<(), Rejection> {
     if matches!(exchange.forward.host, ForwardHost::Preserve) {
         exchange.forward.host = route.host.clone();
     }

@@ -22,6 +22,7 @@ mod tests;
 pub(crate) use account::account;
 
 use crate::forwarder::Forwarder;
+use crate::plan::Plan;
 use crate::view::View;
 use crate::worker::Tools;
 use torana_core::exchange::Exchange;
@@ -49,6 +50,19 @@ async fn answer<F: Forwarder>(view: &View<F>, tools: &Tools, exchange: &mut Exch
         return Ok(*reply);
     }
     dispatch::dispatch(view, tools, exchange).await
+}
+
+/// Does of an exchange what needs nobody else: admits, routes and rewrites it.
+/// For explanations; policies and targets are not asked.
+pub(crate) fn preview(plan: &Plan, tools: &Tools, exchange: &mut Exchange) -> Result<Option<Reply>, Rejection> {
+    admit::admit(plan, tools, exchange)?;
+    if let Some(reply) = route::route(plan, exchange)? {
+        return Ok(Some(reply));
+    }
+    match exchange.route.and_then(|id| plan.route(id)) {
+        Some(route) => dispatch::rewrite(route, tools, exchange).map(|()| None),
+        None => Ok(None),
+    }
 }
 
 /// Renders what the connection refuses on its own, before or instead of

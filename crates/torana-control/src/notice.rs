@@ -1,0 +1,23 @@
+//! Messages to whoever operates the gateway, on standard error.
+//!
+//! One line each, unless a diagnostic needs its excerpt. No time stamps:
+//! journald, Docker and Kubernetes add their own. Never a secret: everything
+//! that comes from a configuration comes from `torana_config::report`.
+
+use std::io::Write;
+
+/// Says something worth knowing.
+pub fn say(text: &str) {
+    write("", text);
+}
+
+/// Says that something is wrong.
+pub fn warn(text: &str) {
+    write("warning: ", text);
+}
+
+fn write(level: &str, text: &str) {
+    // Nobody is left to be told if standard error is gone, and a gateway does
+    // not stop for that.
+    let _ = writeln!(std::io::stderr().lock(), "torana: {level}{}", text.trim_end());
+}

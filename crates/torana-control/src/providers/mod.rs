@@ -1,0 +1,5 @@
+//! Where configurations come from.
+
+pub mod file;
+mod fingerprint;
+mod places;

@@ -1,0 +1,57 @@
+//! What the control plane asks of the gateway. The binary implements it.
+
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The gateway as it runs, for the admin interface. Asked from the admin
+/// thread, so nothing in here may wait for a worker.
+pub trait Running: Send + Sync + 'static {
+    /// The configuration in force, without secrets.
+    fn config(&self) -> Value;
+    /// Its listeners.
+    fn listeners(&self) -> Value;
+    /// Its routes, in the order written.
+    fn routes(&self) -> Value;
+    /// Its upstreams with their endpoints and what the pools have seen.
+    fn upstreams(&self) -> Value;
+    /// Everything counted, in the Prometheus text format.
+    fn metrics(&self) -> String;
+    /// Client connections open now.
+    fn open_connections(&self) -> u32;
+}
+
+/// Takes up the configuration as it is on disk now.
+pub trait Reload: Send + 'static {
+    /// Loads, compiles and, if nothing is wrong, puts the result in force.
+    /// What is wrong leaves everything as it was. May take its time: it runs
+    /// on a thread of its own.
+    fn reload(&mut self) -> Report;
+}
+
+/// What came of taking up a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Whether it is in force now.
+    pub accepted: bool,
+    /// The revision in force after the attempt: a refused configuration has none.
+    pub revision: u64,
+    /// Checksum of the configuration in force after the attempt.
+    pub checksum: String,
+    /// Errors and warnings as a person reads them; empty if there are none.
+    pub text: String,
+    /// The same for programs.
+    pub diagnostics: Value,
+    /// Every file and directory the configuration depends on, of refused ones
+    /// too: the correction may be made in a file the last good one did not have.
+    pub files: Vec<PathBuf>,
+}
+
+/// What it takes to stop the data plane. Called once each, in this order.
+pub trait Drain: Send + Sync + 'static {
+    /// Stops accepting connections; open ones go on, and close after their
+    /// next reply. `grace` is how long tunnels may stay.
+    fn begin(&self, grace: Duration);
+    /// Client connections open now.
+    fn open_connections(&self) -> u32;
+}

@@ -1,0 +1,264 @@
+//! Support for tests of policies and targets: requests and replies as text.
+//!
+//! Everything in here panics on what a test should not have written, and runs
+//! futures that are ready when polled; nothing of the gateway uses it.
+
+use crate::diagnostic::{Diagnostic, Span};
+use crate::exchange::{Connection, Exchange};
+use crate::head::{Fields, Status};
+use crate::policy::{Policy, PolicyEntry};
+use crate::reply::Reply;
+use crate::target::{Answer, Names, TargetEntry, UpstreamId};
+use crate::verdict::{Decision, Verdict};
+use crate::written::{Entry, Node, Written};
+use serde_json::Value;
+use std::fmt::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// The address test requests come from.
+pub const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 50_000);
+
+/// A connection of [`CLIENT`] to the listener `test`, in the clear.
+#[must_use]
+pub fn connection() -> Rc<Connection> {
+    Rc::new(Connection { listener: "test".into(), peer: Some(CLIENT), local: None, tls: None })
+}
+
+/// A request as it arrives, before admission: a request line, header lines,
+/// and after an empty line the body.
+///
+/// ```
+/// let exchange = torana_core::testing::raw_exchange("POST /x?a=1 HTTP/1.1\nHost: a\n\nbody");
+/// assert_eq!(exchange.head.raw_target(), b"/x?a=1");
+/// ```
+///
+/// # Panics
+/// The text is no request.
+#[must_use]
+pub fn raw_exchange(text: &str) -> Exchange {
+    let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
+    let mut lines = head.lines();
+    let line: Vec<&str> = lines.next().unwrap_or_default().split_ascii_whitespace().collect();
+    let [method, target, ..] = line[..] else { panic!("a request begins with `GET /path HTTP/1.1`") };
+    let mut exchange = Exchange::new(connection(), Instant::now());
+    exchange.head.set_method(method.as_bytes());
+    exchange.head.set_raw_target(target.as_bytes());
+    exchange.head.fields = fields(lines);
+    exchange.body = body.as_bytes().to_vec().into();
+    exchange
+}
+
+/// [`raw_exchange`] with its target admitted, as policies see it.
+///
+/// # Panics
+/// The text is no request, or one that is refused.
+#[must_use]
+pub fn exchange(text: &str) -> Exchange {
+    let mut exchange = raw_exchange(text);
+    if let Err(error) = exchange.admit() {
+        panic!("the target of the test's request is refused: {error}");
+    }
+    exchange
+}
+
+/// A reply from text: a status, header lines, and after an empty line the body.
+///
+/// # Panics
+/// The text is no reply.
+#[must_use]
+pub fn reply(text: &str) -> Reply {
+    let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
+    let mut lines = head.lines();
+    let code = lines.next().and_then(|line| line.trim().parse().ok()).and_then(Status::new);
+    let Some(status) = code else { panic!("a reply begins with its status") };
+    let mut reply = Reply::new(status);
+    reply.head.fields = fields(lines);
+    reply.body = body.as_bytes().to_vec().into();
+    reply
+}
+
+fn fields<'a>(lines: impl Iterator<Item = &'a str>) -> Fields {
+    let mut fields = Fields::default();
+    for line in lines {
+        let Some((name, value)) = line.split_once(':') else { panic!("`{line}` is no header line") };
+        if fields.append_text(name.as_bytes(), value.trim().as_bytes()).is_err() {
+            panic!("`{line}` is no header line");
+        }
+    }
+    fields
+}
+
+/// Configuration from JSON, without places in a file.
+///
+/// # Panics
+/// The text is not JSON.
+#[must_use]
+pub fn written(json: &str) -> Written {
+    match serde_json::from_str(json) {
+        Ok(value) => of_json(value),
+        Err(error) => panic!("the test's configuration is not JSON: {error}"),
+    }
+}
+
+fn of_json(value: Value) -> Written {
+    let node = match value {
+        Value::Null => Node::Null,
+        Value::Bool(value) => Node::Bool(value),
+        Value::Number(number) => match number.as_i128() {
+            Some(number) => Node::Int(number),
+            None => Node::Float(number.as_f64().unwrap_or_default()),
+        },
+        Value::String(text) => Node::String(text),
+        Value::Array(items) => Node::List(items.into_iter().map(of_json).collect()),
+        Value::Object(entries) => Node::Map(
+            entries.into_iter().map(|(key, value)| Entry { key: key.into(), value: of_json(value) }).collect(),
+        ),
+    };
+    Written::new(node, Span::NONE)
+}
+
+/// Builds a policy from `config` (JSON), runs `request` and, if it got
+/// through, `upstream_reply` through it, and returns everything that can be
+/// seen: the request as it goes on, what was decided, the reply as it goes back.
+#[must_use]
+pub fn transcript(entry: &PolicyEntry, config: &str, request: &str, upstream_reply: &str) -> String {
+    match (entry.build)(&written(config)) {
+        Ok(policy) => run(&*policy, &mut exchange(request), reply(upstream_reply)),
+        Err(diagnostics) => show_diagnostics(&diagnostics),
+    }
+}
+
+/// The second half of [`transcript`], for a policy made otherwise.
+pub fn run(policy: &dyn Policy, exchange: &mut Exchange, upstream_reply: Reply) -> String {
+    let mut out = String::new();
+    let decision = ready(policy.on_request(exchange));
+    let mut reply = match decision {
+        Decision::Continue => {
+            show_request(exchange, &mut out);
+            upstream_reply
+        }
+        Decision::Answer(reply) => {
+            out.push_str("answered\n");
+            *reply
+        }
+        Decision::Reject(rejection) => {
+            let _ = writeln!(out, "rejected {} {}", rejection.refusal.code, rejection.refusal.status.code());
+            let mut reply = Reply::new(rejection.refusal.status);
+            if let Some(fields) = rejection.fields {
+                reply.head.fields = *fields;
+            }
+            reply
+        }
+    };
+    match ready(policy.on_response(exchange, &mut reply)) {
+        Decision::Continue => {}
+        Decision::Answer(other) => reply = *other,
+        Decision::Reject(rejection) => {
+            let _ = writeln!(out, "reply rejected {}", rejection.refusal.code);
+        }
+    }
+    policy.on_end(exchange);
+    show_reply(&reply, &mut out);
+    out
+}
+
+/// Builds a target from `config` (JSON) and shows what it answers to
+/// `request`, whose route's path is `captures`: name and captured text, which
+/// must be in the request's path.
+#[must_use]
+pub fn target_transcript(entry: &TargetEntry, config: &str, captures: &[(&str, &str)], request: &str) -> String {
+    let names = TestNames(captures.iter().map(|(name, _)| (*name).to_owned()).collect());
+    let target = match (entry.build)(&written(config), &names) {
+        Ok(target) => target,
+        Err(diagnostics) => return show_diagnostics(&diagnostics),
+    };
+    let mut exchange = exchange(request);
+    for (_, text) in captures {
+        let Some(start) = exchange.target().path().find(text) else { panic!("the path does not hold `{text}`") };
+        exchange.captures.push(start, start + text.len());
+    }
+    let mut out = format!("{}\n", target.describe());
+    match target.answer(&mut exchange) {
+        Answer::Now(reply) => show_reply(&reply, &mut out),
+        Answer::Reject(rejection) => {
+            let _ = writeln!(out, "rejected {} {}", rejection.refusal.code, rejection.refusal.status.code());
+        }
+        Answer::Forward(upstream) => {
+            let _ = writeln!(out, "forward to {}", upstream.0);
+        }
+        Answer::Wait(_) => out.push_str("waits\n"),
+    }
+    out
+}
+
+/// Knows the upstreams `users` (0) and `orders` (1).
+struct TestNames(Vec<String>);
+
+impl Names for TestNames {
+    fn upstream(&self, name: &str) -> Option<UpstreamId> {
+        match name {
+            "users" => Some(UpstreamId(0)),
+            "orders" => Some(UpstreamId(1)),
+            _ => None,
+        }
+    }
+
+    fn captures(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// The decision of a verdict that does not really wait.
+///
+/// # Panics
+/// It does.
+pub fn ready(verdict: Verdict<'_>) -> Decision {
+    match verdict {
+        Verdict::Now(decision) => decision,
+        Verdict::Wait(future) => match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(decision) => decision,
+            Poll::Pending => panic!("the policy waits for something the test does not have"),
+        },
+    }
+}
+
+/// Each diagnostic on a line: severity, code, message, hint.
+#[must_use]
+pub fn show_diagnostics(diagnostics: &[Diagnostic]) -> String {
+    let mut out = String::new();
+    for diagnostic in diagnostics {
+        let _ = write!(out, "{} {}: {}", diagnostic.severity, diagnostic.code, diagnostic.message);
+        if let Some(hint) = &diagnostic.hint {
+            let _ = write!(out, " ({hint})");
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn show_request(exchange: &Exchange, out: &mut String) {
+    let head = &exchange.head;
+    let query = exchange.target().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let _ = writeln!(out, "{} {}{query}", head.method_text(), exchange.forward_path());
+    show_fields(&head.fields, out);
+    out.push_str("--\n");
+}
+
+fn show_reply(reply: &Reply, out: &mut String) {
+    let _ = writeln!(out, "{}", reply.head.status.code());
+    show_fields(&reply.head.fields, out);
+    if !reply.body.data().is_empty() {
+        let _ = writeln!(out, "\n{}", String::from_utf8_lossy(reply.body.data()));
+    }
+}
+
+fn show_fields(fields: &Fields, out: &mut String) {
+    for (name, value) in fields.iter() {
+        let name = String::from_utf8_lossy(name.text).to_ascii_lowercase();
+        let _ = writeln!(out, "{name}: {}", String::from_utf8_lossy(value));
+    }
+}

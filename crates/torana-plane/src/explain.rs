@@ -1,0 +1,284 @@
+//! Why a request would get the answer it would get, without sending it.
+//!
+//! Admission, matching and rewriting are the very steps of the request path,
+//! run on a plan; only policies and targets are named instead of asked.
+
+use crate::log::LogSink;
+use crate::matcher::{Outcome as Matched, Rule};
+use crate::metrics::Metrics;
+use crate::path;
+use crate::plan::{Plan, Route};
+use crate::worker::Tools;
+use serde::Serialize;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Instant;
+use torana_core::clock::SystemClock;
+use torana_core::exchange::{Connection, Exchange, Tls};
+use torana_core::refusal::Rejection;
+use torana_core::trace::IdSource;
+
+/// A hypothetical request.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// `http://host/path?query`; a scheme of `https` means over TLS. Without
+    /// scheme and host, `/path`, the host is `localhost` unless a `Host`
+    /// header names another.
+    pub url: &'a str,
+    /// Its headers, as a client would write them.
+    pub headers: &'a [(String, String)],
+    /// Where it would come from.
+    pub client_ip: IpAddr,
+}
+
+/// What would become of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// The request as the gateway reads it; `None` if it cannot be read.
+    pub request: Option<Asked>,
+    /// The client's address after trusted proxies had their say.
+    pub client_ip: IpAddr,
+    /// What happens to it.
+    pub outcome: Outcome,
+    /// Every route and the rule that decided about it; the candidates first,
+    /// in the order they were tried.
+    pub candidates: Vec<Candidate>,
+    /// The winner's policies, in the order they would run.
+    pub policies: Vec<Step>,
+    /// The winner's target, in one line.
+    pub target: Option<String>,
+    /// The request as an upstream would get it, before policies change it;
+    /// `None` where none would.
+    pub forwarded: Option<Forwarded>,
+}
+
+/// A request in its canonical form.
+#[derive(Clone, Debug, Serialize)]
+pub struct Asked {
+    /// The method.
+    pub method: String,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The host, without port.
+    pub host: String,
+    /// The canonical path.
+    pub path: String,
+    /// The query.
+    pub query: Option<String>,
+}
+
+/// What happens to a request.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Outcome {
+    /// This route serves it.
+    Route {
+        /// Its name.
+        name: String,
+    },
+    /// The gateway answers by itself, before any route.
+    Answered {
+        /// The status.
+        status: u16,
+    },
+    /// It is refused before a policy sees it.
+    Refused {
+        /// The reason code.
+        code: &'static str,
+        /// The status.
+        status: u16,
+        /// What the caller is told.
+        message: &'static str,
+        /// What the log says.
+        cause: Option<String>,
+    },
+}
+
+/// A route and the rule that decided about it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Candidate {
+    /// The route's name.
+    pub route: String,
+    /// Its path pattern.
+    pub path: String,
+    /// Whether it serves the request.
+    pub wins: bool,
+    /// What decided, in words.
+    pub rule: String,
+}
+
+/// A policy in a chain.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// The stage it runs in.
+    pub stage: &'static str,
+    /// Its name.
+    pub policy: &'static str,
+}
+
+/// A request as it leaves the gateway.
+#[derive(Clone, Debug, Serialize)]
+pub struct Forwarded {
+    /// The upstream.
+    pub upstream: String,
+    /// The method.
+    pub method: String,
+    /// The path, rewritten.
+    pub path: String,
+    /// The query.
+    pub query: Option<String>,
+    /// All headers in order.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A question that is no request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuestionError {
+    /// The URL has a scheme other than the two.
+    #[error("`{0}` is not an `http://` or `https://` URL, nor a path")]
+    Url(String),
+    /// A method that is not a token.
+    #[error("`{0}` is not a method")]
+    Method(String),
+    /// A header that no request can have.
+    #[error("`{0}` is not a header that can be sent")]
+    Header(String),
+}
+
+/// Explains what `plan` would do with a request.
+///
+/// # Errors
+/// The question is not a request at all. One that the gateway would refuse is
+/// explained, not an error.
+pub fn explain(plan: &Plan, question: &Question<'_>) -> Result<Explanation, QuestionError> {
+    let mut exchange = exchange(plan, question)?;
+    let tools = Tools::new(Metrics::new().add_worker(), LogSink::none(), IdSource::new(0), Rc::new(SystemClock));
+    let previewed = path::preview(plan, &tools, &mut exchange);
+    let route = exchange.route.and_then(|id| plan.route(id));
+    let outcome = match (&previewed, route) {
+        (Err(rejection), _) => refused(rejection),
+        (Ok(Some(reply)), _) => Outcome::Answered { status: reply.head.status.code() },
+        (Ok(None), Some(route)) => Outcome::Route { name: route.name.to_string() },
+        // Unrouted exchanges are refused.
+        (Ok(None), None) => refused(&Rejection::new(&crate::refusals::NOT_FOUND)),
+    };
+    let serves = matches!(outcome, Outcome::Route { .. });
+    let route = route.filter(|_| serves);
+    Ok(Explanation {
+        request: asked(&exchange),
+        client_ip: exchange.client_ip,
+        candidates: candidates(plan, &exchange),
+        policies: route.map(steps).unwrap_or_default(),
+        target: route.map(|route| route.target.describe()),
+        forwarded: route.and_then(|route| forwarded(plan, route, &mut exchange)),
+        outcome,
+    })
+}
+
+fn exchange(plan: &Plan, question: &Question<'_>) -> Result<Exchange, QuestionError> {
+    let (secure, authority, target) = split(question.url)?;
+    // The first listener of the right kind, for its limits.
+    let listener = plan.listeners.iter().find(|listener| listener.listening.tls.is_some() == secure).or(plan.listeners.first());
+    let tls = Tls { version: "TLSv1.3", server_name: None, client_chain: Vec::new() };
+    let connection = Connection {
+        listener: listener.map_or_else(|| "".into(), |listener| listener.name.clone()),
+        peer: Some(SocketAddr::new(question.client_ip, 0)),
+        local: None,
+        tls: secure.then_some(tls),
+    };
+    let mut exchange = Exchange::new(Rc::new(connection), Instant::now());
+    let is_method = !question.method.is_empty() && question.method.bytes().all(torana_core::names::is_token_byte);
+    if !is_method {
+        return Err(QuestionError::Method(question.method.to_owned()));
+    }
+    exchange.head.set_method(question.method.as_bytes());
+    exchange.head.set_raw_target(target.as_bytes());
+    let fields = &mut exchange.head.fields;
+    let names_host = question.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+    if let Some(host) = authority.or((!names_host).then_some("localhost")) {
+        fields.append_text(b"host", host.as_bytes()).map_err(|_| QuestionError::Url(question.url.to_owned()))?;
+    }
+    for (name, value) in question.headers {
+        let added = fields.append_text(name.as_bytes(), value.as_bytes());
+        added.map_err(|_| QuestionError::Header(name.clone()))?;
+    }
+    Ok(exchange)
+}
+
+/// Whether over TLS, the authority, and path with query. Nothing is decoded:
+/// the target stays as a client would send it.
+fn split(url: &str) -> Result<(bool, Option<&str>, &str), QuestionError> {
+    if url.starts_with('/') || url == "*" {
+        return Ok((false, None, url));
+    }
+    let invalid = || QuestionError::Url(url.to_owned());
+    let (scheme, rest) = url.split_once("://").ok_or_else(invalid)?;
+    let secure = match scheme.to_ascii_lowercase().as_str() {
+        "http" => false,
+        "https" => true,
+        _ => return Err(invalid()),
+    };
+    let (authority, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    Ok((secure, Some(authority), if target.is_empty() { "/" } else { target }))
+}
+
+fn refused(rejection: &Rejection) -> Outcome {
+    Outcome::Refused {
+        code: rejection.refusal.code,
+        status: rejection.refusal.status.code(),
+        message: rejection.refusal.message,
+        cause: rejection.cause.as_deref().map(str::to_owned),
+    }
+}
+
+fn asked(exchange: &Exchange) -> Option<Asked> {
+    let target = exchange.target();
+    (!target.path().is_empty()).then(|| Asked {
+        method: exchange.head.method_text().to_owned(),
+        scheme: target.scheme().as_str(),
+        host: target.host().to_owned(),
+        path: target.path().to_owned(),
+        query: target.query().map(str::to_owned),
+    })
+}
+
+fn candidates(plan: &Plan, exchange: &Exchange) -> Vec<Candidate> {
+    if exchange.target().path().is_empty() {
+        return Vec::new();
+    }
+    let explained = plan.matcher.explain(exchange.target(), &exchange.head);
+    let winner = match explained.outcome {
+        Matched::Matched(id) => Some(id),
+        _ => None,
+    };
+    let candidate = |considered: &crate::matcher::Considered| {
+        let route = plan.route(considered.route)?;
+        Some(Candidate {
+            route: route.name.to_string(),
+            path: route.pattern.to_string(),
+            wins: winner == Some(considered.route) && considered.rule == Rule::Wins,
+            rule: considered.rule.to_string(),
+        })
+    };
+    explained.considered.iter().filter_map(candidate).collect()
+}
+
+fn steps(route: &Route) -> Vec<Step> {
+    route.chain.iter().map(|link| Step { stage: link.stage.as_str(), policy: link.name }).collect()
+}
+
+fn forwarded(plan: &Plan, route: &Route, exchange: &mut Exchange) -> Option<Forwarded> {
+    let upstream = plan.upstream(*route.target.upstreams().first()?)?;
+    exchange.write_host(upstream.endpoints.first().map_or("", |endpoint| &endpoint.authority));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = exchange.head.fields.iter().map(|(name, value)| (text(name.text), text(value))).collect();
+    Some(Forwarded {
+        upstream: upstream.name.to_string(),
+        method: exchange.head.method_text().to_owned(),
+        path: exchange.forward_path().to_owned(),
+        query: exchange.target().query().map(str::to_owned),
+        headers,
+    })
+}

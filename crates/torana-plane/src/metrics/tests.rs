@@ -1,0 +1,108 @@
+use super::exposition::render;
+use super::*;
+use crate::plan::Route;
+use crate::testing::{Gateway, plan};
+use std::time::Duration;
+use torana_core::head::{Method, Status};
+use torana_net::service::ConnectionEvent;
+
+fn many_routes(count: usize) -> String {
+    let routes: Vec<String> = (0..count)
+        .map(|n| format!(r#"{{ "name": "route-{n}", "match": {{ "path": "/service-{n}/*" }}, "respond": {{}} }}"#))
+        .collect();
+    format!(r#"{{ "routes": [ {} ] }}"#, routes.join(","))
+}
+
+#[test]
+fn workers_are_summed_and_the_text_is_prometheus() {
+    let metrics = Metrics::new();
+    let plan = plan(r#"{ "routes": [ { "name": "a\"b", "match": { "path": "/x/*" }, "respond": {} } ] }"#, None).unwrap();
+    metrics.plan_in_force(&plan);
+    let route: &Route = &plan.routes[0];
+    for _ in 0..2 {
+        let worker = metrics.add_worker();
+        worker.route(route).observe(Method::Get, Status::OK, Duration::from_millis(2), 10, 20);
+        worker.route(route).observe(Method::Get, Status::NOT_FOUND, Duration::from_secs(3600), 0, 1);
+        worker.unrouted().observe(Method::Extension, Status::NOT_FOUND, Duration::ZERO, 0, 0);
+        worker.refused("route.not_found");
+        worker.connection(ConnectionEvent::Opened);
+        worker.connection(ConnectionEvent::Opened);
+        worker.connection(ConnectionEvent::Closed);
+        worker.connection(ConnectionEvent::Limited("limit.connections"));
+        worker.log_lines_dropped(5);
+    }
+    let text = render(&metrics.snapshot());
+    for line in [
+        r#"gateway_request_duration_seconds_bucket{route="a\"b",path="/x/*",method="GET",status="2xx",le="0.001"} 0"#,
+        r#"gateway_request_duration_seconds_bucket{route="a\"b",path="/x/*",method="GET",status="2xx",le="0.002"} 2"#,
+        r#"gateway_request_duration_seconds_bucket{route="a\"b",path="/x/*",method="GET",status="2xx",le="+Inf"} 2"#,
+        r#"gateway_request_duration_seconds_sum{route="a\"b",path="/x/*",method="GET",status="2xx"} 0.004000"#,
+        r#"gateway_request_duration_seconds_bucket{route="a\"b",path="/x/*",method="GET",status="4xx",le="60"} 0"#,
+        r#"gateway_request_duration_seconds_count{route="a\"b",path="/x/*",method="GET",status="4xx"} 2"#,
+        r#"gateway_request_duration_seconds_count{route="_unmatched",path="",method="_OTHER",status="4xx"} 2"#,
+        r#"gateway_request_body_bytes_total{route="a\"b",path="/x/*"} 20"#,
+        r#"gateway_response_body_bytes_total{route="a\"b",path="/x/*"} 42"#,
+        r#"gateway_refusals_total{code="route.not_found"} 2"#,
+        "gateway_connections 2",
+        "gateway_connections_accepted_total 4",
+        r#"gateway_connections_limited_total{code="limit.connections"} 2"#,
+        r#"gateway_config_info{checksum="abc"} 1"#,
+        "gateway_config_revision 1",
+        "gateway_access_log_lines_dropped_total 10",
+        "gateway_workers 2",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n\n{text}");
+    }
+    for metric in names::ALL {
+        assert_eq!(text.matches(&format!("# TYPE {} {}\n", metric.name, metric.kind)).count(), 1, "{}", metric.name);
+    }
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let value = line.rsplit(' ').next().unwrap();
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn reloads_are_counted_and_removed_routes_forgotten() {
+    let gateway = Gateway::new(&many_routes(2));
+    gateway.metrics.plan_in_force(&gateway.cell.load());
+    gateway.send("GET /service-0/ HTTP/1.1\nHost: a");
+    gateway.send("GET /service-1/ HTTP/1.1\nHost: a");
+    assert_eq!(gateway.metrics.snapshot().reloads, 0);
+    gateway.cell.swap(plan(&many_routes(1), Some(&gateway.cell.load())).unwrap());
+    gateway.metrics.plan_in_force(&gateway.cell.load());
+    gateway.metrics.reload_failed();
+    gateway.send("GET /service-0/ HTTP/1.1\nHost: a");
+    let snapshot = gateway.metrics.snapshot();
+    assert_eq!((snapshot.reloads, snapshot.failed_reloads, snapshot.plan.revision), (1, 1, 2));
+    let counts: Vec<(&str, u64)> =
+        snapshot.routes.iter().flat_map(|r| r.durations.iter().map(|(_, _, h)| (&*r.labels, h.count()))).collect();
+    assert_eq!(counts, [(r#"route="route-0",path="/service-0/*""#, 2)], "counters go on over a reload");
+}
+
+#[test]
+fn pools_are_published() {
+    let gateway = Gateway::new(r#"{ "upstreams": { "u": { "endpoints": ["http://127.0.0.1:1"] } }, "routes": [ { "name": "r", "upstream": "u" } ] }"#);
+    gateway.plane.housekeeping();
+    let text = render(&gateway.metrics.snapshot());
+    assert!(text.contains("gateway_upstream_connections{upstream=\"u\",endpoint=\"http://fake\",state=\"idle\"} 1\n"));
+    assert!(text.contains("gateway_upstream_failures_total{upstream=\"u\",endpoint=\"http://fake\"} 2\n"));
+}
+
+/// The bar is 50 ms in a release build (`cargo test --release -- --ignored`).
+#[test]
+#[ignore = "measures time"]
+fn a_scrape_of_ten_thousand_routes_is_quick() {
+    let plan = plan(&many_routes(10_000), None).unwrap();
+    let metrics = Metrics::new();
+    for _ in 0..2 {
+        let worker = metrics.add_worker();
+        for route in &plan.routes {
+            worker.route(route).observe(Method::Get, Status::OK, Duration::from_millis(2), 10, 20);
+        }
+    }
+    let started = std::time::Instant::now();
+    let text = render(&metrics.snapshot());
+    println!("{} bytes in {:?}", text.len(), started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(50));
+}

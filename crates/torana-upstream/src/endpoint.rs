@@ -1,0 +1,256 @@
+//! One endpoint on one worker: its connections, and one attempt.
+
+use crate::spec::{Address, EndpointSpec, Protocol, UpstreamSpec};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use torana_core::body::Body;
+use torana_core::exchange::Notes;
+use torana_core::metric::Counter;
+use torana_core::refusal::Rejection;
+use torana_core::reply::Reply;
+use torana_net::client::dial::{Dialled, Place, Security, dial};
+use torana_net::client::h1::{self, Failure, Outgoing};
+use torana_net::client::h2;
+use torana_net::client::pool::{Pool, PoolMetrics};
+use torana_net::timer;
+use torana_net::tls::client::Alpn;
+
+/// Streams put on one HTTP/2 connection before another is opened, whatever the
+/// other side allows: one connection is one lane of the kernel.
+const STREAMS_PER_CONNECTION: usize = 100;
+
+/// An endpoint on one worker.
+#[derive(Debug)]
+pub struct Endpoint {
+    upstream: Arc<UpstreamSpec>,
+    spec: EndpointSpec,
+    name: Rc<str>,
+    pool: Rc<Pool>,
+    pool_metrics: Arc<PoolMetrics>,
+    http2: RefCell<Vec<h2::Connection>>,
+    /// Set when TLS has once negotiated HTTP/2 with this endpoint.
+    speaks_http2: Cell<bool>,
+    /// Held while an HTTP/2 connection is opened, so that a burst of requests
+    /// opens one and not one each.
+    opening: Mutex<()>,
+    requests: Counter,
+    failures: Counter,
+}
+
+/// A connection to send on.
+enum Lane {
+    Http1(Box<h1::Connection>),
+    Http2(h2::Connection),
+}
+
+impl Endpoint {
+    pub(crate) fn new(upstream: &Arc<UpstreamSpec>, spec: &EndpointSpec) -> Rc<Endpoint> {
+        let pool_metrics = Arc::<PoolMetrics>::default();
+        Rc::new(Endpoint {
+            upstream: upstream.clone(),
+            spec: spec.clone(),
+            name: Rc::from(&*spec.name),
+            pool: Pool::new(upstream.max_idle, upstream.idle_timeout, pool_metrics.clone()),
+            pool_metrics,
+            http2: RefCell::default(),
+            speaks_http2: Cell::new(false),
+            opening: Mutex::new(()),
+            requests: Counter::default(),
+            failures: Counter::default(),
+        })
+    }
+
+    /// Whether this endpoint can go on under another spec of its upstream:
+    /// nothing its connections depend on has changed.
+    pub(crate) fn fits(&self, upstream: &UpstreamSpec, spec: &EndpointSpec) -> bool {
+        self.spec == *spec
+            && self.upstream.name == upstream.name
+            && self.upstream.tls == upstream.tls
+            && self.upstream.protocol == upstream.protocol
+            && self.upstream.idle_timeout == upstream.idle_timeout
+            && self.upstream.max_idle == upstream.max_idle
+            && self.upstream.connect_timeout == upstream.connect_timeout
+    }
+
+    /// Its name, as logs call it.
+    #[must_use]
+    pub const fn name(&self) -> &Rc<str> {
+        &self.name
+    }
+
+    /// Its spec.
+    #[must_use]
+    pub const fn spec(&self) -> &EndpointSpec {
+        &self.spec
+    }
+
+    /// Connections waiting, connections opened, requests sent, requests failed.
+    #[must_use]
+    pub fn counts(&self) -> EndpointCounts {
+        let streams: usize = self.http2.borrow().iter().map(h2::Connection::streams).sum();
+        EndpointCounts {
+            idle: self.pool_metrics.idle.value(),
+            active: self.active_http1() + streams as u64,
+            opened: self.pool_metrics.opened.value(),
+            requests: self.requests.value(),
+            failures: self.failures.value(),
+        }
+    }
+
+    fn active_http1(&self) -> u64 {
+        Rc::strong_count(&self.pool).saturating_sub(1) as u64
+    }
+
+    /// Closes connections that have waited too long or are gone.
+    pub(crate) fn tend(&self, now: Instant) {
+        self.pool.sweep(now);
+        self.http2.borrow_mut().retain(h2::Connection::is_open);
+    }
+
+    /// Sends one request here. `fresh` asks for a connection that has not
+    /// served before.
+    pub(crate) async fn attempt(
+        &self,
+        outgoing: Outgoing<'_>,
+        body: Body,
+        fresh: bool,
+        notes: &mut Notes,
+    ) -> Result<Reply, Failure> {
+        self.requests.add(1);
+        let result = self.attempt_uncounted(outgoing, body, fresh, notes).await;
+        if result.is_err() {
+            self.failures.add(1);
+        }
+        result
+    }
+
+    async fn attempt_uncounted(
+        &self,
+        outgoing: Outgoing<'_>,
+        body: Body,
+        fresh: bool,
+        notes: &mut Notes,
+    ) -> Result<Reply, Failure> {
+        let lane = match self.idle_lane(outgoing.upgrade, fresh) {
+            Some(lane) => lane,
+            // Boxed: connecting is rare and its state is large.
+            None => match Box::pin(self.open_lane(outgoing.upgrade)).await {
+                Ok(lane) => {
+                    notes.connected = Some(timer::now());
+                    lane
+                }
+                Err(rejection) => return Err(Failure { rejection, body: Some(body), stale: false }),
+            },
+        };
+        match lane {
+            Lane::Http1(connection) => connection.send(outgoing, body).await,
+            Lane::Http2(connection) => Box::pin(connection.send(outgoing, &self.spec.authority, body)).await,
+        }
+    }
+
+    /// A connection that is there. A protocol switch needs HTTP/1.1.
+    fn idle_lane(&self, upgrade: bool, fresh: bool) -> Option<Lane> {
+        if !upgrade && let Some(connection) = self.idle_http2() {
+            return Some(Lane::Http2(connection));
+        }
+        if fresh || (self.wants_http2() && !upgrade) {
+            return None;
+        }
+        self.pool.take().map(Lane::Http1)
+    }
+
+    fn idle_http2(&self) -> Option<h2::Connection> {
+        let connections = self.http2.borrow();
+        let free = connections.iter().filter(|connection| {
+            connection.is_open() && connection.streams() < connection.max_streams().min(STREAMS_PER_CONNECTION)
+        });
+        free.min_by_key(|connection| connection.streams()).cloned()
+    }
+
+    fn wants_http2(&self) -> bool {
+        self.spec.prior_knowledge || self.upstream.protocol == Protocol::Http2 || self.speaks_http2.get()
+    }
+
+    async fn open_lane(&self, upgrade: bool) -> Result<Lane, Rejection> {
+        if upgrade || !self.wants_http2() {
+            return self.dial(upgrade).await;
+        }
+        let _opening = self.opening.lock().await;
+        match self.idle_http2() {
+            Some(connection) => Ok(Lane::Http2(connection)),
+            None => self.dial(false).await,
+        }
+    }
+
+    async fn dial(&self, upgrade: bool) -> Result<Lane, Rejection> {
+        let place = match &self.spec.address {
+            Address::Socket(address) => Place::Socket(*address),
+            Address::Name(name, port) => Place::Name(name, *port),
+            Address::Unix(path) => Place::Unix(path),
+        };
+        let alpn = match self.upstream.protocol {
+            _ if upgrade => Alpn::Http1,
+            Protocol::Http1 => Alpn::Http1,
+            Protocol::Http2 => Alpn::Http2,
+            Protocol::Auto => Alpn::Auto,
+        };
+        let security = match &self.upstream.tls {
+            Some(tls) if self.spec.secure => Some(Security { tls, host: host_of(&self.spec.authority), alpn }),
+            _ => None,
+        };
+        let Dialled { io, http2 } = dial(place, security, self.upstream.connect_timeout).await?;
+        let prior = !self.spec.secure
+            && !upgrade
+            && (self.spec.prior_knowledge || self.upstream.protocol == Protocol::Http2);
+        if http2 || prior {
+            let connection = h2::start(io).await?;
+            self.pool_metrics.opened.add(1);
+            self.speaks_http2.set(true);
+            self.http2.borrow_mut().push(connection.clone());
+            return Ok(Lane::Http2(connection));
+        }
+        Ok(Lane::Http1(self.pool.adopt(h1::Connection::new(io))))
+    }
+}
+
+/// The host of an authority, without port and brackets.
+fn host_of(authority: &str) -> &str {
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => authority.split(':').next().unwrap_or(authority),
+    }
+}
+
+/// What an endpoint has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct EndpointCounts {
+    /// Connections waiting to be used.
+    pub idle: u64,
+    /// Connections and streams in use.
+    pub active: u64,
+    /// Connections opened.
+    pub opened: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Requests that failed, connecting included.
+    pub failures: u64,
+}
+
+/// How long the body of a reply may pause. Event streams pause, and say so
+/// with comments or pings long before.
+pub(crate) const BODY_IDLE: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::host_of;
+
+    #[test]
+    fn hosts_of_authorities() {
+        assert_eq!(host_of("users.example:8443"), "users.example");
+        assert_eq!(host_of("[::1]:443"), "::1");
+        assert_eq!(host_of("users"), "users");
+    }
+}
