@@ -9,7 +9,14 @@
     reason = "a command-line tool talks to its terminal"
 )]
 
+mod arch;
 mod bench;
+mod ci;
+mod create;
+mod fuzz;
+mod reference;
+mod snippets;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -20,6 +27,12 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND [OPTIONS]
 
 commands:
+  ci             everything a change has to pass: format, architecture, lints, tests, documents, budget
+  arch           crate arrows, module cycles, sizes, names, and whether the documents name what exists
+  gen            write the schema and the reference pages from the code; with --check, only compare
+  docs           check every configuration in the documents
+  fuzz           run the fuzz targets
+  new            begin a policy: `new policy NAME`
   bench          measure torana against nginx and haproxy (CPU per request, memory, start-up)
   budget         count instructions and allocations per proxied request; exits 1 above the budget
   help           show this
@@ -32,6 +45,12 @@ fn main() -> ExitCode {
     let command = args.next().unwrap_or_else(|| "help".to_owned());
     let rest: Vec<String> = args.collect();
     let outcome = match command.as_str() {
+        "ci" => ci::run(&rest),
+        "arch" => arch::run(&rest),
+        "gen" => reference::run(&rest),
+        "docs" => snippets::run(&rest),
+        "fuzz" => fuzz::run(&rest),
+        "new" => create::run(&rest),
         "bench" => bench::run(&rest),
         "budget" => bench::budget::run(&rest),
         // Started by `bench` and `budget` themselves; of no use to a person, hence not in USAGE.
@@ -49,4 +68,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Help if it was asked for, and otherwise what is wrong with the options.
+pub(crate) fn usage(args: &[String], usage: &str) -> Outcome<()> {
+    if args.iter().any(|arg| matches!(arg.as_str(), "--help" | "-h")) {
+        print!("{usage}");
+        return Ok(());
+    }
+    Err(format!("cannot understand `{}`\n\n{usage}", args.join(" ")))
 }

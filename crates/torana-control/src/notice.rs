@@ -16,6 +16,11 @@ pub fn warn(text: &str) {
     write("warning: ", text);
 }
 
+/// Says several things, each on a line of its own.
+pub fn lines(text: &str) {
+    text.lines().for_each(say);
+}
+
 fn write(level: &str, text: &str) {
     // Nobody is left to be told if standard error is gone, and a gateway does
     // not stop for that.

@@ -52,11 +52,20 @@ impl TraceContext {
     }
 }
 
-/// Writes the low digits of `value` as lower-case hexadecimal into all of `out`.
-fn hex(out: &mut [u8], mut value: u128) {
-    for byte in out.iter_mut().rev() {
-        *byte = b"0123456789abcdef"[(value & 15) as usize];
-        value >>= 4;
+/// Writes the low digits of `value` as lower-case hexadecimal into all of
+/// `out`, an even number of digits.
+fn hex(out: &mut [u8], value: u128) {
+    const PAIRS: [[u8; 2]; 256] = {
+        let mut pairs = [[0; 2]; 256];
+        let mut i = 0;
+        while i < 256 {
+            pairs[i] = [b"0123456789abcdef"[i >> 4], b"0123456789abcdef"[i & 15]];
+            i += 1;
+        }
+        pairs
+    };
+    for (pair, byte) in out.rchunks_exact_mut(2).zip(value.to_le_bytes()) {
+        pair.copy_from_slice(&PAIRS[usize::from(byte)]);
     }
 }
 

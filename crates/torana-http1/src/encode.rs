@@ -36,13 +36,7 @@ pub(crate) fn write_fields(
     name_keep_alive: bool,
 ) {
     let upgrading = persist == Persist::Upgrade;
-    for (name, value) in fields.iter() {
-        let owned = name.known.is_some_and(|known| OWNED.contains(known));
-        if owned && !(upgrading && name.known == Some(KnownName::Upgrade)) {
-            continue;
-        }
-        write_field(out, name.text, value);
-    }
+    fields.write_lines(out, |known| OWNED.contains(known) && !(upgrading && known == KnownName::Upgrade));
     match announced {
         Framing::Length(length) => {
             out.extend_from_slice(b"content-length: ");

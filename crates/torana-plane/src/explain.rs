@@ -282,3 +282,73 @@ fn forwarded(plan: &Plan, route: &Route, exchange: &mut Exchange) -> Option<Forw
         headers,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::plan;
+
+    const CONFIG: &str = r#"{
+        "trusted_proxies": ["10.0.0.0/8"],
+        "upstreams": { "users": { "endpoints": ["http://users.internal:3001"] } },
+        "routes": [
+            { "name": "rest", "match": { "path": "/api/*" }, "upstream": "users" },
+            { "name": "users", "match": { "path": "/api/users/*", "methods": ["GET"] }, "upstream": "users",
+              "policies": [ { "late": { "id": "b" } }, { "early": { "id": "a", "request": "refuse" } } ],
+              "rewrite": { "strip_prefix": "/api", "host": "upstream" } },
+            { "name": "other", "match": { "host": "other.example" }, "respond": {} }
+        ]
+    }"#;
+
+    fn ask(method: &str, url: &str, headers: &[(&str, &str)]) -> Explanation {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let question = Question { method, url, headers: &headers, client_ip: [10, 0, 0, 1].into() };
+        explain(&plan(CONFIG, None).unwrap(), &question).unwrap()
+    }
+
+    #[test]
+    fn the_winner_the_losers_and_the_rewritten_request() {
+        let answer = ask("GET", "http://Shop.example/api/./users/7?x=1", &[("X-Forwarded-For", "203.0.113.9")]);
+        assert_eq!(answer.outcome, Outcome::Route { name: "users".into() });
+        assert_eq!(answer.client_ip, IpAddr::from([203, 0, 113, 9]));
+        let rules: Vec<_> = answer.candidates.iter().map(|c| (c.route.as_str(), c.wins, c.rule.as_str())).collect();
+        assert_eq!(rules, [
+            ("users", true, "wins"),
+            ("rest", false, "matches, but the winner has a more specific path"),
+            ("other", false, "the host does not match"),
+        ]);
+        let policies: Vec<_> = answer.policies.iter().map(|step| (step.stage, step.policy)).collect();
+        assert_eq!(policies, [("intake", "early"), ("serve", "late")]);
+        assert_eq!(answer.target.as_deref(), Some("upstream users"));
+        let forwarded = answer.forwarded.unwrap();
+        assert_eq!((forwarded.path.as_str(), forwarded.query.as_deref()), ("/users/7", Some("x=1")));
+        let header = |wanted: &str| forwarded.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        assert_eq!(header("host"), Some("users.internal:3001"));
+        assert_eq!(header("x-forwarded-for"), Some("203.0.113.9, 10.0.0.1"));
+    }
+
+    #[test]
+    fn refusals_are_explained_too() {
+        let answer = ask("GET", "/a%2fb", &[]);
+        assert!(matches!(answer.outcome, Outcome::Refused { code: "target.encoded_slash", status: 400, .. }));
+        assert!(answer.request.is_none() && answer.candidates.is_empty() && answer.forwarded.is_none());
+        let answer = ask("POST", "/nothing", &[]);
+        assert!(matches!(answer.outcome, Outcome::Refused { code: "route.not_found", .. }));
+        assert_eq!(answer.candidates.len(), 3);
+        let json = serde_json::to_value(&answer).unwrap();
+        assert_eq!(json["outcome"]["kind"], "refused");
+        assert_eq!(ask("OPTIONS", "*", &[]).outcome, Outcome::Answered { status: 204 });
+    }
+
+    #[test]
+    fn what_is_no_request_is_no_question() {
+        let plan = plan(CONFIG, None).unwrap();
+        let client_ip = IpAddr::from([127, 0, 0, 1]);
+        let ask = |method, url| explain(&plan, &Question { method, url, headers: &[], client_ip }).map(|_| ());
+        assert_eq!(ask("GET", "ftp://a/"), Err(QuestionError::Url("ftp://a/".into())));
+        assert_eq!(ask("G T", "/"), Err(QuestionError::Method("G T".into())));
+        let headers = [("a b".to_owned(), "x".to_owned())];
+        let question = Question { method: "GET", url: "/", headers: &headers, client_ip };
+        assert_eq!(explain(&plan, &question).map(|_| ()), Err(QuestionError::Header("a b".into())));
+    }
+}

@@ -53,8 +53,12 @@ impl Forwarder for Upstreams {
         Upstreams::succeed(self, specs)
     }
 
-    async fn forward(&self, upstream: UpstreamId, exchange: &mut Exchange) -> Result<Reply, Rejection> {
-        Upstreams::forward(self, upstream, exchange).await
+    fn forward(
+        &self,
+        upstream: UpstreamId,
+        exchange: &mut Exchange,
+    ) -> impl Future<Output = Result<Reply, Rejection>> {
+        Upstreams::forward(self, upstream, exchange)
     }
 
     fn send(

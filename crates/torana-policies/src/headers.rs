@@ -121,7 +121,7 @@ enum Side {
 
 fn compile(changes: &Changes, side: Side, problems: &mut Vec<Diagnostic>) -> Edits {
     let mut edits = Edits::default();
-    let mut name = |written: &Spanned<String>| header_name(written, side).map_err(|problem| problems.push(problem)).ok();
+    let mut name = |written: &Spanned<String>| header_name(written, side).map_err(|problem| problems.push(*problem)).ok();
     for (from, to) in &changes.rename {
         if let (Some(from), Some(to)) = (name(from), name(to)) {
             edits.rename.push((from, to));
@@ -148,17 +148,17 @@ fn invalid_value(value: &Spanned<String>) -> Option<Diagnostic> {
     })
 }
 
-fn header_name(written: &Spanned<String>, side: Side) -> Result<HeaderName, Diagnostic> {
+fn header_name(written: &Spanned<String>, side: Side) -> Result<HeaderName, Box<Diagnostic>> {
+    let problem = |code: &'static str, why: &str, hint: &'static str| {
+        let message = format!("{} {why}", written.shown());
+        Box::new(Diagnostic::error(code, message).at(written.span).hint(hint))
+    };
     let Some(name) = HeaderName::new(written) else {
-        let message = format!("{} is not a header name", written.shown());
-        return Err(Diagnostic::error("headers.name", message).at(written.span).hint("letters, digits and `-`"));
+        return Err(problem("headers.name", "is not a header name", "letters, digits and `-`"));
     };
     match owner(&name, side) {
         None => Ok(name),
-        Some(hint) => {
-            let message = format!("the header {} cannot be changed here", written.shown());
-            Err(Diagnostic::error("headers.owned", message).at(written.span).hint(hint))
-        }
+        Some(hint) => Err(problem("headers.owned", "is a header that cannot be changed here", hint)),
     }
 }
 

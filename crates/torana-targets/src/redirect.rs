@@ -61,8 +61,8 @@ impl TargetKind for Redirect {
 
     fn build(config: Config, _: &Written, names: &dyn Names) -> Result<Arc<dyn Target>, Vec<Diagnostic>> {
         let mut problems = Vec::new();
-        let status = status(&config.status).map_err(|problem| problems.push(problem)).ok();
-        let target = parse(&config.to, names).map_err(|problem| problems.push(problem.at(config.to.span))).ok();
+        let status = status(&config.status).map_err(|problem| problems.push(*problem)).ok();
+        let target = parse(&config.to, names).map_err(|problem| problems.push(*problem)).ok();
         match (status, target) {
             (Some(status), Some(target)) => Ok(Arc::new(Redirect { status, ..target })),
             _ => Err(problems),
@@ -70,37 +70,43 @@ impl TargetKind for Redirect {
     }
 }
 
-fn status(status: &Spanned<u16>) -> Result<Status, Diagnostic> {
+fn status(status: &Spanned<u16>) -> Result<Status, Box<Diagnostic>> {
     let known = matches!(status.value, 301 | 302 | 303 | 307 | 308);
     Status::new(status.value).filter(|_| known).ok_or_else(|| {
-        Diagnostic::error("redirect.status", format!("{} is not the status of a redirect", status.shown()))
-            .at(status.span)
-            .hint("308 and 301 are permanent, 307 and 302 temporary; 307 and 308 keep the method; 303 makes it GET")
+        let message = format!("{} is not the status of a redirect", status.shown());
+        let hint = "308 and 301 are permanent, 307 and 302 temporary; 307 and 308 keep the method; 303 makes it GET";
+        Box::new(Diagnostic::error("redirect.status", message).at(status.span).hint(hint))
     })
 }
 
-fn parse(to: &Spanned<String>, names: &dyn Names) -> Result<Redirect, Diagnostic> {
-    let invalid = |why: &str| Diagnostic::error("redirect.to", format!("{} {why}", to.shown()));
+fn parse(to: &Spanned<String>, names: &dyn Names) -> Result<Redirect, Box<Diagnostic>> {
+    let invalid = |why: &str, hint: Option<String>| {
+        let problem = Diagnostic::error("redirect.to", format!("{} {why}", to.shown()));
+        Box::new(problem.at(to.span).maybe_hint(hint))
+    };
     let text = to.as_str();
     let (text, fragment) = text.split_at(text.find('#').unwrap_or(text.len()));
     let (text, query) = text.split_at(text.find('?').unwrap_or(text.len()));
     if [query, fragment].iter().any(|part| part.contains(['{', '}'])) {
-        return Err(invalid("has a capture after its path").hint("captures stand in the path only"));
+        return Err(invalid("has a capture after its path", Some("captures stand in the path only".into())));
     }
-    // What a request's query may hold, an own one may, too.
-    if !query.bytes().chain(fragment.bytes()).all(|byte| matches!(byte, b'!'..=b'~')) || fragment[..].matches('#').count() > 1 {
-        return Err(invalid("holds characters that a URL cannot").hint("percent-encode them"));
+    let is_visible = query.bytes().chain(fragment.bytes()).all(|byte| matches!(byte, b'!'..=b'~'));
+    if !is_visible || fragment.matches('#').count() > 1 {
+        return Err(invalid("holds characters that a URL cannot", Some("percent-encode them".into())));
     }
-    let (origin, path) = split_origin(text).ok_or_else(|| {
-        invalid("is neither a path nor an `http` or `https` URL").hint("write `/path`, or `https://host/path`")
-    })?;
+    let Some((origin, path)) = split_origin(text) else {
+        let hint = "write `/path`, or `https://host/path`";
+        return Err(invalid("is neither a path nor an `http` or `https` URL", Some(hint.into())));
+    };
     if !origin.is_empty() {
-        check_origin(origin).map_err(|why| invalid(&why))?;
+        check_origin(origin).map_err(|why| invalid(&why, None))?;
     }
     let path = if path.is_empty() { "/" } else { path };
-    check_path(path).map_err(|(why, hint)| invalid(&why).maybe_hint(hint))?;
-    let template = Template::compile(path, names.captures()).map_err(|error| template_problem(&error, names))?;
+    check_path(path).map_err(|(why, hint)| invalid(&why, hint))?;
+    let template = Template::compile(path, names.captures())
+        .map_err(|error| Box::new(template_problem(&error, names).at(to.span)))?;
     Ok(Redirect {
+        // The caller's to set.
         status: Status::PERMANENT_REDIRECT,
         origin: origin.to_owned(),
         path: template,

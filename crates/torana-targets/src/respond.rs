@@ -63,7 +63,7 @@ impl TargetKind for Respond {
         }
         for (name, value) in &config.headers {
             if let Err(problem) = add_header(name, value, &mut fields) {
-                problems.push(problem);
+                problems.push(*problem);
             }
         }
         if problems.is_empty() { Ok(Arc::new(Respond { status, fields, body })) } else { Err(problems) }
@@ -81,19 +81,19 @@ fn status(written: Option<&Spanned<u16>>, problems: &mut Vec<Diagnostic>) -> Sta
     })
 }
 
-fn add_header(name: &Spanned<String>, value: &Spanned<String>, fields: &mut Fields) -> Result<(), Diagnostic> {
-    let problem = |message: String| Diagnostic::error("respond.header", message);
+fn add_header(name: &Spanned<String>, value: &Spanned<String>, fields: &mut Fields) -> Result<(), Box<Diagnostic>> {
+    let problem = |message: String, span| Box::new(Diagnostic::error("respond.header", message).at(span));
     let Some(known) = HeaderName::new(name) else {
-        return Err(problem(format!("{} is not a header name", name.shown())).at(name.span));
+        return Err(problem(format!("{} is not a header name", name.shown()), name.span));
     };
     if let HeaderName::Known(known) = known
         && (known.is_hop_by_hop() || matches!(known, KnownName::ContentLength | KnownName::Date | KnownName::XRequestId))
     {
-        return Err(problem(format!("the header {} is the gateway's to set", name.shown())).at(name.span));
+        return Err(problem(format!("the header {} is the gateway's to set", name.shown()), name.span));
     }
     fields
         .set(known, value.as_bytes())
-        .map_err(|error| problem(format!("the value of {} cannot be sent: {error}", name.shown())).at(value.span))
+        .map_err(|error| problem(format!("the value of {} cannot be sent: {error}", name.shown()), value.span))
 }
 
 impl Target for Respond {

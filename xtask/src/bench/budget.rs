@@ -167,6 +167,8 @@ fn under_callgrind(mut prepared: Prepared, dumps: &Path) -> Outcome<Prepared> {
     let program = std::mem::replace(&mut prepared.program, valgrind);
     let mut args = vec![
         "--tool=callgrind".to_owned(),
+        // A dump must be readable without the one before it.
+        "--compress-strings=no".to_owned(),
         format!("--callgrind-out-file={}", dumps.display()),
         program.display().to_string(),
     ];

@@ -36,6 +36,19 @@ pub enum Socket {
     Unix(std::os::unix::net::UnixListener),
 }
 
+impl Socket {
+    /// Where it listens, as people reach it: a URL, or `unix:` and a path.
+    #[must_use]
+    pub fn shown(&self) -> Option<String> {
+        match self {
+            Socket::Tcp(tcp) => tcp.local_addr().ok().map(|address| format!("http://{address}/")),
+            Socket::Unix(unix) => {
+                unix.local_addr().ok()?.as_pathname().map(|path| format!("unix:{}", path.display()))
+            }
+        }
+    }
+}
+
 /// What the pages are made of.
 pub struct Parts {
     /// The gateway.
@@ -48,10 +61,28 @@ pub struct Parts {
     pub version: serde_json::Value,
 }
 
-/// The running admin interface. It serves until this is dropped.
+/// The running admin interface.
 pub struct Admin {
-    sockets: mpsc::UnboundedSender<Option<Socket>>,
-    thread: Option<JoinHandle<()>>,
+    place: Place,
+    thread: JoinHandle<()>,
+}
+
+/// Decides where the admin interface is served.
+#[derive(Clone)]
+pub struct Place(mpsc::UnboundedSender<Message>);
+
+enum Message {
+    /// Serve here, or nowhere.
+    Serve(Option<Socket>),
+    Stop,
+}
+
+impl Place {
+    /// Serves on another socket from now on, or nowhere. Open connections go on.
+    pub fn serve_on(&self, socket: Option<Socket>) {
+        // A stopped interface needs no socket.
+        let _ = self.0.send(Message::Serve(socket));
+    }
 }
 
 /// Connections at the same time: probes and scrapes, and a few people.
@@ -70,44 +101,41 @@ impl Admin {
     /// No thread or no runtime can be started.
     pub fn start(parts: Parts, socket: Option<Socket>) -> io::Result<Admin> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (sockets, wanted) = mpsc::unbounded_channel();
-        let admin = Admin { sockets, thread: None };
-        admin.serve_on(socket);
+        let (sender, messages) = mpsc::unbounded_channel();
+        let place = Place(sender);
+        place.serve_on(socket);
         let run = move || {
             let local = tokio::task::LocalSet::new();
-            local.block_on(&runtime, run(Rc::new(parts), wanted));
+            local.block_on(&runtime, run(Rc::new(parts), messages));
         };
         let thread = std::thread::Builder::new().name("torana-admin".to_owned()).spawn(run)?;
-        Ok(Admin { thread: Some(thread), ..admin })
+        Ok(Admin { place, thread })
     }
 
-    /// Serves on another socket from now on, or nowhere. Open connections go on.
-    pub fn serve_on(&self, socket: Option<Socket>) {
-        // The thread ends only with this value.
-        let _ = self.sockets.send(socket);
+    /// Where to say where it is served.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.place.clone()
     }
 
     /// Stops serving and waits for the thread, which waits for nobody.
-    pub fn stop(mut self) {
-        let (closed, _) = mpsc::unbounded_channel();
-        self.sockets = closed;
-        if let Some(thread) = self.thread.take() {
-            // It cannot have panicked with anything left to clean up.
-            let _ = thread.join();
-        }
+    pub fn stop(self) {
+        let _ = self.place.0.send(Message::Stop);
+        // A panic has been reported already, and there is nothing to clean up.
+        let _ = self.thread.join();
     }
 }
 
-async fn run(parts: Rc<Parts>, mut wanted: mpsc::UnboundedReceiver<Option<Socket>>) {
+async fn run(parts: Rc<Parts>, mut messages: mpsc::UnboundedReceiver<Message>) {
     let permits = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut listener = None;
     loop {
         tokio::select! {
-            socket = wanted.recv() => match socket {
-                None => return,
-                Some(None) => listener = None,
-                Some(Some(socket)) => match Listener::new(socket) {
+            message = messages.recv() => match message {
+                None | Some(Message::Stop) => return,
+                Some(Message::Serve(None)) => listener = None,
+                Some(Message::Serve(Some(socket))) => match Listener::new(socket) {
                     Ok(new) => listener = Some(new),
                     Err(error) => notice::warn(&format!("the admin interface cannot be served: {error}")),
                 },

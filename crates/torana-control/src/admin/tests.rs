@@ -172,7 +172,7 @@ fn another_socket_can_take_over() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap();
-    server.admin.as_ref().unwrap().serve_on(Some(Socket::Tcp(socket)));
+    server.admin.as_ref().unwrap().place().serve_on(Some(Socket::Tcp(socket)));
     server.address = address;
     assert_eq!(server.ask("GET", "/livez").0, 200);
 }

@@ -255,7 +255,7 @@ mod tests {
     /// A watcher that has taken up `files`.
     fn watching(files: Vec<PathBuf>) -> (Watcher, Receiver<()>) {
         let (sender, changes) = channel();
-        let watcher = Watcher::start(move || drop(sender.send(()))).unwrap();
+        let watcher = Watcher::start(move || sender.send(()).unwrap_or_default()).unwrap();
         // As if they had been read later, so that files just written do not count.
         watcher.watch(files, SystemTime::now() + Duration::from_secs(60));
         (watcher, changes)
@@ -348,7 +348,7 @@ mod tests {
         let file = scratch.0.join("torana.yaml");
         std::fs::write(&file, "one").unwrap();
         let (sender, changes) = channel();
-        let watcher = Watcher::start(move || drop(sender.send(()))).unwrap();
+        let watcher = Watcher::start(move || sender.send(()).unwrap_or_default()).unwrap();
         watcher.watch(vec![file], SystemTime::now() - Duration::from_secs(60));
         expect_change(&changes);
     }

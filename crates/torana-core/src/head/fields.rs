@@ -1,5 +1,6 @@
 use crate::names::{HeaderName, KnownName, NameSet, is_value_byte};
 use std::fmt;
+use std::ops::Range;
 
 /// Header (or trailer) fields in order: ranges over one owned buffer.
 ///
@@ -22,7 +23,13 @@ struct Entry {
     name_len: u16,
     /// `KnownName as u8`, [`OTHER`], or [`REMOVED`].
     kind: u8,
+    /// The bytes are a whole line, `Name: value` and the end of the line.
+    line: bool,
 }
+
+/// What stands between name and value, and behind the value, of a whole line.
+const BETWEEN: &[u8] = b": ";
+const BEHIND: &[u8] = b"\r\n";
 
 const OTHER: u8 = 254;
 const REMOVED: u8 = 255;
@@ -69,22 +76,25 @@ impl Fields {
 
     /// Adds a field lying in the loaded bytes. The caller has checked both
     /// parts; a range outside the loaded bytes reads as an empty value.
-    pub fn push_range(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) {
+    pub fn push_range(&mut self, name: Range<usize>, value: Range<usize>) {
         let text = self.bytes.get(name.clone()).unwrap_or_default();
         let known = KnownName::lookup(text);
-        self.push_entry(known, name.start, text.len(), value.start, value.len());
+        let line = self.bytes.get(name.end..value.start) == Some(BETWEEN)
+            && self.bytes.get(value.end..value.end + BEHIND.len()) == Some(BEHIND);
+        self.push_entry(known, name, value, line);
     }
 
-    fn push_entry(&mut self, known: Option<KnownName>, name: usize, name_len: usize, value: usize, value_len: usize) {
+    fn push_entry(&mut self, known: Option<KnownName>, name: Range<usize>, value: Range<usize>, line: bool) {
         if let Some(known) = known {
             self.present.insert(known);
         }
         self.entries.push(Entry {
-            name_start: offset(name),
-            value_start: offset(value),
-            value_len: offset(value_len),
-            name_len: u16::try_from(name_len).unwrap_or(u16::MAX),
+            name_start: offset(name.start),
+            value_start: offset(value.start),
+            value_len: offset(value.len()),
+            name_len: u16::try_from(name.len()).unwrap_or(u16::MAX),
             kind: known.map_or(OTHER, |known| known as u8),
+            line,
         });
     }
 
@@ -104,7 +114,8 @@ impl Fields {
         Ok(())
     }
 
-    /// Adds a field with a name from a message (already a checked token).
+    /// Adds a field with a name from a message. A known name is written in
+    /// lower case, any other as it stands.
     ///
     /// # Errors
     /// As [`append`](Fields::append).
@@ -132,10 +143,44 @@ impl Fields {
 
     fn push_other_as(&mut self, known: Option<KnownName>, name: &[u8], value: &[u8]) {
         let name_start = self.bytes.len();
+        self.bytes.reserve(name.len() + BETWEEN.len() + value.len() + BEHIND.len());
         self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(BETWEEN);
         let value_start = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        self.push_entry(known, name_start, name.len(), value_start, value.len());
+        self.bytes.extend_from_slice(BEHIND);
+        self.push_entry(known, name_start..name_start + name.len(), value_start..value_start + value.len(), true);
+    }
+
+    /// Appends the fields to `out` as HTTP/1.1 writes them, a line each, except
+    /// the known ones for which `skip` answers true.
+    ///
+    /// Lines that lie side by side in the head are copied as one piece, so a
+    /// head that passes through unchanged is one copy.
+    pub fn write_lines(&self, out: &mut Vec<u8>, skip: impl Fn(KnownName) -> bool) {
+        let mut piece = 0..0;
+        for entry in &self.entries {
+            if entry.kind == REMOVED || entry.known().is_some_and(&skip) {
+                continue;
+            }
+            let start = entry.name_start as usize;
+            let end = (entry.value_start + entry.value_len) as usize + BEHIND.len();
+            if entry.line && start == piece.end {
+                piece.end = end;
+                continue;
+            }
+            out.extend_from_slice(self.bytes.get(piece).unwrap_or_default());
+            piece = 0..0;
+            if entry.line {
+                piece = start..end;
+            } else {
+                out.extend_from_slice(entry.name(&self.bytes));
+                out.extend_from_slice(BETWEEN);
+                out.extend_from_slice(entry.value(&self.bytes));
+                out.extend_from_slice(BEHIND);
+            }
+        }
+        out.extend_from_slice(self.bytes.get(piece).unwrap_or_default());
     }
 
     /// Replaces every field of this name by one.
@@ -295,7 +340,11 @@ impl Entry {
     }
 
     fn field_name<'a>(&self, bytes: &'a [u8]) -> FieldName<'a> {
-        FieldName { known: KnownName::ALL.get(usize::from(self.kind)).copied(), text: self.name(bytes) }
+        FieldName { known: self.known(), text: self.name(bytes) }
+    }
+
+    fn known(&self) -> Option<KnownName> {
+        KnownName::ALL.get(usize::from(self.kind)).copied()
     }
 }
 
@@ -329,10 +378,10 @@ mod tests {
     }
 
     #[test]
-    fn order_and_case_are_kept() {
+    fn order_is_kept_and_known_names_are_lowered() {
         let fields = fields(&[("Host", "a"), ("X-One", "1"), ("x-one", "2")]);
         let seen: Vec<_> = fields.iter().map(|(name, _)| name.text.to_vec()).collect();
-        assert_eq!(seen, [b"Host".to_vec(), b"X-One".to_vec(), b"x-one".to_vec()]);
+        assert_eq!(seen, [b"host".to_vec(), b"X-One".to_vec(), b"x-one".to_vec()]);
         let name = HeaderName::new("X-ONE").unwrap();
         assert_eq!(fields.values(&name).collect::<Vec<_>>(), [b"1", b"2"]);
     }
@@ -365,6 +414,22 @@ mod tests {
         assert_eq!(fields.get_single(KnownName::Accept), Ok(Some(&b"2"[..])));
         fields.retain(|_, _| false);
         assert!(fields.is_empty() && !fields.contains(KnownName::Via));
+    }
+
+    #[test]
+    fn lines_are_written_whole_and_in_order() {
+        let head = b"A: 1\r\nB:2\r\nC: 3\r\nDate:  4 \r\nE: 5\r\n\r\n";
+        let mut fields = Fields::default();
+        fields.load(head);
+        for (name, value) in [(0..1, 3..4), (6..7, 8..9), (11..12, 14..15), (17..21, 24..25), (28..29, 31..32)] {
+            fields.push_range(name, value);
+        }
+        fields.append_text(b"X-Own", b"6").unwrap();
+        fields.append_text(b"Via", b"7").unwrap();
+        fields.remove(&HeaderName::new("c").unwrap());
+        let mut out = Vec::new();
+        fields.write_lines(&mut out, |known| known == KnownName::Via);
+        assert_eq!(out, b"A: 1\r\nB: 2\r\nDate: 4\r\nE: 5\r\nX-Own: 6\r\n");
     }
 
     #[test]

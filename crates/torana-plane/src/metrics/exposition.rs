@@ -39,12 +39,12 @@ pub fn render(snapshot: &Snapshot) -> String {
 fn routes(text: &mut Text, routes: &[RouteSeries]) {
     text.head(names::REQUEST_DURATION);
     let bounds = Bounds::new();
-    let mut labels = String::new();
+    let (mut labels, mut start) = (String::new(), String::new());
     for route in routes {
         for (method, class, histogram) in &route.durations {
             labels.clear();
             let _ = write!(labels, "{},method=\"{method}\",status=\"{class}xx\"", route.labels);
-            text.histogram(&bounds, &labels, histogram);
+            text.histogram(&bounds, &labels, &mut start, histogram);
         }
     }
     text.head(names::REQUEST_BYTES);
@@ -117,27 +117,24 @@ impl Text {
     }
 
     /// The lines of one histogram: cumulative buckets, sum, count. The bulk of
-    /// a scrape, so it only appends.
-    fn histogram(&mut self, bounds: &Bounds, labels: &str, seen: &HistogramSnapshot) {
+    /// a scrape, so a line is three copies.
+    fn histogram(&mut self, bounds: &Bounds, labels: &str, start: &mut String, seen: &HistogramSnapshot) {
+        let name = names::REQUEST_DURATION.name;
+        start.clear();
+        let _ = write!(start, "{name}_bucket{{{labels}");
         let out = &mut self.0;
         let mut number = itoa::Buffer::new();
         let mut count = 0;
         for (bound, bucket) in bounds.0.iter().zip(seen.buckets) {
             count += bucket;
-            out.push_str("gateway_request_duration_seconds_bucket{");
-            out.push_str(labels);
+            out.push_str(start);
             out.push_str(bound);
             out.push_str(number.format(count));
             out.push('\n');
         }
-        out.push_str("gateway_request_duration_seconds_sum{");
-        out.push_str(labels);
-        out.push_str("} ");
-        let _ = write!(out, "{}.{:06}", seen.sum_micros / 1_000_000, seen.sum_micros % 1_000_000);
-        out.push_str("\ngateway_request_duration_seconds_count{");
-        out.push_str(labels);
-        out.push('}');
-        self.number(count);
+        let (seconds, micros) = (seen.sum_micros / 1_000_000, seen.sum_micros % 1_000_000);
+        let _ = writeln!(out, "{name}_sum{{{labels}}} {seconds}.{micros:06}");
+        let _ = writeln!(out, "{name}_count{{{labels}}} {count}");
     }
 }
 

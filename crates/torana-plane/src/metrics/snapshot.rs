@@ -57,16 +57,12 @@ pub struct RouteSeries {
 }
 
 impl Snapshot {
-    pub(super) fn add_route(&mut self, labels: &str, route: &RouteMetrics) {
-        let index = match self.route_index.get(labels) {
-            Some(&index) => index,
-            None => {
-                let labels: Arc<str> = labels.into();
-                self.route_index.insert(Arc::clone(&labels), self.routes.len());
-                self.routes.push(RouteSeries { labels, durations: Vec::new(), request_bytes: 0, response_bytes: 0 });
-                self.routes.len() - 1
-            }
-        };
+    pub(super) fn add_route(&mut self, labels: &Arc<str>, route: &RouteMetrics) {
+        let index = *self.route_index.entry(Arc::clone(labels)).or_insert(self.routes.len());
+        if index == self.routes.len() {
+            let labels = Arc::clone(labels);
+            self.routes.push(RouteSeries { labels, durations: Vec::new(), request_bytes: 0, response_bytes: 0 });
+        }
         let Some(series) = self.routes.get_mut(index) else { return };
         for (method, class, histogram) in route.durations() {
             let method = Method::NAMED.get(method).copied().unwrap_or(Method::Extension);

@@ -5,6 +5,7 @@ use super::lock;
 use crate::forwarder::PoolSample;
 use crate::plan::{Plan, Route};
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use torana_core::head::{Method, Status};
@@ -34,17 +35,27 @@ pub(super) const CLASSES: usize = 6;
 /// a route that only ever sees `GET` and `2xx` has one, an unused route none.
 #[derive(Default)]
 pub struct RouteMetrics {
+    /// By method, then class.
     durations: [[OnceLock<Box<Histogram>>; CLASSES]; Method::COUNT],
+    /// Which of them exist, one bit each, so that a scrape of thousands of
+    /// routes need not look at every empty place.
+    present: AtomicU64,
     request_bytes: Counter,
     response_bytes: Counter,
 }
+
+const _: () = assert!(Method::COUNT * CLASSES <= 64, "one bit each");
 
 impl RouteMetrics {
     /// Counts a finished exchange.
     pub fn observe(&self, method: Method, status: Status, duration: Duration, request_bytes: u64, response_bytes: u64) {
         let class = usize::from(status.code() / 100).clamp(1, CLASSES) - 1;
         if let Some(slot) = self.durations.get(method as usize).and_then(|classes| classes.get(class)) {
-            slot.get_or_init(Box::default).observe(duration);
+            let histogram = slot.get_or_init(|| {
+                self.present.fetch_or(1 << (method as usize * CLASSES + class), Ordering::Relaxed);
+                Box::default()
+            });
+            histogram.observe(duration);
         }
         self.request_bytes.add(request_bytes);
         self.response_bytes.add(response_bytes);
@@ -52,9 +63,17 @@ impl RouteMetrics {
 
     /// The histograms that exist, with method and status class (1 for 1xx).
     pub(super) fn durations(&self) -> impl Iterator<Item = (usize, usize, &Histogram)> {
-        self.durations.iter().enumerate().flat_map(|(method, classes)| {
-            let filled = classes.iter().enumerate();
-            filled.filter_map(move |(class, slot)| slot.get().map(|histogram| (method, class + 1, &**histogram)))
+        let mut bits = self.present.load(Ordering::Relaxed);
+        std::iter::from_fn(move || {
+            let bit = bits.trailing_zeros() as usize;
+            // Takes the lowest bit off; 64 when there is none.
+            bits &= bits.wrapping_sub(1);
+            (bit < 64).then_some((bit / CLASSES, bit % CLASSES))
+        })
+        .filter_map(|(method, class)| {
+            // A bit may be seen a moment before its histogram.
+            let histogram = self.durations.get(method)?.get(class)?.get()?;
+            Some((method, class + 1, &**histogram))
         })
     }
 
@@ -138,7 +157,7 @@ impl WorkerMetrics {
         for (labels, route) in &routes {
             snapshot.add_route(labels, route);
         }
-        snapshot.add_route(super::snapshot::UNROUTED, &self.unrouted);
+        snapshot.add_route(&super::snapshot::UNROUTED.into(), &self.unrouted);
         self.refusals.add_to(&mut snapshot.refusals);
         self.limited.add_to(&mut snapshot.limited);
         // Closed first: read the other way round, a connection opened in

@@ -24,7 +24,6 @@ use crate::plan::Plan;
 use crate::refusals::{CONNECT, CONNECTION_OPTIONS, HEADER_SPELLING, of_target};
 use crate::worker::{Scratch, Tools};
 use torana_core::canonical::TargetForm;
-use torana_core::deadline::Deadline;
 use torana_core::exchange::{Exchange, Upgrade};
 use torana_core::forwarded::{is_forwarding_spelling, is_owned_spelling, resolve};
 use torana_core::head::{Fields, Head, Method};
@@ -36,9 +35,6 @@ pub(super) fn admit(plan: &Plan, tools: &Tools, exchange: &mut Exchange) -> Resu
     let client = resolve(exchange.connection.peer_ip(), &exchange.head.fields, &plan.trusted_proxies);
     exchange.client_ip = client.ip;
     let is_continued = trust(tools, exchange, client.from_trusted);
-    if let Some(listener) = plan.listener_named(&exchange.connection.listener) {
-        exchange.deadline = Deadline::after(exchange.notes.started, listener.settings.request_timeout);
-    }
     exchange.admit().map_err(of_target)?;
     if exchange.target().form() == TargetForm::Authority {
         return Err(Rejection::new(&CONNECT).with_field(KnownName::Allow, super::route::USUAL_METHODS));

@@ -32,7 +32,7 @@ fn a_plain_request_is_forwarded_with_what_the_gateway_knows() {
     let seen = gateway.send("GET /api/users/7?q=1&token=x HTTP/1.1\nHost: Shop.Example:8080\nAccept: */*\nConnection: keep-alive");
     assert_eq!(seen.status(), 200);
     let sent = seen.sent.as_deref().unwrap();
-    assert!(sent.starts_with("users: GET /users/7?q=1&token=x\nHost: Shop.Example:8080\nAccept: */*\n"), "{sent}");
+    assert!(sent.starts_with("users: GET /users/7?q=1&token=x\nhost: Shop.Example:8080\naccept: */*\n"), "{sent}");
     assert_eq!(seen.sent_headers("connection"), [""; 0]);
     assert_eq!(seen.sent_headers("x-forwarded-for"), ["192.0.2.1"]);
     assert_eq!(seen.sent_headers("x-forwarded-proto"), ["http"]);
@@ -231,6 +231,7 @@ fn an_exchange_ends_under_the_plan_it_began_with() {
     let gateway = Gateway::new(CONFIG);
     let mut exchange = raw_exchange("GET /chain HTTP/1.1\nHost: a");
     let reply = gateway.serve(&mut exchange);
+    gateway.fake.sent.take();
     let next = crate::testing::plan(r#"{ "routes": [ { "name": "only", "respond": {} } ] }"#, Some(&gateway.cell.load())).unwrap();
     assert_eq!(next.revision, 2);
     let old = Arc::downgrade(&gateway.cell.swap(next));

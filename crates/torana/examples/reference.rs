@@ -1,0 +1,45 @@
+//! Lists, as JSON, what the reference pages are made of: refusals, diagnostic codes, metrics.
+//!
+//! `cargo xtask gen` runs it. It is an example and no command because users have the pages.
+
+#![allow(clippy::print_stdout, reason = "printing is what it does")]
+
+use serde_json::{Value, json};
+use torana_core::refusal::{Origin, Refusal, Retry};
+
+fn main() {
+    let of_kinds = torana_policies::REGISTRY.iter().map(|entry| entry.refusals);
+    let of_targets = torana_targets::REGISTRY.iter().map(|entry| entry.refusals);
+    let refusals = torana_plane::refusals::all()
+        .chain(torana_net::refusals::REFUSALS.iter().copied())
+        .chain(torana_net::refusals::codec())
+        .chain(torana_upstream::forward::REFUSALS.iter().copied())
+        .chain(of_kinds.chain(of_targets).flatten().copied());
+    let metrics = torana_plane::metrics::names::ALL
+        .iter()
+        .map(|metric| json!({ "name": metric.name, "kind": metric.kind, "help": metric.help }));
+    let listing = json!({
+        "refusals": refusals.map(refusal).collect::<Value>(),
+        "diagnostics": torana_config::CODES,
+        "metrics": metrics.collect::<Value>(),
+    });
+    println!("{listing:#}");
+}
+
+fn refusal(refusal: &Refusal) -> Value {
+    json!({
+        "code": refusal.code,
+        "status": refusal.status.code(),
+        "origin": match refusal.origin {
+            Origin::Caller => "caller",
+            Origin::Gateway => "gateway",
+            Origin::Upstream => "upstream",
+        },
+        "retry": match refusal.retry {
+            Retry::Never => "never",
+            Retry::IfSafe => "if safe",
+            Retry::Always => "always",
+        },
+        "message": refusal.message,
+    })
+}

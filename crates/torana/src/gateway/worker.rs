@@ -1,0 +1,177 @@
+//! One worker: a thread with its own runtime, sockets, connections and pools.
+
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::runtime::LocalOptions;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task;
+use tokio::time::MissedTickBehavior;
+use torana_control::notice;
+use torana_net::accept::{self, ConnectionCount, accept};
+use torana_net::listen;
+use torana_net::service::ListenerId;
+use torana_net::{date, drain, timer};
+use torana_plane::log::LogSink;
+use torana_plane::metrics::Metrics;
+use torana_plane::swap::PlanCell;
+use torana_plane::worker::WorkerPlane;
+use torana_upstream::forward::Upstreams;
+
+/// What a worker is told.
+pub(crate) enum Command {
+    /// Accept connections on a socket, which has this number.
+    Listen { socket: u64, id: ListenerId, listener: listen::Listener },
+    /// Stop accepting on it.
+    Unlisten { socket: u64 },
+    /// Accept no more connections and end the open ones, tunnels after `grace`.
+    Drain { grace: Duration },
+    /// End, whatever is open.
+    Stop,
+}
+
+/// What all workers share.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) cell: Arc<PlanCell>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) log: LogSink,
+    pub(crate) connections: Arc<ConnectionCount>,
+    /// Workers that may still accept connections.
+    pub(crate) accepting: Arc<AtomicU32>,
+}
+
+/// A worker's thread.
+pub(crate) struct Worker {
+    pub(crate) commands: UnboundedSender<Command>,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+/// Housekeeping comes every so many ticks: about ten times a second.
+const TICKS_PER_HOUSEKEEPING: u32 = 2;
+
+/// After drain was asked for, the kernel's queue is emptied for so long:
+/// connections in it are established for the client and would be reset.
+const LAST_ACCEPTS: Duration = Duration::from_millis(20);
+
+/// How long idle connections stay when draining. A client may be sending its
+/// next request this very moment and would lose it; told `Connection: close`
+/// with that reply, it loses nothing.
+const IDLE_PATIENCE: Duration = Duration::from_millis(500);
+
+impl Worker {
+    /// Starts worker number `index`.
+    ///
+    /// # Errors
+    /// No thread or no runtime can be started.
+    pub(crate) fn start(index: usize, common: Common) -> io::Result<Worker> {
+        let (sender, commands) = unbounded_channel();
+        common.accepting.fetch_add(1, Ordering::Relaxed);
+        let (started, result) = std::sync::mpsc::sync_channel(1);
+        let run = move || {
+            let _watch = Deadman;
+            // The runtime is bound to the thread it is built on.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => {
+                    let _ = started.send(Ok(()));
+                    runtime.block_on(run(commands, common));
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("torana-w{index}")).spawn(run)?;
+        result.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended at once")))?;
+        Ok(Worker { commands: sender, thread })
+    }
+}
+
+/// Ends the process if its thread panics.
+///
+/// A panic in an exchange stays there. One that gets as far as the worker's own
+/// loop leaves sockets on which connections pile up unanswered: whoever
+/// restarts processes can help then, and nobody else.
+struct Deadman;
+
+impl Drop for Deadman {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            notice::warn("a worker has failed; the gateway ends");
+            std::process::exit(1);
+        }
+    }
+}
+
+async fn run(mut commands: UnboundedReceiver<Command>, common: Common) {
+    let plane = WorkerPlane::new(&common.cell, &Upstreams::default(), &common.metrics, common.log.clone());
+    let mut sockets = Sockets { plane: Rc::new(plane), common, tasks: HashMap::new() };
+    let mut tick = tokio::time::interval(timer::TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = 0_u32;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {
+                timer::sweep(Instant::now());
+                date::refresh(SystemTime::now());
+                ticks = ticks.wrapping_add(1);
+                if ticks.is_multiple_of(TICKS_PER_HOUSEKEEPING) {
+                    sockets.plane.housekeeping();
+                }
+            }
+            command = commands.recv() => match command {
+                Some(Command::Listen { socket, id, listener }) => sockets.listen(socket, id, listener),
+                Some(Command::Unlisten { socket }) => sockets.unlisten(socket),
+                Some(Command::Drain { grace }) => sockets.drain(grace).await,
+                Some(Command::Stop) | None => return,
+            },
+        }
+    }
+}
+
+/// What the worker accepts connections on.
+struct Sockets {
+    plane: Rc<WorkerPlane<Upstreams>>,
+    common: Common,
+    tasks: HashMap<u64, task::JoinHandle<()>>,
+}
+
+impl Sockets {
+    fn listen(&mut self, socket: u64, id: ListenerId, listener: listen::Listener) {
+        let listener = match listener {
+            listen::Listener::Tcp(tcp) => tokio::net::TcpListener::from_std(tcp).map(accept::Listener::Tcp),
+            listen::Listener::Unix(unix) => tokio::net::UnixListener::from_std(unix).map(accept::Listener::Unix),
+        };
+        match listener {
+            Ok(listener) => {
+                let accepting = accept(listener, id, self.plane.clone(), self.common.connections.clone());
+                self.tasks.insert(socket, task::spawn_local(accepting));
+            }
+            Err(error) => notice::warn(&format!("a worker cannot accept connections: {error}")),
+        }
+    }
+
+    fn unlisten(&mut self, socket: u64) {
+        if let Some(task) = self.tasks.remove(&socket) {
+            task.abort();
+        }
+    }
+
+    async fn drain(&mut self, grace: Duration) {
+        tokio::time::sleep(LAST_ACCEPTS).await;
+        for (_, task) in self.tasks.drain() {
+            task.abort();
+            // Its socket is closed when it has ended.
+            let _ = task.await;
+        }
+        self.common.accepting.fetch_sub(1, Ordering::Release);
+        let patience = IDLE_PATIENCE.min(grace / 2);
+        task::spawn_local(async move {
+            tokio::time::sleep(patience).await;
+            drain::begin(grace - patience);
+        });
+    }
+}

@@ -1,0 +1,131 @@
+//! The only file that names policies, targets, configuration and plane
+//! together: which kinds there are, and the way from a path to a plan.
+
+use serde_json::Value;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use torana_config::ProcessEnvironment;
+use torana_config::Loaded;
+use torana_config::model::{Config, ListenAddress, Origin};
+use torana_config::report::{self, Style};
+use torana_config::schema::Kinds;
+use torana_core::diagnostic::Diagnostic;
+use torana_core::written::KindSchema;
+use torana_plane::compile::{Registries, Source, compile};
+use torana_plane::plan::Plan;
+
+const REGISTRIES: Registries<'static> =
+    Registries { policies: torana_policies::REGISTRY, targets: torana_targets::REGISTRY };
+
+/// A configuration taken from disk, all that is known about it.
+pub(crate) struct Built {
+    /// What was loaded.
+    loaded: Loaded,
+    /// The plan, if there is no error.
+    pub(crate) plan: Option<Plan>,
+    /// Errors and warnings of loading and compiling.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Every file and directory it depends on.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+impl Built {
+    /// The diagnostics as a person reads them; empty if there are none.
+    pub(crate) fn rendered(&self, style: Style) -> String {
+        report::render(&self.diagnostics, &self.loaded.sources, style)
+    }
+
+    /// The diagnostics for programs.
+    pub(crate) fn to_json(&self) -> Value {
+        report::to_json(&self.diagnostics, &self.loaded.sources)
+    }
+}
+
+/// Loads and compiles the configuration at `path`. With the plan in force as
+/// `previous`, what did not change is taken over from it.
+pub(crate) fn build(path: &Path, previous: Option<&Plan>) -> Built {
+    let (policies, targets) = kinds();
+    let loaded =
+        torana_config::load(path, &Kinds { policies: &policies, targets: &targets }, &ProcessEnvironment);
+    let mut diagnostics = loaded.diagnostics.clone();
+    let mut files = loaded.files.clone();
+    let mut plan = None;
+    if let Some(config) = &loaded.config {
+        let shown = torana_config::redacted(&loaded);
+        let source = Source { config, checksum: &loaded.checksum, shown: &shown };
+        let compiled = compile(source, REGISTRIES, previous);
+        diagnostics.extend(compiled.diagnostics);
+        diagnostics.extend(endpoints_at_admin(config));
+        files.extend(compiled.files);
+        let is_good = !diagnostics.iter().any(Diagnostic::is_error);
+        plan = compiled.plan.filter(|_| is_good);
+    }
+    diagnostics.sort_by_key(|diagnostic| diagnostic.primary.as_ref().map(|label| label.span));
+    Built { loaded, plan, diagnostics, files }
+}
+
+/// The JSON Schema of configurations.
+pub(crate) fn schema() -> Value {
+    let (policies, targets) = kinds();
+    torana_config::schema::json_schema(&Kinds { policies: &policies, targets: &targets })
+}
+
+fn kinds() -> (Vec<KindSchema>, Vec<KindSchema>) {
+    let policies = REGISTRIES.policies.iter().map(|entry| KindSchema { name: entry.name, schema: entry.schema });
+    let targets = REGISTRIES.targets.iter().map(|entry| KindSchema { name: entry.name, schema: entry.schema });
+    (policies.collect(), targets.collect())
+}
+
+/// An endpoint that is the admin interface would show it to everyone who can
+/// reach the gateway (CVE-2025-24030). Names are not resolved here; for those
+/// the admin interface refuses what a proxy sends.
+fn endpoints_at_admin(config: &Config) -> Vec<Diagnostic> {
+    let Some(admin) = config.admin.on() else { return Vec::new() };
+    let mut found = Vec::new();
+    for endpoint in config.upstreams.values().flat_map(|upstream| &upstream.endpoints) {
+        if is_at(&endpoint.url.origin, &admin.address) {
+            let message = format!("the endpoint {} is the gateway's own admin interface", endpoint.url.shown());
+            found.push(
+                Diagnostic::error("upstream.admin_endpoint", message)
+                    .at(endpoint.url.span)
+                    .also(admin.address.span, "admin")
+                    .hint("it would be open to everyone who can reach the route: remove the endpoint"),
+            );
+        }
+    }
+    found
+}
+
+fn is_at(origin: &Origin, address: &ListenAddress) -> bool {
+    match (origin, address) {
+        (Origin::Unix(path), ListenAddress::Unix(admin)) => path == admin,
+        (Origin::Network { host, port }, ListenAddress::Tcp(admin)) => {
+            let admin_ip = admin.ip().to_canonical();
+            let is_same = match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+                // Connecting to "any address" reaches this machine.
+                Ok(ip) => ip == admin_ip || ip.is_unspecified(),
+                Err(_) => host.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
+            };
+            is_same && *port == admin.port()
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_admin_interface_is_recognised_in_every_spelling() {
+        let admin: ListenAddress = "127.0.0.1:9901".parse().unwrap();
+        let network = |host: &str, port| Origin::Network { host: host.to_owned(), port };
+        for host in ["127.0.0.1", "localhost", "LOCALHOST.", "0.0.0.0", "::", "::ffff:127.0.0.1"] {
+            assert!(is_at(&network(host, 9901), &admin), "{host}");
+        }
+        assert!(!is_at(&network("127.0.0.1", 3000), &admin));
+        assert!(!is_at(&network("10.0.0.1", 9901), &admin));
+        let socket: ListenAddress = "unix:/run/torana.sock".parse().unwrap();
+        assert!(is_at(&Origin::Unix("/run/torana.sock".into()), &socket));
+    }
+}

@@ -1,0 +1,112 @@
+//! `cargo xtask new policy NAME`: a policy that does nothing yet, in its file and its two lines.
+
+use std::fs;
+
+use crate::Outcome;
+use crate::workspace;
+
+const USAGE: &str = "\
+usage: cargo xtask new policy NAME
+
+Makes crates/torana-policies/src/NAME.rs and registers it. NAME is the configuration key: lower case, `_` between words.
+";
+
+const FILE: &str = r#"//! TODO(you): what the policy does, in one sentence.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::sync::Arc;
+use torana_core::diagnostic::Diagnostic;
+use torana_core::exchange::Exchange;
+use torana_core::policy::{Policy, PolicyKind};
+use torana_core::stage::Stage;
+use torana_core::verdict::Verdict;
+use torana_core::written::Written;
+
+/// What the policy is for: the field docs are its reference page.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {}
+
+/// The policy `@name@`.
+pub struct @Type@;
+
+impl PolicyKind for @Type@ {
+    const NAME: &'static str = "@name@";
+    const STAGE: Stage = Stage::Shape;
+    type Config = Config;
+
+    fn build(_: Config, _: &Written) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
+        Ok(Arc::new(@Type@))
+    }
+}
+
+impl Policy for @Type@ {
+    fn on_request<'a>(&'a self, _: &'a mut Exchange) -> Verdict<'a> {
+        Verdict::CONTINUE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_can_be_configured_with_nothing() {
+        assert!(@Type@::build(Config::default(), &Written::empty(torana_core::diagnostic::Span::NONE)).is_ok());
+    }
+}
+"#;
+
+/// `cargo xtask new`.
+pub(crate) fn run(args: &[String]) -> Outcome<()> {
+    let [kind, name] = args else { return crate::usage(args, USAGE) };
+    let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if kind != "policy" || !is_name {
+        return crate::usage(args, USAGE);
+    }
+    let src = workspace::root().join("crates/torana-policies/src");
+    let (file, lib) = (src.join(format!("{name}.rs")), src.join("lib.rs"));
+    if file.exists() {
+        return Err(format!("{} is there already", workspace::relative(&file)));
+    }
+    let registered = registered(&workspace::read(&lib)?, name)
+        .ok_or("crates/torana-policies/src/lib.rs has no line `pub const REGISTRY: … = &[…];` to add to")?;
+    let write = |path, text| fs::write(path, text).map_err(|error| format!("cannot write: {error}"));
+    write(&file, FILE.replace("@name@", name).replace("@Type@", &type_name(name)))?;
+    write(&lib, registered)?;
+    println!("made {} and registered it; next: its docs, its Config, its behaviour, its tests, then `cargo xtask gen`", workspace::relative(&file));
+    Ok(())
+}
+
+/// `lib.rs` with the module and the registry entry.
+fn registered(lib: &str, name: &str) -> Option<String> {
+    let module = lib.rfind("pub mod ")?;
+    let end = module + lib[module..].find('\n')? + 1;
+    let with_module = format!("{}pub mod {name};\n{}", &lib[..end], &lib[end..]);
+    let registry = with_module.find("REGISTRY: &[PolicyEntry]")?;
+    let close = registry + with_module[registry..].find("];")?;
+    let (before, after) = with_module.split_at(close);
+    let comma = if before.trim_end().ends_with([',', '[']) { "" } else { ", " };
+    Some(format!("{}{comma}entry::<{name}::{}>(){after}", before.trim_end(), type_name(name)))
+}
+
+/// `rate_limit` → `RateLimit`.
+fn type_name(name: &str) -> String {
+    let capital = |word: &str| word.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(word.chars().skip(1)).collect::<String>();
+    name.split('_').map(capital).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_lines_are_added() {
+        let lib = "pub mod headers;\n\nuse x;\n\npub const REGISTRY: &[PolicyEntry] = &[entry::<headers::Headers>()];\n";
+        let expected = "pub mod headers;\npub mod rate_limit;\n\nuse x;\n\npub const REGISTRY: &[PolicyEntry] = \
+                        &[entry::<headers::Headers>(), entry::<rate_limit::RateLimit>()];\n";
+        assert_eq!(registered(lib, "rate_limit").as_deref(), Some(expected));
+    }
+}

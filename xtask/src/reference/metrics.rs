@@ -1,0 +1,17 @@
+//! The page about metrics.
+
+use serde_json::Value;
+
+use super::{NOTE, cell};
+
+pub(super) fn page(listing: &Value) -> String {
+    let mut page = format!(
+        "{NOTE}\n# Metrics\n\nIn the Prometheus text format at `GET /metrics` of the admin address. Labels are closed sets: route names, path\n\
+         patterns, reason codes, status classes. Nothing a client sends becomes a label.\n\n| metric | type | meaning |\n|---|---|---|\n"
+    );
+    for metric in listing["metrics"].as_array().into_iter().flatten() {
+        let text = |key: &str| cell(metric[key].as_str().unwrap_or_default());
+        page.push_str(&format!("| `{}` | {} | {} |\n", text("name"), text("kind"), text("help")));
+    }
+    page
+}
