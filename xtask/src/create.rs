@@ -76,7 +76,10 @@ pub(crate) fn run(args: &[String]) -> Outcome<()> {
     let write = |path, text| fs::write(path, text).map_err(|error| format!("cannot write: {error}"));
     write(&file, FILE.replace("@name@", name).replace("@Type@", &type_name(name)))?;
     write(&lib, registered)?;
-    println!("made {} and registered it; next: its docs, its Config, its behaviour, its tests, then `cargo xtask gen`", workspace::relative(&file));
+    println!(
+        "made {} and registered it; next: its docs, its Config, its behaviour, its tests, then `cargo xtask gen`",
+        workspace::relative(&file)
+    );
     Ok(())
 }
 
@@ -94,7 +97,9 @@ fn registered(lib: &str, name: &str) -> Option<String> {
 
 /// `rate_limit` → `RateLimit`.
 fn type_name(name: &str) -> String {
-    let capital = |word: &str| word.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(word.chars().skip(1)).collect::<String>();
+    let capital = |word: &str| {
+        word.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(word.chars().skip(1)).collect::<String>()
+    };
     name.split('_').map(capital).collect()
 }
 
@@ -104,7 +109,8 @@ mod tests {
 
     #[test]
     fn two_lines_are_added() {
-        let lib = "pub mod headers;\n\nuse x;\n\npub const REGISTRY: &[PolicyEntry] = &[entry::<headers::Headers>()];\n";
+        let lib =
+            "pub mod headers;\n\nuse x;\n\npub const REGISTRY: &[PolicyEntry] = &[entry::<headers::Headers>()];\n";
         let expected = "pub mod headers;\npub mod rate_limit;\n\nuse x;\n\npub const REGISTRY: &[PolicyEntry] = \
                         &[entry::<headers::Headers>(), entry::<rate_limit::RateLimit>()];\n";
         assert_eq!(registered(lib, "rate_limit").as_deref(), Some(expected));

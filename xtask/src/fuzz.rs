@@ -15,7 +15,8 @@ fuzz/artifacts. Needs the nightly toolchain and cargo-fuzz.
 ";
 
 /// Words that help, for the targets that have some.
-const DICTIONARIES: &[(&str, &str)] = &[("http1_", "http1.dict"), ("canonical_path", "target.dict"), ("config", "config.dict")];
+const DICTIONARIES: &[(&str, &str)] =
+    &[("http1_", "http1.dict"), ("canonical_path", "target.dict"), ("config", "config.dict")];
 
 /// `cargo xtask fuzz`.
 pub(crate) fn run(args: &[String]) -> Outcome<()> {
@@ -59,7 +60,9 @@ pub(crate) fn run(args: &[String]) -> Outcome<()> {
 fn require() -> Outcome<()> {
     let nightly = Command::new("cargo").args(["+nightly", "--version"]).output();
     if !nightly.is_ok_and(|output| output.status.success()) {
-        return Err("the nightly toolchain is not installed: `rustup toolchain install nightly --profile minimal`".to_owned());
+        return Err(
+            "the nightly toolchain is not installed: `rustup toolchain install nightly --profile minimal`".to_owned()
+        );
     }
     if !cargo().args(["fuzz", "--version"]).output().is_ok_and(|output| output.status.success()) {
         return Err("cargo-fuzz is not installed: `cargo install cargo-fuzz --locked`".to_owned());

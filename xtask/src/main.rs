@@ -3,11 +3,7 @@
 //! One arm of the `match` below per command; a command lives in a module of its own and returns an
 //! [`Outcome`], whose error is a sentence that says what to do next.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command-line tool talks to its terminal"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]
 
 mod arch;
 mod bench;

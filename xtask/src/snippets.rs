@@ -36,7 +36,16 @@ pub(crate) fn check(binary: &Path) -> Outcome<()> {
     fs::create_dir_all(&directory).map_err(|error| format!("cannot make the directory for snippets: {error}"))?;
     let (mut count, mut wrong) = (0, Vec::new());
     for document in documents {
-        for (line, text) in fences(&workspace::read(&document)?) {
+        let text = workspace::read(&document)?;
+        for (line, _) in
+            (1..).zip(text.lines()).filter(|(_, line)| line.starts_with("```yaml") && line.trim_end() != FENCE)
+        {
+            wrong.push(format!(
+                "{}:{line}: a configuration nobody checks; start it with {FENCE}",
+                workspace::relative(&document)
+            ));
+        }
+        for (line, text) in fences(&text) {
             count += 1;
             let shown = format!("{}:{line}", workspace::relative(&document));
             if let Some(problem) = problem(binary, &directory, &text)? {
@@ -51,7 +60,7 @@ pub(crate) fn check(binary: &Path) -> Outcome<()> {
         println!("{count} snippets are valid configurations");
         return Ok(());
     }
-    Err(format!("{} of {count} snippets are wrong:\n{}", wrong.len(), wrong.join("\n")))
+    Err(format!("{} problems with {count} snippets:\n{}", wrong.len(), wrong.join("\n")))
 }
 
 /// The fences with the line each begins in.

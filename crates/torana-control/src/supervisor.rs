@@ -126,11 +126,13 @@ fn run(requests: &Receiver<Request>, mut reload: impl Reload, status: &Status, w
         let since = SystemTime::now();
         let began = Instant::now();
         let report = reload.reload();
-        announce(&report, cause, began.elapsed());
+        let took = began.elapsed();
+        // Before it is said: whoever hears of it may ask for it.
+        status.note(report.clone(), cause.as_str());
+        announce(&report, cause, took);
         if let Some(watcher) = watcher {
             watcher.watch(report.files.clone(), since);
         }
-        status.note(report.clone(), cause.as_str());
         for reply in replies {
             // Whoever asked may be gone.
             let _ = reply.send(report.clone());

@@ -3,7 +3,7 @@
 
 use crate::stream::Stream;
 use crate::wait_for;
-use crate::wire::{Body, Head, Reader};
+use crate::wire::{Body, Ending, Head, Reader};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -220,10 +220,13 @@ impl Conn {
         self.reader.head().ok().flatten()
     }
 
-    /// The next complete request, recorded.
+    /// The next request, recorded; `None` if it does not come to its end.
     pub fn request(&mut self) -> Option<Seen> {
         let head = self.head()?;
         let body = self.reader.body(&head, false).ok()?;
+        if body.ending == Ending::Truncated {
+            return None;
+        }
         let seen = Seen { connection: self.number, head, body };
         self.record(seen.clone());
         Some(seen)

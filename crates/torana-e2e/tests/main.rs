@@ -1,3 +1,24 @@
 //! The gateway as its users meet it: the real binary, real sockets.
+//!
+//! | module | shows |
+//! |---|---|
+//! | `scenarios` | everything that can be written as data |
+//! | `streaming` | bodies, events and tunnels, as they flow |
+//! | `failures` | what happens when either side goes away |
+//! | `http2`, `tls` | the other ways to speak |
+//! | `limits` | what takes many connections or streams to show |
+//! | `control` | reload and shutdown |
+//! | `smuggling` | requests with two readings |
+//! | `cve` | other gateways' mistakes, one test each |
+//! | `load` | reloads and slow clients beside traffic |
 
+mod control;
+mod cve;
+mod failures;
+mod http2;
+mod limits;
+mod load;
 mod scenarios;
+mod smuggling;
+mod streaming;
+mod tls;

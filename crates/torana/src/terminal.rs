@@ -36,7 +36,6 @@ impl Terminal {
     }
 
     /// Prints the result of a command.
-    #[allow(clippy::unused_self, reason = "output goes through the terminal, whatever it is")]
     pub(crate) fn out(self, text: &str) {
         // A reader that has seen enough (`head`) is no error.
         let mut stdout = io::stdout().lock();
@@ -44,7 +43,6 @@ impl Terminal {
     }
 
     /// Prints what is not the result.
-    #[allow(clippy::unused_self, reason = "output goes through the terminal, whatever it is")]
     pub(crate) fn error(self, text: &str) {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }

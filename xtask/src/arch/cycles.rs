@@ -18,7 +18,11 @@ const KNOWN: &[(&str, &[&str], &str)] = &[
         &["units", "written"],
         "a unit reads itself from a written value; decoding a written value words its complaints about units",
     ),
-    ("torana-net", &["buffer", "io"], "a buffer reads from a stream, a stream writes out of a buffer: one polls the other"),
+    (
+        "torana-net",
+        &["buffer", "io"],
+        "a buffer reads from a stream, a stream writes out of a buffer: one polls the other",
+    ),
     (
         "torana-net",
         &["client", "serve", "tunnel"],
@@ -39,19 +43,31 @@ pub(super) fn check(packages: &[Package]) -> Vec<String> {
         let graph = graph(package);
         if LEAVES.contains(&package.name.as_str()) {
             for (from, to) in graph.iter().flat_map(|(from, to)| to.iter().map(move |to| (from, to))) {
-                wrong.push(format!("{}: `{from}` uses its sibling `{to}`: what both need belongs to torana-core", package.name));
+                wrong.push(format!(
+                    "{}: `{from}` uses its sibling `{to}`: what both need belongs to torana-core",
+                    package.name
+                ));
             }
         }
         let found = cycles(&graph);
         let known = || KNOWN.iter().filter(|(name, ..)| *name == package.name);
         for cycle in &found {
             if !known().any(|(_, modules, _)| cycle.iter().eq(modules.iter())) {
-                wrong.push(format!("{}: the modules {} import each other: {}", package.name, cycle.join(", "), ring(&graph, cycle)));
+                wrong.push(format!(
+                    "{}: the modules {} import each other: {}",
+                    package.name,
+                    cycle.join(", "),
+                    ring(&graph, cycle)
+                ));
             }
         }
         for (_, modules, _) in known() {
             if !found.iter().any(|cycle| cycle.iter().eq(modules.iter())) {
-                wrong.push(format!("{}: the cycle of {} is gone: remove it from KNOWN", package.name, modules.join(", ")));
+                wrong.push(format!(
+                    "{}: the cycle of {} is gone: remove it from KNOWN",
+                    package.name,
+                    modules.join(", ")
+                ));
             }
         }
     }

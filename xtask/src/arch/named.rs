@@ -72,7 +72,8 @@ fn segments(name: &str) -> Vec<&str> {
 }
 
 fn is_path(name: &str) -> bool {
-    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "/_.-".contains(c)) && !name.starts_with(['/', '.']);
+    let is_plain =
+        name.chars().all(|c| c.is_ascii_alphanumeric() || "/_.-".contains(c)) && !name.starts_with(['/', '.']);
     is_plain && name.contains('/') && FILE_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 

@@ -228,7 +228,8 @@ mod tests {
 
     #[test]
     fn test_modules_in_files_are_named() {
-        let (_, modules) = without_tests("mod a;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\n#[x]\nmod more_tests;\nmod b;");
+        let (_, modules) =
+            without_tests("mod a;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\n#[x]\nmod more_tests;\nmod b;");
         assert_eq!(modules, ["tests", "more_tests"]);
     }
 }

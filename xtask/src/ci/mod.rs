@@ -36,7 +36,7 @@ fn one_crate(steps: &mut Steps, package: &str, options: &Options) {
     steps.run("architecture", Needs::Nothing, || crate::arch::run(&[]));
     let clippy = ["clippy", "--package", package, "--all-targets", "--", "-D", "warnings"];
     steps.command("clippy", cargo().args(clippy), Needs::Nothing);
-    steps.tests("tests", &mut tests(&["--package", package], "dev", options));
+    steps.tests("tests", &mut tests(&["--package", package], options));
 }
 
 fn everything(steps: &mut Steps, options: &Options) -> Outcome<()> {
@@ -64,7 +64,7 @@ fn everything(steps: &mut Steps, options: &Options) -> Outcome<()> {
     deny(steps);
     // Not `--workspace` alone: what has no library has no documentation tests, and cargo refuses to look for them.
     steps.tests("documentation tests", cargo().args(["test", "--doc"]).args(workspace));
-    let mut tests = tests(&workspace, "ci", options);
+    let mut tests = tests(&workspace, options);
     steps.tests("tests", tests.env("TORANA_BIN", &binary));
     if options.release {
         let build = ["build", "--release", "--locked", "--package", "torana"];
@@ -77,7 +77,7 @@ fn everything(steps: &mut Steps, options: &Options) -> Outcome<()> {
 }
 
 /// nextest runs every test in a process of its own, several at a time; without it cargo's own runner does.
-fn tests(what: &[&str], profile: &str, options: &Options) -> Command {
+fn tests(what: &[&str], options: &Options) -> Command {
     let mut command = cargo();
     if workspace::installed("cargo-nextest").is_some() {
         let what = what.iter().map(|word| if *word == "--profile" { "--cargo-profile" } else { word });
@@ -92,7 +92,7 @@ fn tests(what: &[&str], profile: &str, options: &Options) -> Command {
         }
     }
     // A crash of a test process leaves its backtrace; without debug information it is short.
-    command.env("RUST_BACKTRACE", "1").env("TORANA_PROFILE", profile);
+    command.env("RUST_BACKTRACE", "1");
     command
 }
 

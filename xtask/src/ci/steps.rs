@@ -82,7 +82,11 @@ impl Steps {
             Needs::ReleaseBuild => "release build",
         };
         let failed = |step: &Step| step.title == title && !matches!(step.verdict, Verdict::Passed);
-        self.made.iter().any(failed).then_some(if needs == Needs::Build { "the build failed" } else { "the release build failed" })
+        self.made.iter().any(failed).then_some(if needs == Needs::Build {
+            "the build failed"
+        } else {
+            "the release build failed"
+        })
     }
 
     /// Sums up.
@@ -191,7 +195,8 @@ impl Totals {
 
     fn line(&self) -> Option<String> {
         let Totals { programs, passed, failed, ignored } = self;
-        (*programs > 0).then(|| format!("{passed} passed, {failed} failed, {ignored} ignored in {programs} test programs"))
+        (*programs > 0)
+            .then(|| format!("{passed} passed, {failed} failed, {ignored} ignored in {programs} test programs"))
     }
 }
 

@@ -55,7 +55,9 @@ pub(super) fn page(listing: &Value) -> Outcome<String> {
     let (admin, others): (Vec<_>, Vec<_>) = MEANINGS.iter().partition(|(code, _)| code.starts_with("admin."));
     diagnostics.extend(others.iter().map(|(code, meaning)| ((*code).to_owned(), (*meaning).to_owned())));
     page.extend(diagnostics.iter().map(|(code, meaning)| format!("| `{code}` | {meaning} |\n")));
-    page.push_str("\n## The admin interface\n\nCodes in the bodies of its own refusals.\n\n| code | meaning |\n|---|---|\n");
+    page.push_str(
+        "\n## The admin interface\n\nCodes in the bodies of its own refusals.\n\n| code | meaning |\n|---|---|\n",
+    );
     page.extend(admin.iter().map(|(code, meaning)| format!("| `{code}` | {meaning} |\n")));
     Ok(page)
 }
@@ -92,7 +94,10 @@ fn found() -> Outcome<BTreeSet<String>> {
 }
 
 fn is_code(literal: &str) -> bool {
-    let is_name = |part: &str| part.starts_with(|c: char| c.is_ascii_lowercase()) && part.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit());
+    let is_name = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_lowercase())
+            && part.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+    };
     // Hosts and files look alike.
     let is_file = [".pem", ".key", ".yaml", ".example", ".rs"].iter().any(|ending| literal.ends_with(ending));
     !is_file && literal.split_once('.').is_some_and(|(area, reason)| is_name(area) && is_name(reason))

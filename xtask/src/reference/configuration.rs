@@ -73,9 +73,22 @@ impl Pages<'_> {
             self.page.push_str(&format!("{kind}\n"));
         }
         for alternative in alternatives(definition) {
-            let Some(properties) = alternative["properties"].as_object() else { continue };
-            self.page.push_str("\nAs a map:\n\n");
-            self.table(alternative, properties, met);
+            for (key, property) in alternative["properties"].as_object().into_iter().flatten() {
+                self.member(key, property, met);
+            }
+        }
+    }
+
+    /// One of several maps that may stand in a place, told apart by their only key: a policy.
+    fn member(&mut self, key: &str, property: &Value, met: &mut Vec<String>) {
+        let inside = std::iter::once(property).chain(alternatives(property));
+        let Some(map) = inside.into_iter().find(|schema| schema["properties"].is_object()) else { return };
+        self.page.push_str(&format!("\n### {key}\n\n"));
+        if let Some(description) = map["description"].as_str() {
+            self.page.push_str(&format!("{description}\n\n"));
+        }
+        if let Some(properties) = map["properties"].as_object() {
+            self.table(map, properties, met);
         }
     }
 
@@ -124,9 +137,12 @@ impl Pages<'_> {
             "object" if schema["additionalProperties"].is_object() => {
                 format!("map from name to {}", self.kind(&schema["additionalProperties"], met))
             }
+            // A map with one key of many has a section for each.
+            "object" if schema["maxProperties"] == 1 => "map from a name to its configuration".to_owned(),
             "object" => {
                 let keys = schema["properties"].as_object().into_iter().flatten();
-                let keys: Vec<String> = keys.map(|(key, value)| format!("`{key}`: {}", self.kind(value, met))).collect();
+                let keys: Vec<String> =
+                    keys.map(|(key, value)| format!("`{key}`: {}", self.kind(value, met))).collect();
                 format!("map with {}", keys.join(", "))
             }
             other => other.to_owned(),

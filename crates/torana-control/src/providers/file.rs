@@ -343,6 +343,27 @@ mod tests {
     }
 
     #[test]
+    fn without_watches_contents_are_compared() {
+        let scratch = Scratch::new("poll");
+        let file = scratch.0.join("torana.yaml");
+        std::fs::write(&file, "one").unwrap();
+        let (stir, _messages) = channel();
+        let places = Places { stir, watcher: None, watched: BTreeSet::new(), is_partial: false };
+        assert!(places.is_polling());
+        let count = std::cell::Cell::new(0);
+        let changed = || count.set(count.get() + 1);
+        let mut watching = Watching { places, seen: BTreeMap::new(), changed };
+        watching.watch(vec![file.clone()], SystemTime::now() + Duration::from_secs(60));
+        watching.compare();
+        assert_eq!(watching.places.watched, BTreeSet::new());
+        std::fs::write(&file, "two").unwrap();
+        watching.compare();
+        watching.compare();
+        drop(watching);
+        assert_eq!(count.get(), 1);
+    }
+
+    #[test]
     fn a_new_file_written_while_it_was_read_causes_another_look() {
         let scratch = Scratch::new("race");
         let file = scratch.0.join("torana.yaml");

@@ -137,8 +137,9 @@ impl Run {
             assert_eq!(got, wanted, "{name}: the origins that got a request");
         }
         if let Some(wanted) = &step.seen {
-            let (_, seen) = seen.last().unwrap_or_else(|| panic!("{name}: no origin saw a request"));
-            check_seen(name, wanted, seen);
+            let (origin, seen) = seen.last().unwrap_or_else(|| panic!("{name}: no origin saw a request"));
+            let url = self.origins[*origin].url();
+            check_seen(name, wanted, seen, url.trim_start_matches("http://"));
         }
     }
 }
@@ -218,7 +219,7 @@ fn check(name: &str, expect: &Expect, reply: &Reply) {
     let text = reply.text();
     assert_eq!(reply.status(), expect.status, "{name}: status; the body is {text}");
     assert_eq!(reply.interim, expect.interim, "{name}: interim replies");
-    check_fields(name, &expect.headers, &reply.head);
+    check_fields(name, &expect.headers, &reply.head, "");
     if let Some(body) = &expect.body {
         assert_eq!(&text, body, "{name}: body");
     }
@@ -234,22 +235,25 @@ fn check(name: &str, expect: &Expect, reply: &Reply) {
     assert_eq!(reply.body.ending == Ending::Truncated, expect.truncated, "{name}: whether the body breaks off");
 }
 
-fn check_fields(name: &str, wanted: &BTreeMap<String, Option<String>>, head: &Head) {
+/// `own` is what `{authority}` stands for.
+fn check_fields(name: &str, wanted: &BTreeMap<String, Option<String>>, head: &Head, own: &str) {
     for (field, value) in wanted {
         let got = head.all(field);
         match value.as_deref() {
             None => assert!(got.is_empty(), "{name}: `{field}` should not be there: {got:?}"),
             Some("*") => assert_eq!(got.len(), 1, "{name}: `{field}`"),
-            Some(value) => assert_eq!(got.join(", "), value, "{name}: `{field}`"),
+            Some(value) => {
+                assert_eq!(got.join(", "), value.replace("{authority}", own), "{name}: `{field}`");
+            }
         }
     }
 }
 
-fn check_seen(name: &str, wanted: &SeenSpec, seen: &Seen) {
+fn check_seen(name: &str, wanted: &SeenSpec, seen: &Seen, own: &str) {
     if let Some(line) = &wanted.line {
         assert_eq!(&seen.head.line, line, "{name}: the request line the origin saw");
     }
-    check_fields(&format!("{name}: seen"), &wanted.headers, &seen.head);
+    check_fields(&format!("{name}: seen"), &wanted.headers, &seen.head, own);
     if let Some(body) = &wanted.body {
         assert_eq!(&seen.body.text(), body, "{name}: the body the origin saw");
     }

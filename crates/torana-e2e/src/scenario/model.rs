@@ -7,55 +7,55 @@ use std::collections::BTreeMap;
 /// One file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Scenario {
+pub(super) struct Scenario {
     /// The rule that is shown, in a sentence.
-    pub about: String,
+    pub(super) about: String,
     /// The gateway's configuration, with the harness' placeholders.
-    pub config: String,
+    pub(super) config: String,
     /// What stands behind it, by name. A name is also the upstream's, and what
     /// the origin answers.
     #[serde(default)]
-    pub origins: BTreeMap<String, OriginSpec>,
+    pub(super) origins: BTreeMap<String, OriginSpec>,
     /// Requests, one after the other.
-    pub steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// Lines that the metrics must hold at the end: `name{labels} value`.
     #[serde(default)]
-    pub metrics: Vec<String>,
+    pub(super) metrics: Vec<String>,
 }
 
 /// How an origin behaves.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct OriginSpec {
+pub(super) struct OriginSpec {
     /// Replies of each connection, in order; the last goes on. Default: 200
     /// with the origin's name.
-    pub replies: Vec<ReplySpec>,
+    pub(super) replies: Vec<ReplySpec>,
     /// Nobody listens.
-    pub down: bool,
+    pub(super) down: bool,
     /// Listens on a Unix socket.
-    pub unix: bool,
+    pub(super) unix: bool,
 }
 
 /// One reply.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct ReplySpec {
+pub(super) struct ReplySpec {
     /// Status. Default 200.
-    pub status: Option<u16>,
+    pub(super) status: Option<u16>,
     /// Fields.
-    pub headers: BTreeMap<String, String>,
+    pub(super) headers: BTreeMap<String, String>,
     /// Body; its length is announced.
-    pub body: Option<String>,
+    pub(super) body: Option<String>,
     /// The exact bytes instead of the above.
-    pub raw: Option<String>,
+    pub(super) raw: Option<String>,
     /// What the origin does after it.
-    pub then: Then,
+    pub(super) then: Then,
 }
 
 /// What an origin does after a reply.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Then {
+pub(super) enum Then {
     /// Reads the next request.
     #[default]
     Next,
@@ -72,83 +72,83 @@ pub enum Then {
 /// One request and what is to come of it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub(super) struct Step {
     /// For messages. Default: the first line of the request.
     #[serde(default)]
-    pub name: Option<String>,
+    pub(super) name: Option<String>,
     /// A request as text: line ends become CRLF, `Host` and `Content-Length`
     /// are added where they are missing.
     #[serde(default)]
-    pub send: Option<String>,
+    pub(super) send: Option<String>,
     /// The exact bytes, one for each character up to U+00FF.
     #[serde(default)]
-    pub raw: Option<String>,
+    pub(super) raw: Option<String>,
     /// Uses the connection of that name, opening it if it is not there.
     /// Default: a connection of its own.
     #[serde(default)]
-    pub on: Option<String>,
+    pub(super) on: Option<String>,
     /// The listener's port name. Default `main`.
     #[serde(default)]
-    pub to: Option<String>,
+    pub(super) to: Option<String>,
     /// A Unix socket, instead of a port.
     #[serde(default)]
-    pub unix: Option<String>,
+    pub(super) unix: Option<String>,
     /// The reply.
     #[serde(default)]
-    pub expect: Option<Expect>,
+    pub(super) expect: Option<Expect>,
     /// Several replies.
     #[serde(default)]
-    pub replies: Vec<Expect>,
+    pub(super) replies: Vec<Expect>,
     /// Whether the connection is closed after the replies. Default: not looked at.
     #[serde(default)]
-    pub closed: Option<bool>,
+    pub(super) closed: Option<bool>,
     /// What the origins saw, and what was logged.
     #[serde(default)]
-    pub seen: Option<SeenSpec>,
+    pub(super) seen: Option<SeenSpec>,
     /// The origin that got the request, or `none`. Default: not looked at.
     #[serde(default)]
-    pub origin: Option<String>,
+    pub(super) origin: Option<String>,
     /// Members that one line of the access log must have, all together.
     #[serde(default)]
-    pub log: Option<BTreeMap<String, Value>>,
+    pub(super) log: Option<BTreeMap<String, Value>>,
 }
 
 /// A reply.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Expect {
+pub(super) struct Expect {
     /// Its status.
-    pub status: u16,
+    pub(super) status: u16,
     /// Fields: a value, `*` for any, nothing for a field that must not be there.
-    pub headers: BTreeMap<String, Option<String>>,
+    pub(super) headers: BTreeMap<String, Option<String>>,
     /// The body, exactly.
-    pub body: Option<String>,
+    pub(super) body: Option<String>,
     /// What the body contains.
-    pub body_has: Option<String>,
+    pub(super) body_has: Option<String>,
     /// The reason code of a problem reply.
-    pub code: Option<String>,
+    pub(super) code: Option<String>,
     /// Interim replies before it.
-    pub interim: Vec<u16>,
+    pub(super) interim: Vec<u16>,
     /// Trailers, exactly.
-    pub trailers: BTreeMap<String, String>,
+    pub(super) trailers: BTreeMap<String, String>,
     /// The body breaks off.
-    pub truncated: bool,
+    pub(super) truncated: bool,
     /// The request's method, where it decides about the body: HEAD.
-    pub to_head: bool,
+    pub(super) to_head: bool,
 }
 
 /// A request as the origin saw it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct SeenSpec {
+pub(super) struct SeenSpec {
     /// The request line.
-    pub line: Option<String>,
+    pub(super) line: Option<String>,
     /// Fields, as in [`Expect::headers`].
-    pub headers: BTreeMap<String, Option<String>>,
+    pub(super) headers: BTreeMap<String, Option<String>>,
     /// The body, exactly.
-    pub body: Option<String>,
+    pub(super) body: Option<String>,
     /// Trailers, exactly.
-    pub trailers: Option<BTreeMap<String, String>>,
+    pub(super) trailers: Option<BTreeMap<String, String>>,
     /// On which connection to the origin, counted from 0.
-    pub connection: Option<usize>,
+    pub(super) connection: Option<usize>,
 }

@@ -23,7 +23,7 @@ use torana_core::deadline::Deadline;
 use torana_core::exchange::{Connection, Exchange};
 use torana_core::head::Status;
 use torana_core::names::KnownName;
-use torana_core::refusal::{Refusal, Rejection};
+use torana_core::refusal::{Origin, Refusal, Rejection};
 use torana_core::reply::Reply;
 use torana_http1::{Behind, BodyDecoder, Framing, HeadLimits, Parsed, Persist, behind, request};
 
@@ -255,6 +255,15 @@ impl<S: Service> Server<S> {
         let timer = &mut self.timer;
         let notes = &mut exchange.notes;
         let sent = poll_fn(|cx| sending.poll(cx, link, timer, &mut reply.body, notes)).await;
+        if let Err(refusal) = sent
+            && refusal.origin == Origin::Upstream
+            && sending.is_unsent()
+        {
+            // The upstream's reply broke off before any of it went out: the
+            // client can still be told. Boxed, because refusing ends here.
+            drop(sending);
+            return Box::pin(self.refuse(exchange, refusal, settings)).await;
+        }
         let after = match sent {
             Ok(()) => behind(wish.leave, sending.framing(), sending.persist(), self.link.waiting()),
             Err(refusal) => {

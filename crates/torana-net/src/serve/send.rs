@@ -82,6 +82,11 @@ impl Sending {
         self.persist
     }
 
+    /// Whether the client has been sent nothing yet.
+    pub(crate) const fn is_unsent(&self) -> bool {
+        self.writer.written() == 0
+    }
+
     /// Sends until the reply is out.
     pub(crate) fn poll(
         &mut self,

@@ -9,6 +9,7 @@
 //! | `torana-watch` | notices changed files |
 //! | `torana-log` | writes the access log |
 
+mod accepting;
 mod descriptors;
 mod reload;
 mod shared;

@@ -3,6 +3,7 @@
 use super::shared::Shared;
 use super::{admin_socket, log_output};
 use crate::wire;
+use serde_json::json;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,14 +27,14 @@ impl Reload for Reloader {
         let before = self.shared.common.cell.load();
         let mut built = wire::build(&self.path, Some(&before));
         let refused = match built.plan.take() {
-            None => String::new(),
+            None => None,
             Some(plan) => match self.put_in_force(plan, &before) {
-                Ok(()) => return self.report(&built, true, ""),
-                Err(error) => format!("error: {error}\n"),
+                Ok(()) => return self.report(&built, true, None),
+                Err(error) => Some(error),
             },
         };
         self.shared.common.metrics.reload_failed();
-        self.report(&built, false, &refused)
+        self.report(&built, false, refused.as_ref())
     }
 }
 
@@ -69,10 +70,17 @@ impl Reloader {
         wanted.map(admin_socket).transpose().map(Some)
     }
 
-    fn report(&self, built: &wire::Built, accepted: bool, refused: &str) -> Report {
+    /// `refused`: what the system did not give, though nothing is wrong with
+    /// the configuration.
+    fn report(&self, built: &wire::Built, accepted: bool, refused: Option<&io::Error>) -> Report {
         let plan = self.shared.common.cell.load();
         let mut text = built.rendered(Style::Plain);
-        text.push_str(refused);
+        let mut diagnostics = built.to_json();
+        if let Some(error) = refused {
+            text.push_str(&format!("error: {error}\n"));
+            let problem = json!({ "severity": "error", "code": "reload.system", "message": error.to_string() });
+            diagnostics.as_array_mut().into_iter().for_each(|list| list.push(problem.clone()));
+        }
         if accepted && plan.workers.is_some_and(|workers| workers as usize != self.shared.workers.len()) {
             text.push_str("warning: `workers` changes with the next start\n");
         }
@@ -81,7 +89,7 @@ impl Reloader {
             revision: plan.revision,
             checksum: plan.checksum.to_string(),
             text,
-            diagnostics: built.to_json(),
+            diagnostics,
             files: built.files.clone(),
         }
     }

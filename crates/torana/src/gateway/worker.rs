@@ -1,5 +1,6 @@
 //! One worker: a thread with its own runtime, sockets, connections and pools.
 
+use super::accepting::Accepting;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -54,14 +55,10 @@ pub(crate) struct Worker {
 /// Housekeeping comes every so many ticks: about ten times a second.
 const TICKS_PER_HOUSEKEEPING: u32 = 2;
 
-/// After drain was asked for, the kernel's queue is emptied for so long:
-/// connections in it are established for the client and would be reset.
-const LAST_ACCEPTS: Duration = Duration::from_millis(20);
-
 /// How long idle connections stay when draining. A client may be sending its
 /// next request this very moment and would lose it; told `Connection: close`
 /// with that reply, it loses nothing.
-const IDLE_PATIENCE: Duration = Duration::from_millis(500);
+const IDLE_PATIENCE: Duration = Duration::from_millis(250);
 
 impl Worker {
     /// Starts worker number `index`.
@@ -108,7 +105,7 @@ impl Drop for Deadman {
 
 async fn run(mut commands: UnboundedReceiver<Command>, common: Common) {
     let plane = WorkerPlane::new(&common.cell, &Upstreams::default(), &common.metrics, common.log.clone());
-    let mut sockets = Sockets { plane: Rc::new(plane), common, tasks: HashMap::new() };
+    let mut sockets = Sockets { plane: Rc::new(plane), common, accepting: HashMap::new() };
     let mut tick = tokio::time::interval(timer::TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0_u32;
@@ -124,7 +121,7 @@ async fn run(mut commands: UnboundedReceiver<Command>, common: Common) {
             }
             command = commands.recv() => match command {
                 Some(Command::Listen { socket, id, listener }) => sockets.listen(socket, id, listener),
-                Some(Command::Unlisten { socket }) => sockets.unlisten(socket),
+                Some(Command::Unlisten { socket }) => sockets.unlisten(socket).await,
                 Some(Command::Drain { grace }) => sockets.drain(grace).await,
                 Some(Command::Stop) | None => return,
             },
@@ -136,36 +133,34 @@ async fn run(mut commands: UnboundedReceiver<Command>, common: Common) {
 struct Sockets {
     plane: Rc<WorkerPlane<Upstreams>>,
     common: Common,
-    tasks: HashMap<u64, task::JoinHandle<()>>,
+    accepting: HashMap<u64, Accepting>,
 }
 
 impl Sockets {
     fn listen(&mut self, socket: u64, id: ListenerId, listener: listen::Listener) {
-        let listener = match listener {
-            listen::Listener::Tcp(tcp) => tokio::net::TcpListener::from_std(tcp).map(accept::Listener::Tcp),
-            listen::Listener::Unix(unix) => tokio::net::UnixListener::from_std(unix).map(accept::Listener::Unix),
-        };
-        match listener {
-            Ok(listener) => {
-                let accepting = accept(listener, id, self.plane.clone(), self.common.connections.clone());
-                self.tasks.insert(socket, task::spawn_local(accepting));
-            }
-            Err(error) => notice::warn(&format!("a worker cannot accept connections: {error}")),
+        let result = listener.try_clone().and_then(|probe| {
+            let listener = match listener {
+                listen::Listener::Tcp(tcp) => accept::Listener::Tcp(tokio::net::TcpListener::from_std(tcp)?),
+                listen::Listener::Unix(unix) => accept::Listener::Unix(tokio::net::UnixListener::from_std(unix)?),
+            };
+            let accepting = accept(listener, id, self.plane.clone(), self.common.connections.clone());
+            self.accepting.insert(socket, Accepting::start(probe, accepting));
+            Ok(())
+        });
+        if let Err(error) = result {
+            notice::warn(&format!("a worker cannot accept connections: {error}"));
         }
     }
 
-    fn unlisten(&mut self, socket: u64) {
-        if let Some(task) = self.tasks.remove(&socket) {
-            task.abort();
+    async fn unlisten(&mut self, socket: u64) {
+        if let Some(accepting) = self.accepting.remove(&socket) {
+            accepting.finish().await;
         }
     }
 
     async fn drain(&mut self, grace: Duration) {
-        tokio::time::sleep(LAST_ACCEPTS).await;
-        for (_, task) in self.tasks.drain() {
-            task.abort();
-            // Its socket is closed when it has ended.
-            let _ = task.await;
+        for (_, accepting) in self.accepting.drain() {
+            accepting.finish().await;
         }
         self.common.accepting.fetch_sub(1, Ordering::Release);
         let patience = IDLE_PATIENCE.min(grace / 2);

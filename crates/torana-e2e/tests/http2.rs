@@ -1,0 +1,237 @@
+//! HTTP/2 on either side, and gRPC through it.
+
+use bytes::Bytes;
+use h2::Reason;
+use http::{HeaderMap, HeaderValue};
+use torana_e2e::client::{get, post};
+use torana_e2e::gateway::{Gateway, Setup};
+use torana_e2e::http2::{self, Answer, Client, block_on, request};
+use torana_e2e::origin::{Origin, ok};
+use torana_e2e::wait_for;
+
+const ROUTE: &str = "routes: [ { name: a, upstream: a } ]";
+
+fn with_http1(origin: &Origin) -> Gateway {
+    Setup::new(ROUTE).origin("a", origin).start()
+}
+
+fn with_http2(origin: &http2::Origin) -> Gateway {
+    Setup::new(ROUTE).endpoint("a", &origin.url()).start()
+}
+
+fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+    fields.iter().map(|&(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+}
+
+#[test]
+fn http2_to_http1() {
+    let origin = Origin::replying(|seen| ok(&seen.body.data));
+    let gateway = with_http1(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        let reply = client.ask(request("POST", "http", "/x?y=1"), b"hello").await.unwrap();
+        assert_eq!((reply.status(), reply.text().as_str()), (200, "hello"));
+        assert!(reply.field("x-request-id").is_some());
+        // No field about a connection exists in HTTP/2.
+        assert!(reply.field("connection").is_none() && reply.field("transfer-encoding").is_none());
+        let reply = client.ask(request("HEAD", "http", "/head"), b"").await.unwrap();
+        assert_eq!((reply.status(), reply.data.len()), (200, 0));
+    });
+    let seen = origin.take_seen();
+    assert_eq!(seen[0].head.line, "POST /x?y=1 HTTP/1.1");
+    assert_eq!(seen[0].head.get("host"), Some("gateway.example"));
+    assert_eq!(seen[0].head.get("x-forwarded-host"), Some("gateway.example"));
+    assert_eq!(seen[0].body.data, b"hello");
+    assert_eq!(seen[1].head.line, "HEAD /head HTTP/1.1");
+}
+
+#[test]
+fn cookies_split_by_http2_are_joined_for_http1() {
+    let origin = Origin::saying("ok");
+    let gateway = with_http1(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        let mut request = http2::get("http", "/");
+        request.headers_mut().append("cookie", HeaderValue::from_static("a=1"));
+        request.headers_mut().append("cookie", HeaderValue::from_static("b=2"));
+        assert_eq!(client.ask(request, b"").await.unwrap().status(), 200);
+    });
+    // RFC 9113 §8.2.3
+    assert_eq!(origin.only().head.all("cookie"), ["a=1; b=2"]);
+}
+
+#[test]
+fn http1_to_http2() {
+    let origin = http2::Origin::start(|seen| Answer { data: seen.data.clone().into(), ..Answer::default() });
+    let gateway = with_http2(&origin);
+    let mut client = gateway.connect();
+    let reply = client.ask(post("/x", "x-own: 1\r\nconnection: x-hop\r\nx-hop: 1\r\n", "hello"));
+    assert_eq!((reply.status(), reply.text().as_str()), (200, "hello"));
+    assert_eq!(client.ask(get("/y", "")).status(), 200);
+    let seen = origin.seen();
+    assert_eq!((seen[0].head.method.as_str(), seen[0].head.uri.path()), ("POST", "/x"));
+    assert_eq!(seen[0].head.uri.authority().unwrap(), "gateway.example");
+    assert!(seen[0].head.headers.contains_key("x-own") && !seen[0].head.headers.contains_key("x-hop"));
+    assert!(!seen[0].head.headers.contains_key("host"));
+    assert_eq!(seen[0].data, b"hello");
+}
+
+#[test]
+fn http2_to_http2_with_trailers_as_grpc_wants_them() {
+    let origin = http2::Origin::start(|seen| Answer {
+        headers: map(&[("content-type", "application/grpc")]),
+        data: seen.data.clone().into(),
+        trailers: Some(map(&[("grpc-status", "0"), ("grpc-message", "fine")])),
+        reset: None,
+    });
+    let gateway = with_http2(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        let mut call = request("POST", "http", "/shop.Orders/Get");
+        call.headers_mut().extend(map(&[("content-type", "application/grpc"), ("te", "trailers")]));
+        let reply = client.ask(call, b"\0\0\0\0\x02hi").await.unwrap();
+        assert_eq!((reply.status(), reply.data.as_slice()), (200, &b"\0\0\0\0\x02hi"[..]));
+        let trailers = reply.trailers.expect("trailers");
+        assert_eq!((&trailers["grpc-status"], &trailers["grpc-message"]), (&"0", &"fine"));
+    });
+    // gRPC servers refuse calls without it.
+    assert_eq!(origin.seen()[0].head.headers["te"], "trailers");
+}
+
+#[test]
+fn a_grpc_reply_of_trailers_only_stays_one() {
+    let origin = http2::Origin::start(|_| Answer {
+        headers: map(&[("content-type", "application/grpc"), ("grpc-status", "5"), ("grpc-message", "gone")]),
+        ..Answer::default()
+    });
+    let gateway = with_http2(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        let mut call = request("POST", "http", "/shop.Orders/Get");
+        call.headers_mut().extend(map(&[("content-type", "application/grpc"), ("te", "trailers")]));
+        let reply = client.ask(call, b"\0\0\0\0\0").await.unwrap();
+        assert_eq!((reply.field("grpc-status"), reply.data.len()), (Some("5"), 0));
+        assert!(reply.trailers.is_none());
+    });
+}
+
+#[test]
+fn refusals_speak_grpc_to_grpc_callers() {
+    let gateway = Setup::new("routes: [ { name: a, match: { path: /a }, upstream: a } ]")
+        .endpoint("a", &format!("h2c://127.0.0.1:{}", torana_e2e::ports::free()))
+        .start();
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        for (path, status) in [("/none", "12"), ("/a", "14")] {
+            let mut call = request("POST", "http", path);
+            call.headers_mut().extend(map(&[("content-type", "application/grpc")]));
+            let reply = client.ask(call, b"\0\0\0\0\0").await.unwrap();
+            assert_eq!((reply.status(), reply.field("grpc-status")), (200, Some(status)), "{path}");
+        }
+    });
+}
+
+#[test]
+fn an_upstream_stream_reset_in_its_body_is_no_clean_end() {
+    let origin = http2::Origin::start(|_| Answer {
+        data: Bytes::from_static(b"half"),
+        reset: Some(Reason::INTERNAL_ERROR),
+        ..Answer::default()
+    });
+    let gateway = with_http2(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        // Reset, or refused with 502 if nothing was passed on yet.
+        match client.ask(http2::get("http", "/"), b"").await {
+            Err(error) => assert!(error.is_reset(), "{error}"),
+            Ok(reply) => assert_eq!(reply.status(), 502),
+        }
+    });
+    let mut client = gateway.connect();
+    client.send(get("/", ""));
+    let reply = client.reply_to("GET").expect("a reply, whole or not");
+    assert!(reply.status() == 502 || !torana_e2e::client::is_complete(&reply));
+}
+
+#[test]
+fn large_bodies_pass_in_http2() {
+    let origin = http2::Origin::start(|seen| Answer { data: seen.data.clone().into(), ..Answer::default() });
+    let gateway = with_http2(&origin);
+    let body: Vec<u8> = (0..3_000_000_u32).map(|at| at.to_le_bytes()[0] ^ at.to_le_bytes()[1]).collect();
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        let reply = client.ask(request("POST", "http", "/"), &body).await.unwrap();
+        assert!(reply.data == body, "the body has changed on its way");
+    });
+}
+
+#[test]
+fn streams_of_one_connection_do_not_wait_for_each_other() {
+    let origin = Origin::start(|conn| {
+        while let Some(seen) = conn.request() {
+            if seen.target() == "/slow" {
+                conn.until_closed();
+            } else {
+                conn.send(ok("fast"));
+            }
+        }
+    });
+    let gateway = with_http1(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        let mut slow = client.requests.clone().ready().await.unwrap();
+        let (waiting, _stream) = slow.send_request(http2::get("http", "/slow"), true).unwrap();
+        let reply = client.ask(http2::get("http", "/fast"), b"").await.unwrap();
+        assert_eq!(reply.text(), "fast");
+        drop(waiting);
+    });
+}
+
+#[test]
+fn a_stream_that_is_reset_cancels_its_upstream_and_no_other() {
+    let origin = Origin::start(|conn| {
+        while let Some(seen) = conn.request() {
+            if seen.target() == "/slow" {
+                conn.until_closed();
+            } else {
+                conn.send(ok("fine"));
+            }
+        }
+    });
+    let gateway = with_http1(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        let mut slow = client.requests.clone().ready().await.unwrap();
+        let (waiting, mut stream) = slow.send_request(http2::get("http", "/slow"), true).unwrap();
+        tokio::task::spawn_blocking({
+            let port = gateway.port("main");
+            move || port
+        })
+        .await
+        .unwrap();
+        while origin.seen().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        stream.send_reset(Reason::CANCEL);
+        drop(waiting);
+        while origin.open() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(client.ask(http2::get("http", "/fine"), b"").await.unwrap().status(), 200);
+    });
+    let line = gateway.log_line("the reset stream", |line| line["path"] == "/slow");
+    assert_eq!(line["code"], "client.gone");
+}
+
+#[test]
+fn one_upstream_connection_carries_many_requests() {
+    let origin = http2::Origin::start(|_| Answer { data: Bytes::from_static(b"x"), ..Answer::default() });
+    let config = format!("admin: {{ address: \"127.0.0.1:{{port:admin}}\" }}\n{ROUTE}");
+    let gateway = Setup::new(&config).endpoint("a", &origin.url()).start();
+    for _ in 0..5 {
+        assert_eq!(gateway.ask(get("/", "")).status(), 200);
+    }
+    let series = format!("gateway_upstream_connections_opened_total{{upstream=\"a\",endpoint=\"{}\"}}", origin.url());
+    wait_for("the pool to be sampled", || gateway.metric(&series).filter(|&opened| opened > 0.0));
+    assert_eq!(gateway.metric(&series), Some(1.0));
+}
