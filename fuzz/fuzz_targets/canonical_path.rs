@@ -61,9 +61,8 @@ fn check(target: &CanonicalTarget) {
         assert!(query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'), "{query:?}");
     }
     assert_eq!(target.authority(), target.authority().to_ascii_lowercase());
-    let again =
-        admit(Version::Http11, b"GET", target.path_and_query().as_bytes(), target.authority().as_bytes())
-            .expect("what is canonical is admitted");
+    let again = admit(Version::Http11, b"GET", target.path_and_query().as_bytes(), target.authority().as_bytes())
+        .expect("what is canonical is admitted");
     assert_eq!((again.path_and_query(), again.authority()), (target.path_and_query(), target.authority()));
 }
 

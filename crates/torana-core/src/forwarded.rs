@@ -10,6 +10,7 @@
 //! | input | result | source |
 //! |---|---|---|
 //! | the peer is not trusted | the client is the peer; every forwarding field it sent is ignored | CVE-2024-45806, CVE-2026-35051 |
+//! | any other `X-Forwarded-…` of a peer that is not trusted | removed | CVE-2026-40575 |
 //! | both `Forwarded` and `X-Forwarded-For` | only the family named in [`TrustedProxies`] is read: the other one is a stranger's, passed through by a proxy that does not know it | RFC 7239 §8.1 |
 //! | `::ffff:192.0.2.1` | `192.0.2.1`, everywhere | RFC 4291 §2.5.5.2 |
 //! | `1.2.3.4:5`, `[::1]`, `[::1]:5` | the address; ports are ignored | |

@@ -23,6 +23,13 @@ macro_rules! known_names {
             pub const ALL: &'static [KnownName] = &[$(KnownName::$variant),+];
 
             const TEXTS: &'static [&'static str] = &[$($text),+];
+            const LINES: &'static [&'static str] = &[$(concat!($text, ": ")),+];
+
+            /// The start of the name's line in HTTP/1.1: `host: `.
+            #[inline]
+            pub(crate) const fn line_start(self) -> &'static str {
+                Self::LINES[self as usize]
+            }
 
             /// The name in lower case, as HTTP/2 writes it.
             #[must_use]
@@ -127,51 +134,8 @@ known_names! {
 
 const LONGEST: usize = 32;
 
-/// For each length, the first known name of that length in [`BY_LENGTH`], and
-/// one past the last: a lookup compares only names of the right length.
-const OFFSETS: [u8; LONGEST + 2] = offsets();
-const BY_LENGTH: [KnownName; KnownName::ALL.len()] = by_length();
-
-// A `NameSet` is one u128.
+// A `NameSet` is two words.
 const _: () = assert!(KnownName::ALL.len() <= 128);
-
-const fn by_length() -> [KnownName; KnownName::ALL.len()] {
-    let mut sorted = [KnownName::Accept; KnownName::ALL.len()];
-    let mut at = 0;
-    let mut length = 0;
-    while length <= LONGEST {
-        let mut i = 0;
-        while i < KnownName::ALL.len() {
-            if KnownName::ALL[i].as_str().len() == length {
-                sorted[at] = KnownName::ALL[i];
-                at += 1;
-            }
-            i += 1;
-        }
-        length += 1;
-    }
-    assert!(at == KnownName::ALL.len(), "LONGEST is shorter than some name");
-    sorted
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "asserted above: at most 128 names")]
-const fn offsets() -> [u8; LONGEST + 2] {
-    let mut offsets = [0u8; LONGEST + 2];
-    let mut length = 0;
-    while length <= LONGEST {
-        let mut count = 0;
-        let mut i = 0;
-        while i < KnownName::ALL.len() {
-            if KnownName::ALL[i].as_str().len() == length {
-                count += 1;
-            }
-            i += 1;
-        }
-        offsets[length + 1] = offsets[length] + count as u8;
-        length += 1;
-    }
-    offsets
-}
 
 /// The first and last bytes of a name as two words in lower case, so that names
 /// of up to 16 bytes are compared by two comparisons.
@@ -195,11 +159,79 @@ const fn key(name: &[u8]) -> Key {
     }
 }
 
-const KEYS: [Key; KnownName::ALL.len()] = {
-    let mut keys = [(0, 0); KnownName::ALL.len()];
+/// Whether no byte of a name of at most 16 bytes is a control character.
+fn no_controls(name: &[u8]) -> bool {
+    const BITS: u64 = 0x6060_6060_6060_6060;
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // A byte without the bits 0x60 is below 0x20 (or above 0x7f, where it
+    // cannot have matched): the classic search for a zero byte.
+    let clean = |word: u64| {
+        let bits = word & BITS;
+        bits.wrapping_sub(LOW) & !bits & HIGH == 0
+    };
+    match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => clean(u64::from_le_bytes(*first)) && clean(u64::from_le_bytes(*last)),
+        _ => name.iter().all(|byte| *byte >= b' '),
+    }
+}
+
+/// Slots of the table of known names; a power of two.
+const SLOTS: usize = 1024;
+
+/// A multiplier under which every known name has a slot of its own, found when
+/// compiling: a look-up is one multiplication and one comparison.
+const MULTIPLIER: u64 = {
+    let mut candidate: u64 = 0x9e37_79b9_7f4a_7c15;
+    while !separates(candidate) {
+        // Knuth's MMIX generator; any sequence would do.
+        candidate = candidate.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) | 1;
+    }
+    candidate
+};
+
+const fn slot(key: Key, length: usize, multiplier: u64) -> usize {
+    let mixed = (key.0 ^ key.1.rotate_left(29) ^ (length as u64)).wrapping_mul(multiplier);
+    (mixed >> (64 - SLOTS.trailing_zeros())) as usize
+}
+
+const fn separates(multiplier: u64) -> bool {
+    let mut taken = [false; SLOTS];
+    let mut i = 0;
+    while i < KnownName::ALL.len() {
+        let name = KnownName::ALL[i].as_str().as_bytes();
+        let slot = slot(key(name), name.len(), multiplier);
+        if taken[slot] {
+            return false;
+        }
+        taken[slot] = true;
+        i += 1;
+    }
+    true
+}
+
+/// `KnownName as u8` by slot; [`NOBODY`] where there is none.
+const TABLE: [u8; SLOTS] = {
+    let mut table = [NOBODY; SLOTS];
+    let mut i = 0;
+    while i < KnownName::ALL.len() {
+        let name = KnownName::ALL[i].as_str().as_bytes();
+        assert!(name.len() <= LONGEST, "LONGEST is shorter than some name");
+        table[slot(key(name), name.len(), MULTIPLIER)] = KnownName::ALL[i] as u8;
+        i += 1;
+    }
+    table
+};
+
+const NOBODY: u8 = u8::MAX;
+
+/// Key and length by `KnownName as usize`.
+const KEYS: [(Key, usize); KnownName::ALL.len()] = {
+    let mut keys = [((0, 0), 0); KnownName::ALL.len()];
     let mut i = 0;
     while i < keys.len() {
-        keys[i] = key(BY_LENGTH[i].as_str().as_bytes());
+        let name = KnownName::ALL[i].as_str().as_bytes();
+        keys[i] = (key(name), name.len());
         i += 1;
     }
     keys
@@ -215,14 +247,15 @@ impl KnownName {
             return None;
         }
         let wanted = key(name);
-        let from = usize::from(OFFSETS[length]);
-        let to = usize::from(OFFSETS[length + 1]);
-        let index = KEYS.get(from..to)?.iter().position(|key| *key == wanted)?;
-        let known = BY_LENGTH[from + index];
+        let index = usize::from(*TABLE.get(slot(wanted, length, MULTIPLIER))?);
+        if *KEYS.get(index)? != (wanted, length) {
+            return None;
+        }
+        let known = *KnownName::ALL.get(index)?;
         // The words cover a short name, but folding maps control characters
         // onto digits and the dash; of a long name they leave out the middle.
         let same = if length <= 16 {
-            name.iter().all(|byte| *byte >= b' ')
+            no_controls(name)
         } else {
             known.as_str().as_bytes().eq_ignore_ascii_case(name)
         };
@@ -257,44 +290,54 @@ impl fmt::Display for KnownName {
 
 /// A set of known names, one bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct NameSet(u128);
+pub struct NameSet([u64; 2]);
 
 impl NameSet {
     /// The set without members.
-    pub const EMPTY: NameSet = NameSet(0);
+    pub const EMPTY: NameSet = NameSet([0; 2]);
 
     /// The set of `names`.
     #[must_use]
     pub const fn of(names: &[KnownName]) -> NameSet {
-        let mut bits = 0;
+        let mut set = NameSet::EMPTY;
         let mut i = 0;
         while i < names.len() {
-            bits |= 1 << (names[i] as u8);
+            set.insert(names[i]);
             i += 1;
         }
-        NameSet(bits)
+        set
+    }
+
+    const fn word(name: KnownName) -> usize {
+        (name as usize >> 6) & 1
+    }
+
+    const fn bit(name: KnownName) -> u64 {
+        1 << (name as u8 & 63)
     }
 
     /// Adds `name`.
     pub const fn insert(&mut self, name: KnownName) {
-        self.0 |= 1 << (name as u8);
+        self.0[Self::word(name)] |= Self::bit(name);
     }
 
     /// Removes `name`.
     pub const fn remove(&mut self, name: KnownName) {
-        self.0 &= !(1 << (name as u8));
+        self.0[Self::word(name)] &= !Self::bit(name);
     }
 
     /// Whether `name` is a member.
     #[must_use]
+    #[inline]
     pub const fn contains(self, name: KnownName) -> bool {
-        self.0 & (1 << (name as u8)) != 0
+        self.0[Self::word(name)] & Self::bit(name) != 0
     }
 
     /// Whether the sets share a member.
     #[must_use]
+    #[inline]
     pub const fn intersects(self, other: NameSet) -> bool {
-        self.0 & other.0 != 0
+        (self.0[0] & other.0[0]) | (self.0[1] & other.0[1]) != 0
     }
 }
 

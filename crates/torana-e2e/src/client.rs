@@ -116,8 +116,7 @@ impl Client {
                 continue;
             }
             let bodiless = method == "HEAD" || status == 204 || status == 304;
-            let body =
-                if bodiless { Body::default() } else { self.reader.body(&head, true).expect("a body in time") };
+            let body = if bodiless { Body::default() } else { self.reader.body(&head, true).expect("a body in time") };
             return Some(Reply { interim, head, body });
         }
     }

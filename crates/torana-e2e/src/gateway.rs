@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
@@ -118,17 +118,17 @@ impl Setup {
             let mut ports = BTreeMap::new();
             let text = render(&self.complete(&self.config), dir.path(), &mut ports);
             let path = dir.write("torana.yaml", text);
-            let mut child = self.spawn(&path);
-            let log = collect(child.stdout.take());
-            let said = collect(child.stderr.take());
+            let mut process = self.spawn(&path);
+            let log = collect(process.0.stdout.take());
+            let said = collect(process.0.stderr.take());
             let up = wait_for("the gateway to start", || {
                 // A probing connection would count against the limits that
                 // are to be tested; the summary ends with the revision.
                 let started = lines(&said).iter().any(|line| line.contains("revision "));
-                if started { Some(true) } else { child.try_wait().expect("a child can be waited for").map(|_| false) }
+                if started { Some(true) } else { process.exited().map(|_| false) }
             });
             if up {
-                return Gateway { child, setup: self, dir, path, ports, log, said };
+                return Gateway { process, setup: self, dir, path, ports, log, said };
             }
             let said = wait_for("its last words", || Some(lines(&said)).filter(|lines| !lines.is_empty())).join("\n");
             assert!(said.contains("in use"), "the gateway does not start:\n{said}");
@@ -136,8 +136,8 @@ impl Setup {
         panic!("no port stays free");
     }
 
-    fn spawn(&self, config: &Path) -> Child {
-        Command::new(binary())
+    fn spawn(&self, config: &Path) -> Process {
+        let child = Command::new(binary())
             .arg("run")
             .args(&self.arguments)
             .arg(config)
@@ -146,14 +146,33 @@ impl Setup {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the torana binary can be started")
+            .expect("the torana binary can be started");
+        Process(child)
+    }
+}
+
+/// Ends with the test, however that ends.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Process {
+    fn exited(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("a child can be waited for")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have exited already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
 /// A running gateway, killed on drop.
 #[derive(Debug)]
 pub struct Gateway {
-    child: Child,
+    process: Process,
     setup: Setup,
     dir: Dir,
     path: PathBuf,
@@ -203,7 +222,7 @@ impl Gateway {
     /// # Panics
     /// It is gone.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let id = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let id = i32::try_from(self.process.0.id()).ok().and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(id.expect("a process id"), signal).expect("the gateway lives");
     }
 
@@ -212,7 +231,7 @@ impl Gateway {
     /// # Panics
     /// It does not.
     pub fn wait_exit(&mut self) -> Option<i32> {
-        wait_for("the gateway to exit", || self.child.try_wait().expect("a child can be waited for")).code()
+        wait_for("the gateway to exit", || self.process.exited()).code()
     }
 
     /// The first line of the access log that satisfies `is_it`.
@@ -278,7 +297,7 @@ impl Gateway {
     /// The process is gone.
     #[must_use]
     pub fn memory(&self) -> (u64, u64) {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the gateway lives");
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).expect("the gateway lives");
         let value = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
             let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap_or_default();
@@ -296,9 +315,6 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        // It may have exited on purpose.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if thread::panicking() {
             #[allow(clippy::print_stderr, reason = "what the gateway said explains a failed test")]
             {

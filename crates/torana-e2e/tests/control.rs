@@ -1,1 +1,159 @@
-//! To come.
+//! Reload and shutdown, seen from outside.
+
+use rustix::process::Signal;
+use std::sync::Mutex;
+use std::sync::mpsc;
+use torana_e2e::client::get;
+use torana_e2e::gateway::{Gateway, Setup};
+use torana_e2e::http2::{self, Client as Http2, block_on};
+use torana_e2e::origin::{Origin, ok};
+use torana_e2e::wait_for;
+
+const ADMIN: &str = "admin: { address: \"127.0.0.1:{port:admin}\" }\n";
+
+fn saying(text: &str) -> String {
+    format!("{ADMIN}routes: [ {{ name: r, respond: {{ body: {text} }} }} ]")
+}
+
+fn says(gateway: &Gateway, text: &str) {
+    wait_for(&format!("the plan that says {text}"), || (gateway.ask(get("/", "")).text() == text).then_some(()));
+}
+
+#[test]
+fn a_changed_file_is_taken_up() {
+    let mut gateway = Setup::new(&saying("one")).start();
+    says(&gateway, "one");
+    gateway.rewrite(&saying("two"));
+    says(&gateway, "two");
+    gateway.wait_metric("gateway_config_reloads_total{result=\"success\"}", 1.0);
+}
+
+#[test]
+fn sighup_and_the_admin_interface_reload_where_nothing_is_watched() {
+    let mut gateway = Setup::new(&saying("one")).argument("--no-watch").start();
+    gateway.rewrite(&saying("two"));
+    assert_eq!(gateway.ask(get("/", "")).text(), "one");
+    gateway.signal(Signal::HUP);
+    says(&gateway, "two");
+    gateway.rewrite(&saying("three"));
+    assert_eq!(gateway.admin("POST", "/reload").status(), 200);
+    // The answer comes when the plan is in force.
+    says(&gateway, "three");
+}
+
+#[test]
+fn a_bad_file_keeps_the_old_plan_and_says_what_is_wrong() {
+    let mut gateway = Setup::new(&saying("one")).argument("--no-watch").start();
+    gateway.rewrite(&format!("{ADMIN}routes: [ {{ name: r, upstream: nobody }} ]"));
+    let reply = gateway.admin("POST", "/reload");
+    assert_eq!(reply.status(), 422);
+    assert!(reply.text().contains("nobody"), "{}", reply.text());
+    assert_eq!(gateway.ask(get("/", "")).text(), "one");
+    gateway.wait_metric("gateway_config_reloads_total{result=\"failure\"}", 1.0);
+    assert!(gateway.admin("GET", "/diagnostics").text().contains("nobody"));
+    gateway.rewrite(&saying("two"));
+    assert_eq!(gateway.admin("POST", "/reload").status(), 200);
+    says(&gateway, "two");
+}
+
+#[test]
+fn a_request_under_way_survives_the_reload_and_its_upstream_connection_does_too() {
+    let (go, may_reply) = mpsc::channel::<()>();
+    let may_reply = Mutex::new(may_reply);
+    let origin = Origin::start(move |conn| {
+        while conn.request().is_some() {
+            may_reply.lock().unwrap().recv().unwrap();
+            conn.send(ok("done"));
+        }
+    });
+    let config = |more: &str| format!("{ADMIN}routes: [ {{ name: a, upstream: a }}{more} ]");
+    let mut gateway = Setup::new(&config("")).origin("a", &origin).argument("--no-watch").start();
+    let mut client = gateway.connect();
+    client.send(get("/1", ""));
+    origin.wait_seen(1);
+    gateway.rewrite(&config(", { name: new, match: { path: /new }, respond: { body: new } }"));
+    assert_eq!(gateway.admin("POST", "/reload").status(), 200);
+    go.send(()).unwrap();
+    assert_eq!(client.reply().text(), "done");
+    says_at(&gateway, "/new", "new");
+    go.send(()).unwrap();
+    assert_eq!(client.ask(get("/2", "")).text(), "done");
+    assert_eq!(origin.connections(), 1);
+}
+
+fn says_at(gateway: &Gateway, path: &str, text: &str) {
+    wait_for(path, || (gateway.ask(get(path, "")).text() == text).then_some(()));
+}
+
+#[test]
+fn sigterm_lets_requests_finish_and_exits_with_0() {
+    let (go, may_reply) = mpsc::channel::<()>();
+    let may_reply = Mutex::new(may_reply);
+    let origin = Origin::start(move |conn| {
+        while conn.request().is_some() {
+            may_reply.lock().unwrap().recv().unwrap();
+            conn.send(ok("done"));
+        }
+    });
+    let config = format!("{ADMIN}routes: [ {{ name: a, upstream: a }} ]");
+    let mut gateway = Setup::new(&config).origin("a", &origin).start();
+    let mut idle = gateway.connect();
+    go.send(()).unwrap();
+    assert_eq!(idle.ask(get("/0", "")).status(), 200);
+    let mut busy = gateway.connect();
+    busy.send(get("/1", ""));
+    origin.wait_seen(2);
+    assert_eq!(gateway.admin("GET", "/readyz").status(), 200);
+    gateway.signal(Signal::TERM);
+    // Idle connections go at once; the busy one gets its reply first.
+    idle.assert_closed();
+    assert_eq!(gateway.admin("GET", "/readyz").status(), 503);
+    go.send(()).unwrap();
+    let reply = busy.reply();
+    assert_eq!((reply.text().as_str(), reply.head.get("connection")), ("done", Some("close")));
+    busy.assert_closed();
+    assert_eq!(gateway.wait_exit(), Some(0));
+}
+
+#[test]
+fn sigterm_says_goaway_to_http2_clients() {
+    let mut gateway = Setup::new(&saying("one")).start();
+    block_on(async {
+        let client = Http2::connect(gateway.port("main")).await;
+        assert_eq!(client.ask(http2::get("http", "/"), b"").await.unwrap().status(), 200);
+        gateway.signal(Signal::TERM);
+        // Ends by itself, without an error.
+        client.connection.await.unwrap().unwrap();
+    });
+    assert_eq!(gateway.wait_exit(), Some(0));
+}
+
+#[test]
+fn what_is_cut_after_the_drain_timeout_does_not_keep_the_process() {
+    let origin = Origin::start(|conn| {
+        conn.request();
+        conn.until_closed();
+    });
+    let config = "shutdown: { drain_timeout: 300ms }\nroutes: [ { name: a, upstream: a } ]";
+    let mut gateway = Setup::new(config).origin("a", &origin).start();
+    let mut client = gateway.connect();
+    client.send(get("/never", ""));
+    origin.wait_seen(1);
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.wait_exit(), Some(0));
+    client.until_closed();
+}
+
+#[test]
+fn the_admin_interface_says_how_it_is_and_keeps_secrets() {
+    let config = format!("{ADMIN}routes: [ {{ name: r, respond: {{ body: \"${{env:E2E_SECRET}}\" }} }} ]");
+    let gateway = Setup::new(&config).env("E2E_SECRET", "swordfish").start();
+    assert_eq!(gateway.ask(get("/", "")).text(), "swordfish");
+    for path in ["/livez", "/readyz", "/config", "/routes", "/upstreams", "/metrics", "/status", "/listeners"] {
+        let reply = gateway.admin("GET", path);
+        assert_eq!(reply.status(), 200, "{path}");
+        assert!(!reply.text().contains("swordfish"), "{path} shows a secret");
+    }
+    let config: serde_json::Value = serde_json::from_slice(&gateway.admin("GET", "/config").body.data).unwrap();
+    assert!(config["checksum"].is_string() && config["revision"].is_number(), "{config}");
+}

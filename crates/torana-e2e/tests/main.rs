@@ -12,6 +12,8 @@
 //! | `cve` | other gateways' mistakes, one test each |
 //! | `load` | reloads and slow clients beside traffic |
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod control;
 mod cve;
 mod failures;

@@ -75,6 +75,33 @@ fn events_arrive_one_by_one() {
     assert_eq!(client.reader.chunk(&mut Vec::new()).unwrap(), Some(0));
 }
 
+/// The minimum rate is the client's to keep, and only while it is waited for.
+#[test]
+fn a_stream_that_has_paused_is_not_held_against_a_client_that_blocks_for_a_moment() {
+    const GRACE: Duration = Duration::from_secs(2);
+    let paused = Arc::new(AtomicU64::new(0));
+    let counter = Arc::new(AtomicU64::new(0));
+    let (go, sent) = (paused.clone(), counter.clone());
+    let origin = Origin::start(move |conn| {
+        conn.request();
+        conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {ENDLESS}\r\n\r\n"));
+        wait_for("the pause to end", || (go.load(Ordering::SeqCst) == 1).then_some(()));
+        let _ = pour(conn.reader.stream.second(), ENDLESS, &sent);
+    });
+    // At this rate no number of bytes buys any time worth mentioning.
+    let config = format!("limits: {{ min_body_rate: 1GiB, body_rate_grace: 2s }}\n{ROUTE}");
+    let gateway = Setup::new(&config).origin("a", &origin).start();
+    let mut client = gateway.connect();
+    client.send(get("/", ""));
+    let head = client.reader.head().unwrap().unwrap();
+    let begun = Instant::now();
+    wait_for("more than the grace to pass", || (begun.elapsed() > GRACE).then_some(()));
+    paused.store(1, Ordering::SeqCst);
+    stalled(&counter);
+    let body = client.reader.body(&head, true).unwrap();
+    assert_eq!(body.data.len(), ENDLESS, "cut off");
+}
+
 /// Waits until a counter has stood still for a while: whoever moves it is
 /// blocked. Its last value.
 fn stalled(counter: &AtomicU64) -> u64 {

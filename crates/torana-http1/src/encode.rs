@@ -35,8 +35,11 @@ pub(crate) fn write_fields(
     persist: Persist,
     name_keep_alive: bool,
 ) {
-    let upgrading = persist == Persist::Upgrade;
-    fields.write_lines(out, |known| OWNED.contains(known) && !(upgrading && known == KnownName::Upgrade));
+    let mut skip = OWNED;
+    if persist == Persist::Upgrade {
+        skip.remove(KnownName::Upgrade);
+    }
+    fields.write_lines(out, skip);
     match announced {
         Framing::Length(length) => {
             out.extend_from_slice(b"content-length: ");

@@ -55,11 +55,33 @@ pub(crate) fn fill(
     into.load(section);
     let mut at = 0;
     for field in fields {
+        if let Some(length) = plain_line(section, at, field) {
+            into.push_line(at, field.name.len(), field.value.len());
+            at = at.saturating_add(length);
+            continue;
+        }
         let (name, value, next) = field_line(section, at, field)?;
         into.push_range(name, value);
         at = next;
     }
     if line_end(section, at)? == section.len() { Ok(()) } else { Err(HeadError::Ambiguous) }
+}
+
+/// The length of the line at `at` if it is `Name: value CRLF` with nothing
+/// else, as most lines are, and is where httparse found the field.
+fn plain_line(section: &[u8], at: usize, field: &httparse::Header<'_>) -> Option<usize> {
+    let (name, value) = (field.name.as_bytes(), field.value);
+    if name.len() > MAX_NAME || value.is_empty() {
+        return None;
+    }
+    let rest = section.get(at..)?;
+    let (before, behind) = rest.split_at_checked(name.len())?;
+    let (between, behind) = behind.split_first_chunk::<2>()?;
+    let (middle, behind) = behind.split_at_checked(value.len())?;
+    let (end, _) = behind.split_first_chunk::<2>()?;
+    let same = std::ptr::eq(before.as_ptr(), name.as_ptr()) && std::ptr::eq(middle.as_ptr(), value.as_ptr());
+    (same && between == b": " && end == b"\r\n")
+        .then(|| name.len().saturating_add(value.len()).saturating_add(4))
 }
 
 type Line = (Range<usize>, Range<usize>, usize);

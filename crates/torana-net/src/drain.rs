@@ -5,7 +5,20 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 thread_local! {
+    static ANNOUNCED: Cell<bool> = const { Cell::new(false) };
     static DRAINING: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Says with every reply from now on that its connection ends: clients go
+/// elsewhere with their next request before idle connections are closed.
+pub fn announce() {
+    ANNOUNCED.set(true);
+}
+
+/// Whether replies end their connections.
+#[must_use]
+pub fn announced() -> bool {
+    ANNOUNCED.get() || active()
 }
 
 /// Starts draining: idle connections close now, busy ones after their reply,

@@ -102,7 +102,10 @@ impl Upstreams {
             };
             match endpoint.attempt(request, body, attempts.fresh, notes).await {
                 Ok(reply) => {
-                    notes.replied = Some(timer::now());
+                    // Only the log asks, and it has asked before.
+                    if notes.dispatched.is_some() {
+                        notes.replied = Some(timer::now());
+                    }
                     return Ok(reply);
                 }
                 Err(failure) => body = attempts.again(failure)?,

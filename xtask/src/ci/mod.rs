@@ -11,6 +11,7 @@ mod steps;
 use std::process::Command;
 
 use crate::Outcome;
+use crate::reference::Programs;
 use crate::workspace::{self, cargo};
 use options::Options;
 use steps::{Needs, Steps};
@@ -41,7 +42,8 @@ fn one_crate(steps: &mut Steps, package: &str, options: &Options) {
 
 fn everything(steps: &mut Steps, options: &Options) -> Outcome<()> {
     let target = workspace::target_directory()?;
-    let binary = target.join("ci").join("torana");
+    let built = target.join("ci");
+    let binary = built.join("torana");
     steps.run("packages", Needs::Nothing, packages::install);
     steps.command("format", cargo().args(["fmt", "--all", "--check"]), Needs::Nothing);
     let fuzz = ["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"];
@@ -51,7 +53,7 @@ fn everything(steps: &mut Steps, options: &Options) -> Outcome<()> {
     let clippy = ["--all-targets", "--", "-D", "warnings"];
     steps.command("clippy", cargo().arg("clippy").args(workspace).args(clippy), Needs::Nothing);
     steps.command("build", cargo().arg("build").args(workspace).arg("--all-targets"), Needs::Nothing);
-    steps.run("generated files", Needs::Build, || crate::reference::check("ci"));
+    steps.run("generated files", Needs::Build, || crate::reference::check(&Programs::Built(built)));
     steps.run("snippets in the documents", Needs::Build, || crate::snippets::check(&binary));
     steps.command(
         "rustdoc",
@@ -62,7 +64,6 @@ fn everything(steps: &mut Steps, options: &Options) -> Outcome<()> {
         Needs::Build,
     );
     deny(steps);
-    // Not `--workspace` alone: what has no library has no documentation tests, and cargo refuses to look for them.
     steps.tests("documentation tests", cargo().args(["test", "--doc"]).args(workspace));
     let mut tests = tests(&workspace, options);
     steps.tests("tests", tests.env("TORANA_BIN", &binary));
@@ -98,7 +99,7 @@ fn tests(what: &[&str], options: &Options) -> Command {
 
 fn deny(steps: &mut Steps) {
     if workspace::installed("cargo-deny").is_some() {
-        let check = ["deny", "--all-features", "check", "licenses", "bans", "sources"];
+        let check = ["deny", "check", "licenses", "bans", "sources"];
         steps.command("cargo deny", cargo().args(check), Needs::Nothing);
     } else {
         steps.skip("cargo deny", "not installed; `cargo install cargo-deny --locked` adds it");

@@ -8,6 +8,8 @@ mod meanings;
 mod metrics;
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -21,22 +23,57 @@ Writes schema/torana.schema.json and docs/reference/{configuration,codes,metrics
 says which of them are out of date.
 ";
 
+/// Where the programs come from that say what there is.
+pub(crate) enum Programs {
+    /// Cargo builds them first.
+    Cargo,
+    /// They are in this directory. Having cargo look for one package alone would choose other features for its
+    /// dependencies than a build of the workspace does, and compile them again.
+    Built(PathBuf),
+}
+
+impl Programs {
+    fn schema(&self) -> Outcome<String> {
+        workspace::output(&mut match self {
+            Programs::Cargo => with_arguments(&["--", "schema"]),
+            Programs::Built(directory) => {
+                let mut command = Command::new(directory.join("torana"));
+                command.arg("schema");
+                command
+            }
+        })
+    }
+
+    fn listing(&self) -> Outcome<String> {
+        workspace::output(&mut match self {
+            Programs::Cargo => with_arguments(&["--example", "reference"]),
+            Programs::Built(directory) => Command::new(directory.join("examples").join("reference")),
+        })
+    }
+}
+
+fn with_arguments(arguments: &[&str]) -> Command {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", "torana"]).args(arguments);
+    command
+}
+
 /// At the top of every generated document.
 const NOTE: &str = "<!-- Written by `cargo xtask gen` from the code. Do not edit. -->\n";
 
 /// `cargo xtask gen`.
 pub(crate) fn run(args: &[String]) -> Outcome<()> {
     match args {
-        [] => write("dev"),
-        [only] if only == "--check" => check("dev"),
+        [] => write(&Programs::Cargo),
+        [only] if only == "--check" => check(&Programs::Cargo),
         _ => crate::usage(args, USAGE),
     }
 }
 
-/// Fails if a generated file is not what would be generated now. Programs are built in `profile`.
-pub(crate) fn check(profile: &str) -> Outcome<()> {
+/// Fails if a generated file is not what would be generated now.
+pub(crate) fn check(programs: &Programs) -> Outcome<()> {
     let mut stale = Vec::new();
-    let files = generate(profile)?;
+    let files = generate(programs)?;
     for (path, text) in &files {
         if fs::read_to_string(workspace::root().join(path)).ok().as_deref() != Some(text) {
             stale.push(*path);
@@ -49,8 +86,8 @@ pub(crate) fn check(profile: &str) -> Outcome<()> {
     Err(format!("out of date: {}; `cargo xtask gen` writes them", stale.join(", ")))
 }
 
-fn write(profile: &str) -> Outcome<()> {
-    for (path, text) in generate(profile)? {
+fn write(programs: &Programs) -> Outcome<()> {
+    for (path, text) in generate(programs)? {
         let file = workspace::root().join(path);
         if fs::read_to_string(&file).ok().as_deref() == Some(&text) {
             println!("unchanged  {path}");
@@ -65,10 +102,9 @@ fn write(profile: &str) -> Outcome<()> {
     Ok(())
 }
 
-fn generate(profile: &str) -> Outcome<Vec<(&'static str, String)>> {
-    let run = ["run", "--quiet", "--locked", "--profile", profile, "--package", "torana"];
-    let schema = workspace::output(cargo().args(run).args(["--", "schema"]))?;
-    let listing = workspace::output(cargo().args(run).args(["--example", "reference"]))?;
+fn generate(programs: &Programs) -> Outcome<Vec<(&'static str, String)>> {
+    let schema = programs.schema()?;
+    let listing = programs.listing()?;
     let schema_value = parse(&schema)?;
     let listing = parse(&listing)?;
     Ok(vec![

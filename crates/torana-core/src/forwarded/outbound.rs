@@ -1,6 +1,6 @@
 //! What the upstream is told.
 
-use super::{ClientAddress, ForwardingFamily, TrustedProxies, is_owned_field, member_for};
+use super::{ClientAddress, ForwardingFamily, TrustedProxies, is_owned_field, is_spelling_of, member_for};
 use super::element::{Node, parse_address, parse_forwarded};
 use crate::canonical::{CanonicalTarget, Scheme, canonical_authority_of};
 use crate::head::Fields;
@@ -54,7 +54,11 @@ impl ForwardingFields {
         let proto = client.proto.unwrap_or(target.scheme());
         let port = self.read_host(fields, client, target, trusted, proto);
         self.write_chain(fields, client, trusted, emit);
-        remove_forwarding(fields);
+        // What a trusted proxy says beyond what is rebuilt here, such as
+        // `X-Forwarded-User`, is its word; from anyone else it is a claim.
+        fields.retain(|name, _| {
+            !is_owned_field(name.known, name.text) && (client.from_trusted || !is_of_family(name.known, name.text))
+        });
         if emit.x_forwarded {
             fields.set_own(KnownName::XForwardedFor, &self.chain);
             fields.set_own(KnownName::XForwardedProto, proto.as_str().as_bytes());
@@ -158,9 +162,18 @@ impl ForwardingFields {
     }
 }
 
-/// Removes every forwarding field, in every spelling.
+/// Removes every forwarding field, in every spelling, and whatever else calls
+/// itself `X-Forwarded-…`.
 pub fn remove_forwarding(fields: &mut Fields) {
-    fields.retain(|name, _| !is_owned_field(name.known, name.text));
+    fields.retain(|name, _| !is_owned_field(name.known, name.text) && !is_of_family(name.known, name.text));
+}
+
+/// Whether a name that is not known starts like the forwarding fields:
+/// `X-Forwarded-Uri`, `-Method`, `-User`, … are believed by some service too
+/// (CVE-2026-40575).
+fn is_of_family(known: Option<KnownName>, text: &[u8]) -> bool {
+    const FAMILY: &str = "x-forwarded-";
+    known.is_none() && text.get(..FAMILY.len()).is_some_and(|start| is_spelling_of(start, FAMILY))
 }
 
 fn push_ip(ip: IpAddr, out: &mut Vec<u8>) {

@@ -224,6 +224,15 @@ fn a_trusted_chain_is_kept_from_the_client_on() {
 }
 
 #[test]
+fn cve_2026_40575_what_else_calls_itself_x_forwarded_is_a_trusted_proxys_word_only() {
+    let list = [("X-Forwarded-Uri", "/public"), ("x_forwarded_user", "root"), ("X-Forwardedness", "kept")];
+    let told = rebuilt("1.2.3.4", &list, ForwardingFamily::XForwarded, ALL).to_lowercase();
+    assert!(!told.contains("/public") && !told.contains("root") && told.contains("kept"), "{told}");
+    let told = rebuilt("10.0.0.1", &list, ForwardingFamily::XForwarded, ALL).to_lowercase();
+    assert!(told.contains("/public") && told.contains("root"), "{told}");
+}
+
+#[test]
 fn a_host_that_is_no_host_is_not_passed_on() {
     let list = [("x-forwarded-for", "1.2.3.4"), ("x-forwarded-host", "a\"b, c")];
     let lines = rebuilt("10.0.0.1", &list, ForwardingFamily::XForwarded, Emit::default());

@@ -28,8 +28,8 @@ struct Entry {
 }
 
 /// What stands between name and value, and behind the value, of a whole line.
-const BETWEEN: &[u8] = b": ";
-const BEHIND: &[u8] = b"\r\n";
+const BETWEEN: [u8; 2] = *b": ";
+const BEHIND: [u8; 2] = *b"\r\n";
 
 const OTHER: u8 = 254;
 const REMOVED: u8 = 255;
@@ -79,9 +79,20 @@ impl Fields {
     pub fn push_range(&mut self, name: Range<usize>, value: Range<usize>) {
         let text = self.bytes.get(name.clone()).unwrap_or_default();
         let known = KnownName::lookup(text);
-        let line = self.bytes.get(name.end..value.start) == Some(BETWEEN)
-            && self.bytes.get(value.end..value.end + BEHIND.len()) == Some(BEHIND);
+        let pair = |at: usize| self.bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()).copied();
+        let line = value.start == name.end + BETWEEN.len()
+            && pair(name.end) == Some(BETWEEN)
+            && pair(value.end) == Some(BEHIND);
         self.push_entry(known, name, value, line);
+    }
+
+    /// Adds a field whose whole line, `Name: value` with one space and CRLF,
+    /// starts at `start` of the loaded bytes, as the caller has checked.
+    pub fn push_line(&mut self, start: usize, name_len: usize, value_len: usize) {
+        let name = start..start + name_len;
+        let value = name.end + BETWEEN.len();
+        let known = KnownName::lookup(self.bytes.get(name.clone()).unwrap_or_default());
+        self.push_entry(known, name, value..value + value_len, true);
     }
 
     fn push_entry(&mut self, known: Option<KnownName>, name: Range<usize>, value: Range<usize>, line: bool) {
@@ -134,33 +145,39 @@ impl Fields {
     }
 
     fn push_known(&mut self, known: KnownName, value: &[u8]) {
-        self.push_other_as(Some(known), known.as_str().as_bytes(), value);
+        let start = self.bytes.len();
+        let line = known.line_start().as_bytes();
+        self.bytes.reserve(line.len() + value.len() + BEHIND.len());
+        self.bytes.extend_from_slice(line);
+        self.push_value(Some(known), start..start + line.len() - BETWEEN.len(), value);
     }
 
     fn push_other(&mut self, name: &[u8], value: &[u8]) {
-        self.push_other_as(None, name, value);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(&BETWEEN);
+        self.push_value(None, start..start + name.len(), value);
     }
 
-    fn push_other_as(&mut self, known: Option<KnownName>, name: &[u8], value: &[u8]) {
-        let name_start = self.bytes.len();
-        self.bytes.reserve(name.len() + BETWEEN.len() + value.len() + BEHIND.len());
-        self.bytes.extend_from_slice(name);
-        self.bytes.extend_from_slice(BETWEEN);
-        let value_start = self.bytes.len();
+    /// Ends the line that `name` began.
+    fn push_value(&mut self, known: Option<KnownName>, name: Range<usize>, value: &[u8]) {
+        let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        self.bytes.extend_from_slice(BEHIND);
-        self.push_entry(known, name_start..name_start + name.len(), value_start..value_start + value.len(), true);
+        self.bytes.extend_from_slice(&BEHIND);
+        self.push_entry(known, name, start..start + value.len(), true);
     }
 
     /// Appends the fields to `out` as HTTP/1.1 writes them, a line each, except
-    /// the known ones for which `skip` answers true.
+    /// those in `skip`.
     ///
     /// Lines that lie side by side in the head are copied as one piece, so a
     /// head that passes through unchanged is one copy.
-    pub fn write_lines(&self, out: &mut Vec<u8>, skip: impl Fn(KnownName) -> bool) {
+    pub fn write_lines(&self, out: &mut Vec<u8>, skip: NameSet) {
+        out.reserve(self.bytes.len() + BEHIND.len());
+        let skips = self.present.intersects(skip);
         let mut piece = 0..0;
         for entry in &self.entries {
-            if entry.kind == REMOVED || entry.known().is_some_and(&skip) {
+            if entry.kind == REMOVED || (skips && entry.known().is_some_and(|known| skip.contains(known))) {
                 continue;
             }
             let start = entry.name_start as usize;
@@ -175,9 +192,9 @@ impl Fields {
                 piece = start..end;
             } else {
                 out.extend_from_slice(entry.name(&self.bytes));
-                out.extend_from_slice(BETWEEN);
+                out.extend_from_slice(&BETWEEN);
                 out.extend_from_slice(entry.value(&self.bytes));
-                out.extend_from_slice(BEHIND);
+                out.extend_from_slice(&BEHIND);
             }
         }
         out.extend_from_slice(self.bytes.get(piece).unwrap_or_default());
@@ -428,7 +445,7 @@ mod tests {
         fields.append_text(b"Via", b"7").unwrap();
         fields.remove(&HeaderName::new("c").unwrap());
         let mut out = Vec::new();
-        fields.write_lines(&mut out, |known| known == KnownName::Via);
+        fields.write_lines(&mut out, NameSet::of(&[KnownName::Via]));
         assert_eq!(out, b"A: 1\r\nB: 2\r\nDate: 4\r\nE: 5\r\nX-Own: 6\r\n");
     }
 

@@ -145,7 +145,8 @@ impl Run {
 }
 
 fn origin(name: &str, spec: &OriginSpec, dir: &Dir) -> Origin {
-    let mut replies: Vec<(Vec<u8>, Then)> = spec.replies.iter().map(|spec| (reply_bytes(name, spec), spec.then)).collect();
+    let mut replies: Vec<(Vec<u8>, Then)> =
+        spec.replies.iter().map(|spec| (reply_bytes(name, spec), spec.then)).collect();
     if replies.is_empty() {
         replies.push((ok(name), Then::Next));
     }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use torana_core::body::{Body, BodyError, BodyStream, Progress};
 use torana_core::deadline::Deadline;
 use torana_core::head::Fields;
+use torana_core::names::KnownName;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 
@@ -34,6 +35,8 @@ pub struct Connection {
 }
 
 struct State {
+    /// Whether it is encrypted: `https`, not `http`.
+    secure: bool,
     streams: Cell<usize>,
     gone: Cell<bool>,
 }
@@ -49,6 +52,7 @@ impl std::fmt::Debug for Connection {
 /// # Errors
 /// The other side does not speak HTTP/2.
 pub async fn start(io: Io) -> Result<Connection, Rejection> {
+    let secure = !matches!(io, Io::Plain(_));
     let (sender, connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -57,7 +61,7 @@ pub async fn start(io: Io) -> Result<Connection, Rejection> {
         .handshake::<_, Bytes>(io)
         .await
         .map_err(|error| Rejection::new(&refuse::UPSTREAM_MALFORMED).because(error))?;
-    let state = Rc::new(State { streams: Cell::new(0), gone: Cell::new(false) });
+    let state = Rc::new(State { secure, streams: Cell::new(0), gone: Cell::new(false) });
     let of_task = state.clone();
     tokio::task::spawn_local(async move {
         // What broke the connection reaches every stream on it as its own error.
@@ -86,12 +90,13 @@ impl Connection {
         self.sender.current_max_send_streams()
     }
 
-    /// Sends a request and waits for the head of its reply.
+    /// Sends a request and waits for the head of its reply. `authority` is for
+    /// a request without `Host`.
     ///
     /// # Errors
     /// [`Failure`].
     pub async fn send(self, outgoing: Outgoing<'_>, authority: &str, body: Body) -> Result<Reply, Failure> {
-        let request = match build(&outgoing, authority) {
+        let request = match build(&outgoing, self.state.secure, authority) {
             Ok(request) => request,
             Err(rejection) => return Err(Failure { rejection, body: Some(body), stale: false }),
         };
@@ -150,12 +155,15 @@ impl Connection {
     }
 }
 
-fn build(outgoing: &Outgoing<'_>, authority: &str) -> Result<http::Request<()>, Rejection> {
+fn build(outgoing: &Outgoing<'_>, secure: bool, authority: &str) -> Result<http::Request<()>, Rejection> {
     let unwritable = |cause: &dyn std::fmt::Display| Rejection::new(&refuse::UPSTREAM_UNWRITABLE).because(cause);
     let target = outgoing.target.concat();
-    // Scheme and authority are the gateway's own words, the target is canonical.
+    // `:authority` says what `Host` would (RFC 9113 §8.3.1): the host that the
+    // route chose, which need not be the endpoint's.
+    let authority = outgoing.fields.get(KnownName::Host).unwrap_or(authority.as_bytes());
+    // Scheme and host are the gateway's own words, the target is canonical.
     let uri = http::Uri::builder()
-        .scheme("http")
+        .scheme(if secure { "https" } else { "http" })
         .authority(authority)
         .path_and_query(target)
         .build()
@@ -184,7 +192,7 @@ fn receive(
         let length = reply
             .head
             .fields
-            .get(torana_core::names::KnownName::ContentLength)
+            .get(KnownName::ContentLength)
             .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
         let incoming = Incoming::new(stream, length, &refuse::UPSTREAM_TRUNCATED);
         reply.body = Body::Stream(Box::new(ReplyBody { incoming, pump, timer: Timer::new(), idle, _permit: permit }));

@@ -72,6 +72,8 @@ struct Server<S> {
     timer: Timer,
     /// Whether prior-knowledge HTTP/2 may still start here.
     fresh: bool,
+    /// Whether no request has come yet.
+    first: bool,
 }
 
 /// Serves `io` until it closes.
@@ -83,7 +85,7 @@ pub(crate) async fn serve<S: Service>(
     http2: bool,
 ) -> Ended {
     let link = Rc::new(Link::new(io));
-    let mut server = Server { link, connection, service, timer: Timer::new(), fresh: http2 };
+    let mut server = Server { link, connection, service, timer: Timer::new(), fresh: http2, first: true };
     loop {
         let settings = server.service.settings(listener);
         let after = match server.next(&settings).await {
@@ -96,6 +98,7 @@ pub(crate) async fn serve<S: Service>(
             break;
         }
         server.fresh = false;
+        server.first = false;
     }
     server.close().await;
     Ended::Closed
@@ -106,17 +109,24 @@ impl<S: Service> Server<S> {
     async fn next(&mut self, settings: &Settings) -> Next {
         let now = timer::coarse_now();
         // The first request of a connection has no right to idle: a client
-        // connects because it has something to say.
-        let wait = if self.fresh { settings.head_timeout } else { settings.idle_timeout };
+        // connects because it has something to say. Nor has one whose first
+        // bytes came with the request before it.
+        let begun = self.first || self.link.waiting() > 0;
+        let wait = if begun { settings.head_timeout } else { settings.idle_timeout };
         self.timer.arm(Deadline::after(now, wait));
         let mut exchange = None;
         poll_fn(|cx| self.poll_next(cx, settings, &mut exchange)).await
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>, settings: &Settings, slot: &mut Option<Box<Exchange>>) -> Poll<Next> {
+        let mut began = None;
         loop {
             if let Some(next) = self.parse(settings, slot) {
                 return Poll::Ready(next);
+            }
+            if let Some(started) = began.take() {
+                // Only a head that did not come in one piece can be late.
+                self.timer.arm(Deadline::after(started, settings.head_timeout));
             }
             if self.link.input.borrow().ended {
                 return Poll::Ready(Next::Closed);
@@ -128,18 +138,16 @@ impl<S: Service> Server<S> {
                     _ => Next::Closed,
                 });
             }
-            if !partial && drain::active() && !self.fresh {
-                return Poll::Ready(Next::Closed);
-            }
             match self.link.poll_fill(cx) {
                 Poll::Ready(Ok(true)) if !partial => {
                     let now = timer::now();
                     *slot = Some(recycle::exchange(&self.connection, now));
-                    self.timer.arm(Deadline::after(now, settings.head_timeout));
+                    began = Some(now);
                 }
-                Poll::Ready(Ok(true)) => {}
-                Poll::Ready(Ok(false)) => {}
+                Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Next::Closed),
+                // Looked at after reading: a request that has arrived is served.
+                Poll::Pending if !partial && drain::active() && !self.first => return Poll::Ready(Next::Closed),
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -210,7 +218,7 @@ impl<S: Service> Server<S> {
             Framing::Length(_) | Framing::Chunked => {
                 let length = if let Framing::Length(length) = framing { Some(length) } else { None };
                 let decoder = BodyDecoder::new(framing);
-                Body::Stream(Box::new(RequestBody::new(&self.link, decoder, length, expects, settings, started)))
+                Body::Stream(Box::new(RequestBody::new(&self.link, decoder, length, expects, settings)))
             }
         };
         exchange.deadline = Deadline::after(started, settings.request_timeout);
@@ -236,7 +244,7 @@ impl<S: Service> Server<S> {
         exchange.body = Body::Empty;
         let clean = self.link.body.get() == BodyState::Done
             && !(wish.leave && reply.tunnel.is_none() && self.link.waiting() > 0);
-        let persist = match wish.keep && clean && !drain::active() && !settings.draining {
+        let persist = match wish.keep && clean && !drain::announced() && !settings.draining {
             true => Persist::KeepAlive,
             false => Persist::Close,
         };

@@ -139,7 +139,14 @@ async fn accept<S: Service>(
                 shared.streams.set(shared.streams.get() + 1);
                 tokio::task::spawn_local(stream(shared.clone(), request, respond));
             }
-            Some(Err(_)) | None => break,
+            Some(Err(error)) => {
+                // The codec counts resets of streams nobody has accepted yet.
+                if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                    shared.service.observe(ConnectionEvent::Limited(refuse::RESETS.code));
+                }
+                break;
+            }
+            None => break,
         }
     }
     // Frames already queued, such as GOAWAY, still want to go out.
@@ -192,7 +199,7 @@ async fn stream<S: Service>(
                 exchange.body = Body::Stream(Box::new(RequestBody {
                     incoming,
                     limit: settings.body_bytes,
-                    pace: Pace::new(&settings, now),
+                    pace: Pace::new(&settings),
                     timer: Timer::new(),
                 }));
             }
@@ -254,7 +261,7 @@ async fn send<S: Service>(
     };
     let mut pump = Pump::new(stream, reply.body, end, true);
     let mut timer = Timer::new();
-    let mut pace = Pace::new(settings, timer::coarse_now());
+    let mut pace = Pace::new(settings);
     let end_by = exchange.end_by;
     let sent = poll_fn(|cx| {
         let before = pump.moved;
@@ -265,7 +272,7 @@ async fn send<S: Service>(
         match polled {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.refusal)),
-            Poll::Pending => poll_limits(cx, &mut timer, &pace, end_by, pump.waits_for_peer).map(Err),
+            Poll::Pending => poll_limits(cx, &mut timer, &mut pace, end_by, pump.waits_for_peer).map(Err),
         }
     })
     .await;
@@ -283,7 +290,7 @@ async fn send<S: Service>(
 fn poll_limits(
     cx: &Context<'_>,
     timer: &mut Timer,
-    pace: &Pace,
+    pace: &mut Pace,
     end_by: Deadline,
     client: bool,
 ) -> Poll<&'static Refusal> {

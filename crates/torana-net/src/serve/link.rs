@@ -122,7 +122,6 @@ impl RequestBody {
         length: Option<u64>,
         expects_continue: bool,
         settings: &Settings,
-        now: Instant,
     ) -> RequestBody {
         link.body.set(BodyState::Reading);
         let buffer = link.input.borrow_mut().buffer.take();
@@ -136,7 +135,7 @@ impl RequestBody {
             received: 0,
             limit: settings.body_bytes,
             length,
-            pace: Pace::new(settings, now),
+            pace: Pace::new(settings),
             timer: Timer::new(),
             state: BodyState::Reading,
             trailers: None,
@@ -180,6 +179,8 @@ impl RequestBody {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(BodyError::new(&refuse::BODY_TRUNCATED))),
             Poll::Ready(Ok(count)) => {
                 self.pace.moved(count, timer::coarse_now());
+                // Nobody is waited for until somebody reads again.
+                self.timer.disarm();
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(_)) => Poll::Ready(Err(BodyError::new(&refuse::CLIENT_GONE))),
@@ -309,11 +310,15 @@ impl Drop for RequestBody {
     }
 }
 
-/// Holds a peer to a minimum rate: after a grace every byte buys time.
+/// Holds a peer to a minimum rate and to an idle time. Only the time that the
+/// peer is waited for counts: a service that pauses, or takes a body slowly,
+/// is not its client's fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    started: Instant,
-    last: Instant,
+    /// Since when the peer is waited for.
+    since: Option<Instant>,
+    /// How long it was waited for before.
+    waited: Duration,
     bytes: u64,
     rate: u64,
     grace: Duration,
@@ -321,10 +326,10 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) const fn new(settings: &Settings, now: Instant) -> Pace {
+    pub(crate) const fn new(settings: &Settings) -> Pace {
         Pace {
-            started: now,
-            last: now,
+            since: None,
+            waited: Duration::ZERO,
             bytes: 0,
             rate: settings.min_body_rate,
             grace: settings.body_rate_grace,
@@ -332,27 +337,35 @@ impl Pace {
         }
     }
 
-    /// `count` bytes have moved.
-    pub(crate) const fn moved(&mut self, count: usize, now: Instant) {
+    /// `count` bytes have moved: the wait is over.
+    pub(crate) fn moved(&mut self, count: usize, now: Instant) {
         self.bytes += count as u64;
-        self.last = now;
+        if let Some(since) = self.since.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
     }
 
-    /// By when the next byte must have moved.
-    pub(crate) fn deadline(&self, now: Instant) -> Deadline {
-        let idle = Deadline::after(now, self.idle);
+    /// The peer is waited for, from the first call on until something moves.
+    /// By when that has to be.
+    pub(crate) fn deadline(&mut self, now: Instant) -> Deadline {
+        let since = *self.since.get_or_insert(now);
+        let idle = Deadline::after(since, self.idle);
         match self.bytes.checked_div(self.rate) {
             None => idle,
             Some(seconds) => {
-                // A burst does not buy more than a day.
-                let earned = Duration::from_secs(seconds.min(86_400));
-                idle.earlier(Deadline::after(self.started, self.grace + earned + Duration::from_millis(1)))
+                // After the grace every byte buys time; a burst not more than
+                // a day of it.
+                let earned = self.grace + Duration::from_secs(seconds.min(86_400));
+                // Zero would mean no limit.
+                let left = earned.saturating_sub(self.waited).max(Duration::from_millis(1));
+                idle.earlier(Deadline::after(since, left))
             }
         }
     }
 
     /// Which limit was broken when the deadline has passed.
     pub(crate) fn verdict(&self, now: Instant) -> &'static torana_core::refusal::Refusal {
-        if now.saturating_duration_since(self.last) >= self.idle { &refuse::BODY_IDLE } else { &refuse::BODY_TOO_SLOW }
+        let idle = self.since.is_some_and(|since| now.saturating_duration_since(since) >= self.idle);
+        if idle { &refuse::BODY_IDLE } else { &refuse::BODY_TOO_SLOW }
     }
 }

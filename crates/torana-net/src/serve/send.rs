@@ -69,7 +69,7 @@ impl Sending {
         Ok(Sending {
             writer: Writer::new(out, sent.framing, true),
             persist: sent.persist,
-            pace: Pace::new(settings, timer::coarse_now()),
+            pace: Pace::new(settings),
             end_by: exchange.end_by,
         })
     }
@@ -124,7 +124,7 @@ impl Sending {
 
     /// Waits under the limits: the route's own, and the client's pace while it
     /// is the client that is waited for.
-    fn poll_limits(&self, cx: &mut Context<'_>, timer: &mut Timer, client: bool) -> Poll<&'static Refusal> {
+    fn poll_limits(&mut self, cx: &mut Context<'_>, timer: &mut Timer, client: bool) -> Poll<&'static Refusal> {
         let now = timer::coarse_now();
         let deadline = if client { self.end_by.earlier(self.pace.deadline(now)) } else { self.end_by };
         if timer.poll_expired(cx) && deadline.passed(now) {

@@ -29,7 +29,7 @@ use torana_core::exchange::Exchange;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 
-/// Serves an exchange: steps one to six. The seventh, [`account`], runs when
+/// Serves an exchange: steps one to six. The seventh, [`account()`], runs when
 /// the reply has been sent.
 pub(crate) async fn handle<F: Forwarder>(view: &View<F>, tools: &Tools, exchange: &mut Exchange) -> Reply {
     let mut reply = match answer(view, tools, exchange).await {

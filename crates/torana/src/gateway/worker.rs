@@ -163,6 +163,7 @@ impl Sockets {
             accepting.finish().await;
         }
         self.common.accepting.fetch_sub(1, Ordering::Release);
+        drain::announce();
         let patience = IDLE_PATIENCE.min(grace / 2);
         task::spawn_local(async move {
             tokio::time::sleep(patience).await;
