@@ -50,11 +50,7 @@ pub(crate) struct Parsed {
 impl Parsed {
     /// Whether the tree can be relied on to hold what the file says.
     pub(crate) fn is_whole(&self) -> bool {
-        self.tree.is_some()
-            && !self
-                .diagnostics
-                .iter()
-                .any(|d| d.severity == Severity::Error)
+        self.tree.is_some() && !self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
 }
 
@@ -70,13 +66,8 @@ pub(crate) fn parse(file: FileId, text: &str, format: Format) -> Parsed {
             Node::Null if format == Format::Yaml => tree.node = Node::Map(Vec::new()),
             Node::Map(_) => {}
             _ => {
-                let message = format!(
-                    "expected keys such as `listeners` and `routes`, found {}",
-                    tree.describe()
-                );
-                parsed
-                    .diagnostics
-                    .push(Diagnostic::error("config.syntax", message).at(tree.span));
+                let message = format!("expected keys such as `listeners` and `routes`, found {}", tree.describe());
+                parsed.diagnostics.push(Diagnostic::error("config.syntax", message).at(tree.span));
                 parsed.tree = None;
             }
         }
@@ -112,18 +103,11 @@ impl Entries {
 }
 
 fn too_deep(span: Span) -> Diagnostic {
-    Diagnostic::error(
-        "config.too_deep",
-        format!("nested more than {DEEPEST} levels deep"),
-    )
-    .at(span)
+    Diagnostic::error("config.too_deep", format!("nested more than {DEEPEST} levels deep")).at(span)
 }
 
 fn too_many(span: Span) -> Diagnostic {
-    Diagnostic::error(
-        "config.too_large",
-        format!("more than {MOST_NODES} values in one file"),
-    )
-    .at(span)
-    .hint("split the file, or use fewer YAML aliases")
+    Diagnostic::error("config.too_large", format!("more than {MOST_NODES} values in one file"))
+        .at(span)
+        .hint("split the file, or use fewer YAML aliases")
 }

@@ -52,11 +52,7 @@ pub(crate) struct Expander<'a> {
 
 impl<'a> Expander<'a> {
     pub(crate) fn new(environment: &'a dyn Environment) -> Self {
-        Self {
-            environment,
-            files: BTreeMap::new(),
-            expanded: 0,
-        }
+        Self { environment, files: BTreeMap::new(), expanded: 0 }
     }
 
     /// Every file that references named, read or not.
@@ -66,34 +62,20 @@ impl<'a> Expander<'a> {
 
     /// Expands every string of `tree` in place. Keys are left alone; one that holds a reference is
     /// an error.
-    pub(crate) fn expand(
-        &mut self,
-        tree: &mut Written,
-        sources: &Sources,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) {
+    pub(crate) fn expand(&mut self, tree: &mut Written, sources: &Sources, diagnostics: &mut Vec<Diagnostic>) {
         match &mut tree.node {
             Node::String(text) if text.contains("${") => {
                 let (expanded, reference) = self.text(text, tree.span, sources, diagnostics);
                 *text = expanded;
                 tree.reference = reference.map(Box::new);
             }
-            Node::List(items) => items
-                .iter_mut()
-                .for_each(|item| self.expand(item, sources, diagnostics)),
+            Node::List(items) => items.iter_mut().for_each(|item| self.expand(item, sources, diagnostics)),
             Node::Map(entries) => {
                 for entry in entries {
-                    if ["${env:", "${file:"]
-                        .iter()
-                        .any(|start| entry.key.contains(start))
-                    {
+                    if ["${env:", "${file:"].iter().any(|start| entry.key.contains(start)) {
                         let message = format!("a reference in the key {}", quoted(&entry.key));
                         let hint = "references are expanded in values only";
-                        diagnostics.push(
-                            Diagnostic::error("config.reference", message)
-                                .at(entry.key.span)
-                                .hint(hint),
-                        );
+                        diagnostics.push(Diagnostic::error("config.reference", message).at(entry.key.span).hint(hint));
                     }
                     self.expand(&mut entry.value, sources, diagnostics);
                 }
@@ -127,19 +109,14 @@ impl<'a> Expander<'a> {
             out.push_str(before);
             references += 1;
             let (written, inner, after) = match reference.find('}') {
-                Some(end) => (
-                    &reference[..=end],
-                    reference.get(2..end).unwrap_or_default(),
-                    &reference[end + 1..],
-                ),
+                Some(end) => (&reference[..=end], reference.get(2..end).unwrap_or_default(), &reference[end + 1..]),
                 None => (reference, "", ""),
             };
             let place = locate(written, span, &mut found_to, sources);
             let outcome = if reference.contains('}') {
                 self.resolve(inner, span, sources)
             } else {
-                Err(Failure::new("a reference without its closing `}`")
-                    .hint("write `$${` for a plain `${`"))
+                Err(Failure::new("a reference without its closing `}`").hint("write `$${` for a plain `${`"))
             };
             match outcome {
                 Ok(text) => out.push_str(&text),
@@ -163,13 +140,8 @@ impl<'a> Expander<'a> {
             out = String::new();
         }
         // `$${` alone is only an escape: there is nothing to hide.
-        let whole =
-            references == 1 && raw.starts_with("${") && raw.find('}') == Some(raw.len() - 1);
-        let reference = (references > 0).then(|| Reference {
-            raw: raw.to_owned(),
-            whole,
-            failed,
-        });
+        let whole = references == 1 && raw.starts_with("${") && raw.find('}') == Some(raw.len() - 1);
+        let reference = (references > 0).then(|| Reference { raw: raw.to_owned(), whole, failed });
         (out, reference)
     }
 
@@ -178,10 +150,7 @@ impl<'a> Expander<'a> {
             Some(("env", rest)) => self.variable(rest),
             Some(("file", path)) if !path.is_empty() => {
                 let path = sources.resolve(span, Path::new(path));
-                let content = self
-                    .files
-                    .entry(path.clone())
-                    .or_insert_with(|| read_secret(&path));
+                let content = self.files.entry(path.clone()).or_insert_with(|| read_secret(&path));
                 content.clone().map_err(|error| Failure {
                     code: "config.unreadable",
                     message: format!("cannot read {}: {error}", quoted(&path.to_string_lossy())),
@@ -194,14 +163,9 @@ impl<'a> Expander<'a> {
                     Some(near) => {
                         format!("did you mean `${{{near}:…}}`? write `$${{` for a plain `${{`")
                     }
-                    None => "write `${env:NAME}` or `${file:path}`, or `$${` for a plain `${`"
-                        .to_owned(),
+                    None => "write `${env:NAME}` or `${file:path}`, or `$${` for a plain `${`".to_owned(),
                 };
-                Err(Failure::new(format!(
-                    "unknown reference {}",
-                    quoted(&format!("${{{inner}}}"))
-                ))
-                .hint(hint))
+                Err(Failure::new(format!("unknown reference {}", quoted(&format!("${{{inner}}}")))).hint(hint))
             }
         }
     }
@@ -216,27 +180,20 @@ impl<'a> Expander<'a> {
             .enumerate()
             .all(|(at, b)| b == b'_' || b.is_ascii_alphabetic() || (at > 0 && b.is_ascii_digit()));
         if name.is_empty() || !valid {
-            return Err(Failure::new(format!(
-                "{} is not the name of an environment variable",
-                quoted(name)
-            ))
-            .hint("names have letters, digits and `_`; a default comes after `:-`"));
+            return Err(Failure::new(format!("{} is not the name of an environment variable", quoted(name)))
+                .hint("names have letters, digits and `_`; a default comes after `:-`"));
         }
         let value = match self.environment.variable(name) {
-            Some(value) => value.into_string().map_err(|_| {
-                Failure::new(format!(
-                    "the environment variable `{name}` is not UTF-8 text"
-                ))
-            })?,
+            Some(value) => value
+                .into_string()
+                .map_err(|_| Failure::new(format!("the environment variable `{name}` is not UTF-8 text")))?,
             None => match default {
                 Some(default) => return Ok(default.to_owned()),
                 None => {
                     return Err(Failure {
                         code: "config.missing_variable",
                         message: format!("the environment variable `{name}` is not set"),
-                        hint: Some(format!(
-                            "set it, or give a default: `${{env:{name}:-default}}`"
-                        )),
+                        hint: Some(format!("set it, or give a default: `${{env:{name}:-default}}`")),
                     });
                 }
             },
@@ -257,11 +214,7 @@ struct Failure {
 
 impl Failure {
     fn new(message: impl Into<String>) -> Self {
-        Self {
-            code: "config.reference",
-            message: message.into(),
-            hint: None,
-        }
+        Self { code: "config.reference", message: message.into(), hint: None }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -272,10 +225,7 @@ impl Failure {
 
 /// Where in its scalar a reference stands; the whole scalar if escapes or folding hide it.
 fn locate(written: &str, span: Span, found_to: &mut u32, sources: &Sources) -> Span {
-    let rest = Span {
-        start: *found_to,
-        ..span
-    };
+    let rest = Span { start: *found_to, ..span };
     let Some(at) = sources.text(rest).and_then(|text| text.find(written)) else {
         return span;
     };
@@ -303,18 +253,11 @@ fn read_secret(path: &Path) -> Result<String, String> {
 pub(crate) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     let metadata = std::fs::metadata(path).map_err(|error| reason(&error))?;
     if !metadata.is_file() {
-        return Err(if metadata.is_dir() {
-            "it is a directory"
-        } else {
-            "it is not a regular file"
-        }
-        .to_owned());
+        return Err(if metadata.is_dir() { "it is a directory" } else { "it is not a regular file" }.to_owned());
     }
     let file = std::fs::File::open(path).map_err(|error| reason(&error))?;
     let mut bytes = Vec::new();
-    file.take(most + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| reason(&error))?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
     if bytes.len() as u64 > most {
         return Err(format!("it is larger than {} MiB", most >> 20));
     }
@@ -335,16 +278,11 @@ mod tests {
     use super::*;
 
     fn expand(text: &str, variables: &[(&str, &str)]) -> (Written, Vec<Diagnostic>) {
-        let environment: BTreeMap<String, String> = variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        let environment: BTreeMap<String, String> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut sources = Sources::default();
         let file = sources.add("t.yaml".into(), "t.yaml".into(), text.to_owned());
-        let mut tree = Written::new(
-            Node::String(text.to_owned()),
-            Span::new(file, 0, text.len()),
-        );
+        let mut tree = Written::new(Node::String(text.to_owned()), Span::new(file, 0, text.len()));
         let mut diagnostics = Vec::new();
         Expander::new(&environment).expand(&mut tree, &sources, &mut diagnostics);
         (tree, diagnostics)
@@ -371,19 +309,13 @@ mod tests {
     #[test]
     fn a_doubled_dollar_escapes_and_hides_nothing() {
         let (tree, diagnostics) = expand("$${env:TOKEN} {id} $5", &[]);
-        assert_eq!(
-            (tree.as_str(), diagnostics),
-            (Some("${env:TOKEN} {id} $5"), vec![])
-        );
+        assert_eq!((tree.as_str(), diagnostics), (Some("${env:TOKEN} {id} $5"), vec![]));
         assert_eq!(tree.reference, None);
     }
 
     #[test]
     fn expanded_text_is_never_expanded_again() {
-        assert_eq!(
-            text("${env:A}", &[("A", "${env:B} $${"), ("B", "no")]),
-            "${env:B} $${"
-        );
+        assert_eq!(text("${env:A}", &[("A", "${env:B} $${"), ("B", "no")]), "${env:B} $${");
     }
 
     #[test]
@@ -393,28 +325,16 @@ mod tests {
         assert!(!format!("{tree:?}").contains("s3cr3t"));
         assert_eq!(tree.to_json(), "Bearer s3cr3t");
         assert!(!tree.reference.unwrap().whole);
-        assert!(
-            expand("${env:TOKEN}", &[("TOKEN", "1")])
-                .0
-                .reference
-                .unwrap()
-                .whole
-        );
+        assert!(expand("${env:TOKEN}", &[("TOKEN", "1")]).0.reference.unwrap().whole);
     }
 
     #[test]
     fn failures_point_at_the_reference_itself() {
         let (_, diagnostics) = expand("a ${env:A} b ${env:B} ${env:A}", &[("B", "b")]);
-        let places: Vec<_> = diagnostics
-            .iter()
-            .map(|d| d.primary.as_ref().unwrap().span)
-            .map(|s| (s.start, s.end))
-            .collect();
+        let places: Vec<_> =
+            diagnostics.iter().map(|d| d.primary.as_ref().unwrap().span).map(|s| (s.start, s.end)).collect();
         assert_eq!(places, [(2, 10), (22, 30)]);
-        assert_eq!(
-            diagnostics[0].message,
-            "the environment variable `A` is not set"
-        );
+        assert_eq!(diagnostics[0].message, "the environment variable `A` is not set");
     }
 
     #[test]
@@ -423,23 +343,11 @@ mod tests {
         assert_eq!(message("${env:A"), "a reference without its closing `}`");
         assert_eq!(message("${vault:x}"), "unknown reference `${vault:x}`");
         assert_eq!(message("${HOME}"), "unknown reference `${HOME}`");
-        assert_eq!(
-            message("${env:}"),
-            "`` is not the name of an environment variable"
-        );
-        assert_eq!(
-            message("${env:1A}"),
-            "`1A` is not the name of an environment variable"
-        );
+        assert_eq!(message("${env:}"), "`` is not the name of an environment variable");
+        assert_eq!(message("${env:1A}"), "`1A` is not the name of an environment variable");
         assert_eq!(message("${}"), "unknown reference `${}`");
-        assert_eq!(
-            message("${file:/no/such/file}"),
-            "cannot read `/no/such/file`: it does not exist"
-        );
-        assert_eq!(
-            message("${file:/dev/zero}"),
-            "cannot read `/dev/zero`: it is not a regular file"
-        );
+        assert_eq!(message("${file:/no/such/file}"), "cannot read `/no/such/file`: it does not exist");
+        assert_eq!(message("${file:/dev/zero}"), "cannot read `/dev/zero`: it is not a regular file");
         assert_eq!(message("${file:/}"), "cannot read `/`: it is a directory");
     }
 }

@@ -59,12 +59,7 @@ pub fn load(path: &Path, kinds: &Kinds<'_>, environment: &dyn Environment) -> Lo
 /// Loads `text` as if it stood in a file at `path`, whose extension says which format it is in: for
 /// what is not saved yet. What it includes is read from disk.
 #[must_use]
-pub fn load_text(
-    path: &Path,
-    text: String,
-    kinds: &Kinds<'_>,
-    environment: &dyn Environment,
-) -> Loaded {
+pub fn load_text(path: &Path, text: String, kinds: &Kinds<'_>, environment: &dyn Environment) -> Loaded {
     let mut expander = Expander::new(environment);
     let read = files::read_text(path, text, &mut expander);
     finish(read, &expander, kinds)
@@ -85,19 +80,11 @@ fn finish(read: files::Read, expander: &Expander<'_>, kinds: &Kinds<'_>) -> Load
     let mut config = decoded.value;
     if let Some(config) = &mut config {
         paths::resolve(config, &read.sources);
-        let found = Found {
-            config,
-            tree: &tree,
-            dropped: &decoded.dropped,
-            whole: read.whole,
-            sources: &read.sources,
-        };
+        let found = Found { config, tree: &tree, dropped: &decoded.dropped, whole: read.whole, sources: &read.sources };
         diagnostics.extend(validate(&found));
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.primary.as_ref().map(|label| label.span));
-    let failed = diagnostics
-        .iter()
-        .any(|diagnostic| diagnostic.severity == Severity::Error);
+    let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     let mut files = read.files;
     files.extend(expander.files().cloned());
     files.sort();

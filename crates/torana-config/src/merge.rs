@@ -14,20 +14,12 @@ pub(crate) fn merge(base: &mut Written, layer: Written, diagnostics: &mut Vec<Di
     merge_at(base, layer, &mut Vec::new(), diagnostics);
 }
 
-fn merge_at(
-    base: &mut Written,
-    layer: Written,
-    path: &mut Vec<String>,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+fn merge_at(base: &mut Written, layer: Written, path: &mut Vec<String>, diagnostics: &mut Vec<Diagnostic>) {
     match (&mut base.node, layer.node) {
         (Node::List(items), Node::List(more)) => items.extend(more),
         (Node::Map(entries), Node::Map(more)) => {
-            let known: HashMap<String, usize> = entries
-                .iter()
-                .enumerate()
-                .map(|(at, entry)| (entry.key.value.clone(), at))
-                .collect();
+            let known: HashMap<String, usize> =
+                entries.iter().enumerate().map(|(at, entry)| (entry.key.value.clone(), at)).collect();
             for Entry { key, value } in more {
                 // `more` has no key twice, so what is pushed here need not become known.
                 let Some(same) = known.get(key.as_str()).and_then(|at| entries.get_mut(*at)) else {
@@ -45,16 +37,8 @@ fn merge_at(
                     path.pop();
                 } else {
                     path.push(key.value.clone());
-                    let what = if upstream {
-                        "the upstream"
-                    } else {
-                        "the value of"
-                    };
-                    let shown = if upstream {
-                        &key.value
-                    } else {
-                        &path.join(".")
-                    };
+                    let what = if upstream { "the upstream" } else { "the value of" };
+                    let shown = if upstream { &key.value } else { &path.join(".") };
                     diagnostics.push(twice(what, shown, key.span, same.key.span));
                     path.pop();
                 }
@@ -66,14 +50,8 @@ fn merge_at(
 }
 
 fn twice(what: &str, name: &str, second: Span, first: Span) -> Diagnostic {
-    let message = format!(
-        "{what} {} is set in two files",
-        torana_core::diagnostic::quoted(name)
-    );
-    Diagnostic::error("config.set_twice", message)
-        .label(second, "second")
-        .also(first, "first")
-        .hint("keep one of them")
+    let message = format!("{what} {} is set in two files", torana_core::diagnostic::quoted(name));
+    Diagnostic::error("config.set_twice", message).label(second, "second").also(first, "first").hint("keep one of them")
 }
 
 #[cfg(test)]
@@ -82,9 +60,7 @@ mod tests {
     use torana_core::diagnostic::FileId;
 
     fn tree(file: u32, yaml: &str) -> Written {
-        crate::document::parse(FileId(file), yaml, crate::document::Format::Yaml)
-            .tree
-            .unwrap()
+        crate::document::parse(FileId(file), yaml, crate::document::Format::Yaml).tree.unwrap()
     }
 
     fn merged(one: &str, two: &str) -> (serde_json::Value, Vec<Diagnostic>) {
@@ -112,34 +88,19 @@ mod tests {
 
     #[test]
     fn what_is_set_twice_shows_both_places() {
-        let (_, diagnostics) = merged(
-            "limits: {uri_bytes: 1}\nadmin: false\n",
-            "limits: {uri_bytes: 1}\nadmin: {}\n",
-        );
+        let (_, diagnostics) = merged("limits: {uri_bytes: 1}\nadmin: false\n", "limits: {uri_bytes: 1}\nadmin: {}\n");
         let messages: Vec<_> = diagnostics.iter().map(|d| d.message.as_str()).collect();
         assert_eq!(
             messages,
-            [
-                "the value of `limits.uri_bytes` is set in two files",
-                "the value of `admin` is set in two files"
-            ]
+            ["the value of `limits.uri_bytes` is set in two files", "the value of `admin` is set in two files"]
         );
-        assert_eq!(
-            diagnostics[0].primary.as_ref().unwrap().span.file,
-            FileId(1)
-        );
+        assert_eq!(diagnostics[0].primary.as_ref().unwrap().span.file, FileId(1));
         assert_eq!(diagnostics[0].secondary[0].span.file, FileId(0));
     }
 
     #[test]
     fn an_upstream_belongs_to_one_file() {
-        let (_, diagnostics) = merged(
-            "upstreams: {u: {timeout: 1s}}\n",
-            "upstreams: {u: {max_idle: 1}}\n",
-        );
-        assert_eq!(
-            diagnostics[0].message,
-            "the upstream `u` is set in two files"
-        );
+        let (_, diagnostics) = merged("upstreams: {u: {timeout: 1s}}\n", "upstreams: {u: {max_idle: 1}}\n");
+        assert_eq!(diagnostics[0].message, "the upstream `u` is set in two files");
     }
 }

@@ -16,12 +16,10 @@ mod switch;
 
 pub use address::ListenAddress;
 pub use boot::{
-    AccessLog, Admin, Certificate, ClientAuth, ClientAuthMode, Config, Listener, ListenerTls,
-    ProxyProtocol, Shutdown, TlsVersion,
+    AccessLog, Admin, Certificate, ClientAuth, ClientAuthMode, Config, Listener, ListenerTls, ProxyProtocol, Shutdown,
+    TlsVersion,
 };
 pub use endpoint::{Endpoint, EndpointUrl, Origin, Scheme};
 pub use limits::{LimitValues, Limits};
-pub use routing::{
-    HostRewrite, KindUse, Match, Protocol, Redirect, Respond, Rewrite, Route, Upstream, UpstreamTls,
-};
+pub use routing::{HostRewrite, KindUse, Match, Protocol, Redirect, Respond, Rewrite, Route, Upstream, UpstreamTls};
 pub use switch::Switch;

@@ -48,24 +48,14 @@ pub fn render(diagnostics: &[Diagnostic], sources: &Sources, style: Style) -> St
 /// "2 errors, 1 warning"; `None` for none of either.
 #[must_use]
 pub fn count(diagnostics: &[Diagnostic]) -> Option<String> {
-    let of = |severity: Severity| {
-        diagnostics
-            .iter()
-            .filter(|diagnostic| diagnostic.severity == severity)
-            .count()
-    };
+    let of = |severity: Severity| diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
     let word = |count: usize, one: &str| match count {
         0 => None,
         1 => Some(format!("1 {one}")),
         _ => Some(format!("{count} {one}s")),
     };
-    let parts: Vec<_> = [
-        word(of(Severity::Error), "error"),
-        word(of(Severity::Warning), "warning"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let parts: Vec<_> =
+        [word(of(Severity::Error), "error"), word(of(Severity::Warning), "warning")].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
@@ -74,11 +64,7 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(
-        level
-            .primary_title(clean(&diagnostic.message))
-            .id(diagnostic.code.as_ref()),
-    );
+    let mut group = Group::with_title(level.primary_title(clean(&diagnostic.message)).id(diagnostic.code.as_ref()));
     for excerpt in excerpts(diagnostic, sources) {
         group = group.element(excerpt);
     }
@@ -98,11 +84,7 @@ fn clean(text: &str) -> String {
 /// stay right.
 fn visible(text: &str) -> Cow<'_, str> {
     let second_set = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
-    if text.contains(second_set) {
-        Cow::Owned(text.replace(second_set, "¿"))
-    } else {
-        Cow::Borrowed(text)
-    }
+    if text.contains(second_set) { Cow::Owned(text.replace(second_set, "¿")) } else { Cow::Borrowed(text) }
 }
 
 /// One excerpt for the labels near the primary one, one more for each that is elsewhere.
@@ -110,30 +92,18 @@ fn excerpts<'a>(
     diagnostic: &'a Diagnostic,
     sources: &'a Sources,
 ) -> Vec<Snippet<'a, annotate_snippets::Annotation<'a>>> {
-    let primary = diagnostic
-        .primary
-        .iter()
-        .map(|label| (label, AnnotationKind::Primary));
-    let secondary = diagnostic
-        .secondary
-        .iter()
-        .map(|label| (label, AnnotationKind::Context));
+    let primary = diagnostic.primary.iter().map(|label| (label, AnnotationKind::Primary));
+    let secondary = diagnostic.secondary.iter().map(|label| (label, AnnotationKind::Context));
     let mut groups: Vec<Vec<(&Label, AnnotationKind)>> = Vec::new();
     for (label, kind) in primary.chain(secondary) {
-        let near = groups.iter_mut().find(|group| {
-            group
-                .iter()
-                .any(|(other, _)| is_near(label.span, other.span, sources))
-        });
+        let near =
+            groups.iter_mut().find(|group| group.iter().any(|(other, _)| is_near(label.span, other.span, sources)));
         match near {
             Some(group) => group.push((label, kind)),
             None => groups.push(vec![(label, kind)]),
         }
     }
-    groups
-        .iter()
-        .filter_map(|group| excerpt(group, sources))
-        .collect()
+    groups.iter().filter_map(|group| excerpt(group, sources)).collect()
 }
 
 fn is_near(one: Span, other: Span, sources: &Sources) -> bool {
@@ -149,35 +119,19 @@ fn excerpt<'a>(
     sources: &'a Sources,
 ) -> Option<Snippet<'a, annotate_snippets::Annotation<'a>>> {
     let file = sources.file(labels.first()?.0.span.file)?;
-    let lines = labels
-        .iter()
-        .map(|(label, _)| file.place(label.span.start as usize).line);
+    let lines = labels.iter().map(|(label, _)| file.place(label.span.start as usize).line);
     let (first, last) = (lines.clone().min()?, lines.max()?);
     let window = file.lines(first, last);
     let text = file.text.get(window.clone())?;
     let annotations = labels.iter().map(|(label, kind)| {
         // What spans several lines is shown by its first: the reader sees the rest in the file.
         let start = (label.span.start as usize).clamp(window.start, window.end) - window.start;
-        let line_end = text[start..]
-            .find(['\n', '\r'])
-            .map_or(text.len(), |end| start + end);
-        let end = (label.span.end as usize)
-            .saturating_sub(window.start)
-            .clamp(start, line_end);
+        let line_end = text[start..].find(['\n', '\r']).map_or(text.len(), |end| start + end);
+        let end = (label.span.end as usize).saturating_sub(window.start).clamp(start, line_end);
         let annotation = kind.span(start..end);
-        if label.text.is_empty() {
-            annotation
-        } else {
-            annotation.label(clean(&label.text))
-        }
+        if label.text.is_empty() { annotation } else { annotation.label(clean(&label.text)) }
     });
-    Some(
-        Snippet::source(visible(text))
-            .line_start(first)
-            .path(file.name.as_str())
-            .fold(true)
-            .annotations(annotations),
-    )
+    Some(Snippet::source(visible(text)).line_start(first).path(file.name.as_str()).fold(true).annotations(annotations))
 }
 
 /// Diagnostics as JSON, for editors and pipelines: a list of objects with `severity`, `code`,
@@ -213,10 +167,7 @@ pub fn to_json(diagnostics: &[Diagnostic], sources: &Sources) -> Value {
 fn place(span: Span, sources: &Sources) -> serde_json::Map<String, Value> {
     let mut out = serde_json::Map::new();
     if let Some(file) = sources.file(span.file) {
-        let (start, end) = (
-            file.place(span.start as usize),
-            file.place(span.end as usize),
-        );
+        let (start, end) = (file.place(span.start as usize), file.place(span.end as usize));
         out.insert("file".to_owned(), file.name.as_str().into());
         out.insert("line".to_owned(), start.line.into());
         out.insert("column".to_owned(), start.column.into());

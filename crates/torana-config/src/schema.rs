@@ -20,9 +20,7 @@ pub struct Kinds<'a> {
 /// The JSON Schema (draft 2020-12) for editors: `torana schema`.
 #[must_use]
 pub fn json_schema(kinds: &Kinds<'_>) -> Value {
-    let mut generator = SchemaSettings::draft2020_12()
-        .for_deserialize()
-        .into_generator();
+    let mut generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
     let config = generator.subschema_for::<Config>();
     let policies = described(&mut generator, kinds.policies);
     let targets = described(&mut generator, kinds.targets);
@@ -31,9 +29,7 @@ pub fn json_schema(kinds: &Kinds<'_>) -> Value {
     if let Some(policy_use) = definitions.get_mut("PolicyUse") {
         *policy_use = policy_schema(&policies, &needs);
     }
-    if let Some(properties) = definitions
-        .get_mut("Route")
-        .and_then(|route| route.get_mut("properties"))
+    if let Some(properties) = definitions.get_mut("Route").and_then(|route| route.get_mut("properties"))
         && let Some(properties) = properties.as_object_mut()
     {
         for (name, schema) in targets {
@@ -54,31 +50,17 @@ pub(crate) fn tree(kinds: &Kinds<'_>) -> SchemaTree {
 }
 
 fn described(generator: &mut SchemaGenerator, kinds: &[KindSchema]) -> Map<String, Value> {
-    kinds
-        .iter()
-        .map(|kind| (kind.name.to_owned(), (kind.schema)(generator).to_value()))
-        .collect()
+    kinds.iter().map(|kind| (kind.name.to_owned(), (kind.schema)(generator).to_value())).collect()
 }
 
 /// The keys each policy cannot do without, for those that have any.
 fn needs(policies: &Map<String, Value>, definitions: &Map<String, Value>) -> Map<String, Value> {
     let resolved = |schema: &Value| {
-        let name = schema
-            .get("$ref")
-            .and_then(Value::as_str)?
-            .strip_prefix("#/$defs/")?;
+        let name = schema.get("$ref").and_then(Value::as_str)?.strip_prefix("#/$defs/")?;
         definitions.get(name).cloned()
     };
-    let required = |schema: &Value| {
-        resolved(schema)
-            .unwrap_or_else(|| schema.clone())
-            .get("required")
-            .cloned()
-    };
-    policies
-        .iter()
-        .filter_map(|(name, schema)| Some((name.clone(), required(schema)?)))
-        .collect()
+    let required = |schema: &Value| resolved(schema).unwrap_or_else(|| schema.clone()).get("required").cloned();
+    policies.iter().filter_map(|(name, schema)| Some((name.clone(), required(schema)?))).collect()
 }
 
 /// A policy's name alone, or one key that is the name with its configuration below. The name alone
@@ -89,10 +71,7 @@ fn policy_schema(policies: &Map<String, Value>, needs: &Map<String, Value>) -> V
         .iter()
         .map(|(name, schema)| match needs.contains_key(name) {
             true => (name.clone(), schema.clone()),
-            false => (
-                name.clone(),
-                json!({ "anyOf": [schema, { "type": "null" }] }),
-            ),
+            false => (name.clone(), json!({ "anyOf": [schema, { "type": "null" }] })),
         })
         .collect();
     json!({
@@ -141,37 +120,19 @@ mod tests {
         fn anything(_: &mut SchemaGenerator) -> schemars::Schema {
             schemars::json_schema!({ "type": "object", "description": "test" })
         }
-        let kinds = [
-            KindSchema {
-                name: "echo",
-                schema: anything,
-            },
-            KindSchema {
-                name: "respond",
-                schema: anything,
-            },
-        ];
-        let schema = json_schema(&Kinds {
-            policies: &kinds,
-            targets: &kinds,
-        });
+        let kinds = [KindSchema { name: "echo", schema: anything }, KindSchema { name: "respond", schema: anything }];
+        let schema = json_schema(&Kinds { policies: &kinds, targets: &kinds });
         let route = &schema["$defs"]["Route"]["properties"];
         assert_eq!(route["echo"]["description"], "test");
         assert_ne!(route["respond"]["description"], "test");
-        assert_eq!(
-            schema["$defs"]["PolicyUse"]["anyOf"][0]["enum"],
-            json!(["echo", "respond"])
-        );
+        assert_eq!(schema["$defs"]["PolicyUse"]["anyOf"][0]["enum"], json!(["echo", "respond"]));
     }
 
     #[test]
     fn references_all_lead_somewhere() {
         fn walk(value: &Value, root: &Value) {
             if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
-                assert!(
-                    root.pointer(reference.trim_start_matches('#')).is_some(),
-                    "{reference}"
-                );
+                assert!(root.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
             }
             match value {
                 Value::Array(items) => items.iter().for_each(|item| walk(item, root)),

@@ -35,48 +35,31 @@ pub struct Place {
 impl Sources {
     /// Adds a file. Its spans carry the number returned.
     pub fn add(&mut self, path: PathBuf, name: String, text: String) -> FileId {
-        let line_starts = std::iter::once(0).chain(
-            text.bytes()
-                .enumerate()
-                .filter(|(_, b)| *b == b'\n')
-                .map(|(at, _)| at + 1),
-        );
+        let line_starts =
+            std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1));
         let line_starts = line_starts.collect();
         let id = u32::try_from(self.files.len()).map_or(FileId::NONE, FileId);
-        self.files.push(Arc::new(Source {
-            path,
-            name,
-            text,
-            line_starts,
-        }));
+        self.files.push(Arc::new(Source { path, name, text, line_starts }));
         id
     }
 
     /// The file with this number.
     #[must_use]
     pub fn file(&self, id: FileId) -> Option<&Source> {
-        self.files
-            .get(usize::try_from(id.0).ok()?)
-            .map(AsRef::as_ref)
+        self.files.get(usize::try_from(id.0).ok()?).map(AsRef::as_ref)
     }
 
     /// The written text at `span`.
     #[must_use]
     pub fn text(&self, span: Span) -> Option<&str> {
-        self.file(span.file)?
-            .text
-            .get(span.start as usize..span.end as usize)
+        self.file(span.file)?.text.get(span.start as usize..span.end as usize)
     }
 
     /// `file:line` of the start of `span`, for messages.
     #[must_use]
     pub fn shown(&self, span: Span) -> Option<String> {
         let file = self.file(span.file)?;
-        Some(format!(
-            "{}:{}",
-            file.name,
-            file.place(span.start as usize).line
-        ))
+        Some(format!("{}:{}", file.name, file.place(span.start as usize).line))
     }
 
     /// `path` as seen from the file at `span`: relative paths start at its directory.
@@ -97,31 +80,16 @@ impl Source {
         while !self.text.is_char_boundary(offset) {
             offset -= 1;
         }
-        let line = self
-            .line_starts
-            .partition_point(|start| *start <= offset)
-            .max(1);
+        let line = self.line_starts.partition_point(|start| *start <= offset).max(1);
         let start = self.line_starts.get(line - 1).copied().unwrap_or(0);
-        let column = self
-            .text
-            .get(start..offset)
-            .map_or(0, |before| before.chars().count())
-            + 1;
+        let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
         Place { line, column }
     }
 
     /// The byte range of the lines `first..=last`, counted from 1.
     pub(crate) fn lines(&self, first: usize, last: usize) -> std::ops::Range<usize> {
-        let start = self
-            .line_starts
-            .get(first.saturating_sub(1))
-            .copied()
-            .unwrap_or(self.text.len());
-        let end = self
-            .line_starts
-            .get(last)
-            .copied()
-            .unwrap_or(self.text.len());
+        let start = self.line_starts.get(first.saturating_sub(1)).copied().unwrap_or(self.text.len());
+        let end = self.line_starts.get(last).copied().unwrap_or(self.text.len());
         start..end.max(start)
     }
 }
@@ -147,23 +115,10 @@ mod tests {
     #[test]
     fn paths_are_relative_to_the_file_that_names_them() {
         let mut sources = Sources::default();
-        let id = sources.add(
-            "/etc/torana/routes/a.yaml".into(),
-            "a".into(),
-            String::new(),
-        );
+        let id = sources.add("/etc/torana/routes/a.yaml".into(), "a".into(), String::new());
         let span = Span::new(id, 0, 0);
-        assert_eq!(
-            sources.resolve(span, Path::new("c.pem")),
-            Path::new("/etc/torana/routes/c.pem")
-        );
-        assert_eq!(
-            sources.resolve(span, Path::new("/c.pem")),
-            Path::new("/c.pem")
-        );
-        assert_eq!(
-            sources.resolve(Span::NONE, Path::new("c.pem")),
-            Path::new("c.pem")
-        );
+        assert_eq!(sources.resolve(span, Path::new("c.pem")), Path::new("/etc/torana/routes/c.pem"));
+        assert_eq!(sources.resolve(span, Path::new("/c.pem")), Path::new("/c.pem"));
+        assert_eq!(sources.resolve(Span::NONE, Path::new("c.pem")), Path::new("c.pem"));
     }
 }

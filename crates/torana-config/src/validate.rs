@@ -31,10 +31,7 @@ impl Found<'_> {
 
     /// " (defined at file:line)", or nothing.
     fn defined_at(&self, span: Span) -> String {
-        self.sources
-            .shown(span)
-            .map(|place| format!(" (defined at {place})"))
-            .unwrap_or_default()
+        self.sources.shown(span).map(|place| format!(" (defined at {place})")).unwrap_or_default()
     }
 }
 
@@ -50,16 +47,10 @@ pub(crate) fn validate(found: &Found<'_>) -> Vec<Diagnostic> {
 /// Names are shown in logs, metrics and URLs of the admin interface, so they have to be plain.
 fn check_name(name: &Spanned<String>, what: &str, diagnostics: &mut Vec<Diagnostic>) {
     const LONGEST: usize = 128;
-    let plain =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '@');
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '@');
     if name.is_empty() || name.len() > LONGEST || !name.chars().all(plain) {
         let message = format!("{} is not a name for {what}", name.shown());
-        let hint =
-            format!("names have up to {LONGEST} letters, digits, `-`, `_`, `.`, `/`, `:` and `@`");
-        diagnostics.push(
-            Diagnostic::error("config.bad_name", message)
-                .at(name.span)
-                .hint(hint),
-        );
+        let hint = format!("names have up to {LONGEST} letters, digits, `-`, `_`, `.`, `/`, `:` and `@`");
+        diagnostics.push(Diagnostic::error("config.bad_name", message).at(name.span).hint(hint));
     }
 }

@@ -39,49 +39,25 @@ struct Echo {
 }
 
 const POLICIES: &[KindSchema] = &[
-    KindSchema {
-        name: "rate_limit",
-        schema: |generator| generator.subschema_for::<RateLimit>(),
-    },
+    KindSchema { name: "rate_limit", schema: |generator| generator.subschema_for::<RateLimit>() },
     KindSchema {
         name: "request_id",
         schema: |_| schemars::json_schema!({ "type": "object", "additionalProperties": false }),
     },
 ];
 
-const TARGETS: &[KindSchema] = &[KindSchema {
-    name: "echo",
-    schema: |generator| generator.subschema_for::<Echo>(),
-}];
+const TARGETS: &[KindSchema] = &[KindSchema { name: "echo", schema: |generator| generator.subschema_for::<Echo>() }];
 
 /// What no output may contain.
 const SECRET: &str = "hunter2";
 
 fn load_case(input: &Path) -> Loaded {
     let main = input.join("main.yaml");
-    let path = if main.is_file() {
-        main
-    } else {
-        input.to_owned()
-    };
-    let variables = [
-        ("SECRET", SECRET),
-        ("WORD", "abc"),
-        ("NUMBER", "7"),
-        ("EMPTY", ""),
-    ];
-    let environment: BTreeMap<String, String> = variables
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    load(
-        &path,
-        &Kinds {
-            policies: POLICIES,
-            targets: TARGETS,
-        },
-        &environment,
-    )
+    let path = if main.is_file() { main } else { input.to_owned() };
+    let variables = [("SECRET", SECRET), ("WORD", "abc"), ("NUMBER", "7"), ("EMPTY", "")];
+    let environment: BTreeMap<String, String> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    load(&path, &Kinds { policies: POLICIES, targets: TARGETS }, &environment)
 }
 
 /// Every case: its name, input and output.
@@ -111,10 +87,7 @@ fn outputs_are_as_recorded() {
         let loaded = load_case(input);
         let actual = render(&loaded.diagnostics, &loaded.sources, Style::Plain);
         assert!(!actual.is_empty(), "{name} has nothing wrong with it");
-        assert!(
-            !actual.to_lowercase().contains(SECRET),
-            "{name} shows a secret:\n{actual}"
-        );
+        assert!(!actual.to_lowercase().contains(SECRET), "{name} shows a secret:\n{actual}");
         assert_eq!(loaded.config.is_none(), loaded.has_errors(), "{name}");
         if update {
             fs::write(output, &actual).unwrap();
@@ -122,10 +95,7 @@ fn outputs_are_as_recorded() {
             failures += &format!("=== {name}: now\n{actual}\n");
         }
     }
-    assert!(
-        failures.is_empty(),
-        "{failures}run with UPDATE=1 if this is right"
-    );
+    assert!(failures.is_empty(), "{failures}run with UPDATE=1 if this is right");
     assert!(cases.len() >= 40, "only {} cases", cases.len());
 }
 
@@ -152,10 +122,7 @@ fn codes_are_all_listed_and_all_shown() {
     let missing: Vec<_> = shown.difference(&listed).collect();
     assert!(missing.is_empty(), "not listed: {missing:?}");
     // Too large for a file in a repository; the unit tests have it.
-    let untested: Vec<_> = listed
-        .difference(&shown)
-        .filter(|code| *code != "config.too_large")
-        .collect();
+    let untested: Vec<_> = listed.difference(&shown).filter(|code| *code != "config.too_large").collect();
     assert!(untested.is_empty(), "no case shows {untested:?}");
 }
 
@@ -168,10 +135,7 @@ fn json_has_the_same_places_as_the_text() {
         let list = json.as_array().unwrap();
         assert_eq!(list.len(), loaded.diagnostics.len(), "{name}");
         for diagnostic in list {
-            assert!(
-                CODES.iter().any(|(code, _)| diagnostic["code"] == *code),
-                "{name}: {diagnostic}"
-            );
+            assert!(CODES.iter().any(|(code, _)| diagnostic["code"] == *code), "{name}: {diagnostic}");
             if let Some(file) = diagnostic["file"].as_str() {
                 let place = format!("{file}:{}:{}", diagnostic["line"], diagnostic["column"]);
                 assert!(text.contains(&place), "{name}: {place} is not in\n{text}");
@@ -194,8 +158,5 @@ fn colours_change_nothing_but_colours() {
         rest = after.split_once('m').unwrap().1;
     }
     plain += rest;
-    assert_eq!(
-        plain,
-        render(&loaded.diagnostics, &loaded.sources, Style::Plain)
-    );
+    assert_eq!(plain, render(&loaded.diagnostics, &loaded.sources, Style::Plain));
 }

@@ -14,24 +14,13 @@ use torana_config::{Kinds, load_text, redacted};
 fn try_all(text: &str) {
     for name in ["t.yaml", "t.toml", "t.json"] {
         let environment: BTreeMap<String, String> = BTreeMap::new();
-        let loaded = load_text(
-            Path::new(name),
-            text.to_owned(),
-            &Kinds::default(),
-            &environment,
-        );
+        let loaded = load_text(Path::new(name), text.to_owned(), &Kinds::default(), &environment);
         assert_eq!(loaded.config.is_some(), !loaded.has_errors());
         let rendered = render(&loaded.diagnostics, &loaded.sources, Style::Plain);
         let json = to_json(&loaded.diagnostics, &loaded.sources);
-        assert_eq!(
-            rendered.is_empty(),
-            json.as_array().is_some_and(Vec::is_empty)
-        );
+        assert_eq!(rendered.is_empty(), json.as_array().is_some_and(Vec::is_empty));
         // What is rendered never holds a control character but the newline.
-        assert!(
-            !rendered.chars().any(|c| c.is_control() && c != '\n'),
-            "{rendered:?}"
-        );
+        assert!(!rendered.chars().any(|c| c.is_control() && c != '\n'), "{rendered:?}");
         let _ = redacted(&loaded).to_string();
     }
 }
@@ -41,9 +30,7 @@ fn seeds() -> Vec<String> {
     let mut texts: Vec<String> = fs::read_dir("tests/golden")
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.is_file() && path.extension().is_some_and(|extension| extension != "txt")
-        })
+        .filter(|path| path.is_file() && path.extension().is_some_and(|extension| extension != "txt"))
         // References to files would read whatever the damage names.
         .filter_map(|path| fs::read_to_string(path).ok())
         .filter(|text| !text.contains("include") && !text.contains("${file"))

@@ -71,8 +71,7 @@ mod tests {
 
     fn run(fake: &Fake) -> Drained {
         let status = Status::new(Report::default());
-        let pace =
-            Pace { readiness_delay: Duration::from_millis(1), drain_timeout: Duration::from_millis(60) };
+        let pace = Pace { readiness_delay: Duration::from_millis(1), drain_timeout: Duration::from_millis(60) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let drained = runtime.block_on(drain(fake, &status, pace));
         assert!(!status.is_ready());

@@ -152,7 +152,10 @@ fn announce(report: &Report, cause: Cause, took: Duration) {
         notice::say(&format!("revision {revision} in force (checksum {checksum}, {millis:.1} ms, {cause}){warnings}"));
     } else {
         let revision = report.revision;
-        notice::warn(&format!("new configuration refused ({cause}); revision {revision} stays in force\n{}", report.text));
+        notice::warn(&format!(
+            "new configuration refused ({cause}); revision {revision} stays in force\n{}",
+            report.text
+        ));
     }
 }
 

@@ -14,8 +14,7 @@ impl Captures {
 
     /// Adds the next capture: bytes `start..end` of the path.
     pub fn push(&mut self, start: usize, end: usize) {
-        self.ranges
-            .push((u32::try_from(start).unwrap_or(u32::MAX), u32::try_from(end).unwrap_or(u32::MAX)));
+        self.ranges.push((u32::try_from(start).unwrap_or(u32::MAX), u32::try_from(end).unwrap_or(u32::MAX)));
     }
 
     /// Forgets all but the first `count` captures.

@@ -57,8 +57,7 @@ mod tests {
     #[test]
     fn the_earlier_deadline_wins_and_none_never_does() {
         let now = Instant::now();
-        let (soon, late) =
-            (Deadline::after(now, Duration::from_secs(1)), Deadline::after(now, Duration::from_secs(9)));
+        let (soon, late) = (Deadline::after(now, Duration::from_secs(1)), Deadline::after(now, Duration::from_secs(9)));
         assert_eq!(soon.earlier(late), soon);
         assert_eq!(late.earlier(Deadline::NONE), late);
         assert_eq!(Deadline::NONE.earlier(Deadline::NONE), Deadline::NONE);

@@ -30,22 +30,14 @@ pub struct Span {
 
 impl Span {
     /// The span of what nobody wrote: defaults, values made by importers and tests.
-    pub const NONE: Self = Self {
-        file: FileId::NONE,
-        start: 0,
-        end: 0,
-    };
+    pub const NONE: Self = Self { file: FileId::NONE, start: 0, end: 0 };
 
     /// The bytes `start..end` of `file`. Offsets past 4 GiB saturate; no file that large is ever
     /// read.
     #[must_use]
     pub fn new(file: FileId, start: usize, end: usize) -> Self {
         let clamp = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
-        Self {
-            file,
-            start: clamp(start),
-            end: clamp(end.max(start)),
-        }
+        Self { file, start: clamp(start), end: clamp(end.max(start)) }
     }
 
     /// Whether this points into a file.
@@ -133,10 +125,7 @@ impl Diagnostic {
     /// A warning with a stable `code`.
     #[must_use]
     pub fn warning(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(code, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 
     /// Points at `span`. An unknown span is ignored, so callers need not ask whether a value was
@@ -150,10 +139,7 @@ impl Diagnostic {
     #[must_use]
     pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
         if span.is_known() {
-            self.primary = Some(Label {
-                span,
-                text: text.into(),
-            });
+            self.primary = Some(Label { span, text: text.into() });
         }
         self
     }
@@ -162,10 +148,7 @@ impl Diagnostic {
     #[must_use]
     pub fn also(mut self, span: Span, text: impl Into<String>) -> Self {
         if span.is_known() {
-            self.secondary.push(Label {
-                span,
-                text: text.into(),
-            });
+            self.secondary.push(Label { span, text: text.into() });
         }
         self
     }
@@ -217,12 +200,7 @@ impl Misfit {
     /// A misfit with the general code `config.invalid_value`.
     #[must_use]
     pub fn new(expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self {
-            code: Cow::Borrowed("config.invalid_value"),
-            expected: expected.into(),
-            found: found.into(),
-            hint: None,
-        }
+        Self { code: Cow::Borrowed("config.invalid_value"), expected: expected.into(), found: found.into(), hint: None }
     }
 
     /// Gives the misfit its own code.
@@ -248,12 +226,7 @@ impl Misfit {
             None => (rest, None),
         };
         let (expected, found) = rest.split_once(FOUND)?;
-        Some(Self {
-            code: Cow::Owned(code.to_owned()),
-            expected: expected.to_owned(),
-            found: found.to_owned(),
-            hint,
-        })
+        Some(Self { code: Cow::Owned(code.to_owned()), expected: expected.to_owned(), found: found.to_owned(), hint })
     }
 }
 
@@ -297,10 +270,7 @@ pub fn quoted(text: &str) -> String {
 ///
 /// Names longer than 128 bytes are never compared: the distance costs the product of the lengths.
 #[must_use]
-pub fn did_you_mean<'a>(
-    written: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 128;
     if written.is_empty() || written.len() > LONGEST {
         return None;
@@ -310,10 +280,7 @@ pub fn did_you_mean<'a>(
     let allowed = (wanted.chars().count() / 3).max(1);
     let mut best: Option<((usize, usize), &'a str)> = None;
     for candidate in candidates {
-        if candidate.is_empty()
-            || candidate.len() > LONGEST
-            || candidate.len().abs_diff(wanted.len()) > 2 * allowed
-        {
+        if candidate.is_empty() || candidate.len() > LONGEST || candidate.len().abs_diff(wanted.len()) > 2 * allowed {
             continue;
         }
         let distance = strsim::osa_distance(&wanted, &plain(candidate));
@@ -336,10 +303,7 @@ mod tests {
         let keys = ["listeners", "upstreams", "routes", "trusted_proxies"];
         assert_eq!(did_you_mean("listner", keys), Some("listeners"));
         assert_eq!(did_you_mean("Upstream", keys), Some("upstreams"));
-        assert_eq!(
-            did_you_mean("trusted-proxies", keys),
-            Some("trusted_proxies")
-        );
+        assert_eq!(did_you_mean("trusted-proxies", keys), Some("trusted_proxies"));
         assert_eq!(did_you_mean("plugins", keys), None);
         assert_eq!(did_you_mean("", keys), None);
         assert_eq!(did_you_mean(&"x".repeat(4000), keys), None);
@@ -360,9 +324,7 @@ mod tests {
 
     #[test]
     fn a_misfit_survives_its_display_form() {
-        let misfit = Misfit::new("a duration such as `3s`", "`3x`")
-            .code("config.duration")
-            .hint("write `3s`");
+        let misfit = Misfit::new("a duration such as `3s`", "`3x`").code("config.duration").hint("write `3s`");
         assert_eq!(Misfit::parse(&misfit.to_string()), Some(misfit));
         let bare = Misfit::new("a name", "nothing");
         assert_eq!(Misfit::parse(&bare.to_string()), Some(bare));
@@ -371,9 +333,7 @@ mod tests {
 
     #[test]
     fn unknown_spans_are_not_pointed_at() {
-        let diagnostic = Diagnostic::error("config.x", "x")
-            .at(Span::NONE)
-            .also(Span::NONE, "there");
+        let diagnostic = Diagnostic::error("config.x", "x").at(Span::NONE).also(Span::NONE, "there");
         assert!(diagnostic.primary.is_none() && diagnostic.secondary.is_empty());
     }
 

@@ -169,14 +169,7 @@ struct Place {
 
 impl ClientAddress {
     fn peer(peer: IpAddr) -> ClientAddress {
-        ClientAddress {
-            ip: peer,
-            peer,
-            from_trusted: false,
-            proto: None,
-            malformed: false,
-            place: Place::default(),
-        }
+        ClientAddress { ip: peer, peer, from_trusted: false, proto: None, malformed: false, place: Place::default() }
     }
 }
 

@@ -190,6 +190,7 @@ const MULTIPLIER: u64 = {
     candidate
 };
 
+#[expect(clippy::cast_possible_truncation, reason = "the ten highest bits of a word")]
 const fn slot(key: Key, length: usize, multiplier: u64) -> usize {
     let mixed = (key.0 ^ key.1.rotate_left(29) ^ (length as u64)).wrapping_mul(multiplier);
     (mixed >> (64 - SLOTS.trailing_zeros())) as usize
@@ -254,11 +255,7 @@ impl KnownName {
         let known = *KnownName::ALL.get(index)?;
         // The words cover a short name, but folding maps control characters
         // onto digits and the dash; of a long name they leave out the middle.
-        let same = if length <= 16 {
-            no_controls(name)
-        } else {
-            known.as_str().as_bytes().eq_ignore_ascii_case(name)
-        };
+        let same = if length <= 16 { no_controls(name) } else { known.as_str().as_bytes().eq_ignore_ascii_case(name) };
         same.then_some(known)
     }
 
@@ -420,7 +417,18 @@ mod tests {
 
     #[test]
     fn near_misses_are_not_known() {
-        for name in ["content\rlength", "via\r", "x\rapi-key", "sec-websocket-xersion", "", "hos", "hosts", "x_real_ip", "content_length", "transfer-encodinG "] {
+        for name in [
+            "content\rlength",
+            "via\r",
+            "x\rapi-key",
+            "sec-websocket-xersion",
+            "",
+            "hos",
+            "hosts",
+            "x_real_ip",
+            "content_length",
+            "transfer-encodinG ",
+        ] {
             assert_eq!(KnownName::lookup(name.as_bytes()), None, "{name}");
         }
         assert_eq!(KnownName::lookup(&[b'a'; 400]), None);

@@ -91,8 +91,11 @@ pub struct PolicyEntry {
     /// JSON Schema of its configuration.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes and builds.
-    pub build: fn(&Written) -> Result<Arc<dyn Policy>, Vec<Diagnostic>>,
+    pub build: BuildPolicy,
 }
+
+/// Makes a policy of its configuration as written.
+pub type BuildPolicy = fn(&Written) -> Result<Arc<dyn Policy>, Vec<Diagnostic>>;
 
 /// The registry entry of `K`.
 #[must_use]

@@ -75,8 +75,11 @@ pub struct TargetEntry {
     /// JSON Schema of its configuration.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes and builds.
-    pub build: fn(&Written, &dyn Names) -> Result<Arc<dyn Target>, Vec<Diagnostic>>,
+    pub build: BuildTarget,
 }
+
+/// Makes a target of its configuration as written.
+pub type BuildTarget = fn(&Written, &dyn Names) -> Result<Arc<dyn Target>, Vec<Diagnostic>>;
 
 /// The registry entry of `K`.
 #[must_use]

@@ -30,12 +30,8 @@ pub(crate) fn check(schema: &Value, node: &Written) -> Option<Misfit> {
     };
     match &node.node {
         Node::String(text) => parse(text),
-        Node::Int(value) if format == duration::FORMAT => {
-            Some(duration::without_unit(&value.to_string()))
-        }
-        Node::Float(value) if format == duration::FORMAT => {
-            Some(duration::without_unit(&value.to_string()))
-        }
+        Node::Int(value) if format == duration::FORMAT => Some(duration::without_unit(&value.to_string())),
+        Node::Float(value) if format == duration::FORMAT => Some(duration::without_unit(&value.to_string())),
         Node::Int(value) if format == byte_size::FORMAT && u64::try_from(*value).is_ok() => None,
         _ => Some(Misfit::new(expected, node.describe())),
     }

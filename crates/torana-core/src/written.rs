@@ -104,11 +104,7 @@ impl Written {
     /// A value without references.
     #[must_use]
     pub fn new(node: Node, span: Span) -> Self {
-        Self {
-            node,
-            span,
-            reference: None,
-        }
+        Self { node, span, reference: None }
     }
 
     /// An empty map: the configuration of a policy named without any.
@@ -140,10 +136,7 @@ impl Written {
     /// The value under `key`, if this is a map that has it.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Self> {
-        self.entries()
-            .iter()
-            .find(|entry| *entry.key == key)
-            .map(|entry| &entry.value)
+        self.entries().iter().find(|entry| *entry.key == key).map(|entry| &entry.value)
     }
 
     /// The entries of a map, in the order written; none for anything else.
@@ -177,10 +170,7 @@ impl Written {
     #[must_use]
     pub fn as_spanned(&self) -> Option<Spanned<String>> {
         let text = self.as_str()?;
-        let raw = self
-            .reference
-            .as_ref()
-            .map(|reference| reference.raw.as_str());
+        let raw = self.reference.as_ref().map(|reference| reference.raw.as_str());
         Some(Spanned::new(text.to_owned(), self.span).written_as(raw))
     }
 
@@ -205,19 +195,15 @@ impl Written {
             Node::Null => Value::Null,
             Node::Bool(value) => Value::Bool(*value),
             // What fits neither of JSON's usual integers is shown as text rather than rounded.
-            Node::Int(value) => Number::from_i128(*value)
-                .map_or_else(|| Value::String(value.to_string()), Value::Number),
+            Node::Int(value) => {
+                Number::from_i128(*value).map_or_else(|| Value::String(value.to_string()), Value::Number)
+            }
             Node::Float(value) => Number::from_f64(*value).map_or(Value::Null, Value::Number),
             Node::String(text) => Value::String(text.clone()),
-            Node::List(items) => {
-                Value::Array(items.iter().map(|item| item.json(redacted)).collect())
+            Node::List(items) => Value::Array(items.iter().map(|item| item.json(redacted)).collect()),
+            Node::Map(entries) => {
+                Value::Object(entries.iter().map(|entry| (entry.key.to_string(), entry.value.json(redacted))).collect())
             }
-            Node::Map(entries) => Value::Object(
-                entries
-                    .iter()
-                    .map(|entry| (entry.key.to_string(), entry.value.json(redacted)))
-                    .collect(),
-            ),
         }
     }
 
@@ -233,19 +219,13 @@ impl Written {
             return self.holds(places);
         }
         self.items().iter().any(|item| item.touches(outer, places))
-            || self
-                .entries()
-                .iter()
-                .any(|entry| entry.value.touches(outer, places))
+            || self.entries().iter().any(|entry| entry.value.touches(outer, places))
     }
 
     fn holds(&self, places: &[Span]) -> bool {
         places.contains(&self.span)
             || self.items().iter().any(|item| item.holds(places))
-            || self
-                .entries()
-                .iter()
-                .any(|entry| places.contains(&entry.key.span) || entry.value.holds(places))
+            || self.entries().iter().any(|entry| places.contains(&entry.key.span) || entry.value.holds(places))
     }
 
     /// What this is, for messages: "the string `abc`", "a list". Shows a reference as written.

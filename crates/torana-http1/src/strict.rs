@@ -80,8 +80,7 @@ fn plain_line(section: &[u8], at: usize, field: &httparse::Header<'_>) -> Option
     let (middle, behind) = behind.split_at_checked(value.len())?;
     let (end, _) = behind.split_first_chunk::<2>()?;
     let same = std::ptr::eq(before.as_ptr(), name.as_ptr()) && std::ptr::eq(middle.as_ptr(), value.as_ptr());
-    (same && between == b": " && end == b"\r\n")
-        .then(|| name.len().saturating_add(value.len()).saturating_add(4))
+    (same && between == b": " && end == b"\r\n").then(|| name.len().saturating_add(value.len()).saturating_add(4))
 }
 
 type Line = (Range<usize>, Range<usize>, usize);

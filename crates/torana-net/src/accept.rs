@@ -139,9 +139,8 @@ pub async fn accept<S: Service>(listener: Listener, id: ListenerId, service: Rc<
             }
         };
         let Some(listening) = service.listening(id) else { return };
-        let proxied = peer.is_some_and(|peer| {
-            listening.proxy_protocol.iter().any(|net| net.contains(&peer.ip().to_canonical()))
-        });
+        let proxied =
+            peer.is_some_and(|peer| listening.proxy_protocol.iter().any(|net| net.contains(&peer.ip().to_canonical())));
         let client = peer.filter(|_| !proxied).map(|peer| peer.ip().to_canonical());
         match count.admit(client, &listening) {
             Ok(permit) => {
@@ -183,12 +182,8 @@ impl Start {
             return Box::pin(self.run_prepared(service)).await;
         }
         let Start { socket, peer, listening, id, permit, .. } = self;
-        let connection = Rc::new(Connection {
-            listener: listening.name.clone(),
-            peer,
-            local: local(&socket),
-            tls: None,
-        });
+        let connection =
+            Rc::new(Connection { listener: listening.name.clone(), peer, local: local(&socket), tls: None });
         let http2 = listening.http2;
         drop(listening);
         speak(Io::Plain(socket), connection, id, service, http2).await;
@@ -249,13 +244,7 @@ impl Start {
 }
 
 /// HTTP/1.x, unless the client starts with HTTP/2's preface.
-async fn speak<S: Service>(
-    io: Io,
-    connection: Rc<Connection>,
-    id: ListenerId,
-    service: &Rc<S>,
-    http2: bool,
-) {
+async fn speak<S: Service>(io: Io, connection: Rc<Connection>, id: ListenerId, service: &Rc<S>, http2: bool) {
     let ended = h1::serve(io, connection.clone(), id, service.clone(), http2).await;
     if let h1::Ended::Http2(io, early) = ended {
         Box::pin(h2::serve(io, Some(early), connection, id, service.clone())).await;

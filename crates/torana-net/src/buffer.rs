@@ -41,8 +41,8 @@ impl Buffer {
     #[must_use]
     pub fn take(size: usize) -> Buffer {
         let kept = KEPT.with_borrow_mut(|kept| match size {
-            0..=SMALL => kept.small.pop(),
-            ..=LARGE => kept.large.pop(),
+            size if size <= SMALL => kept.small.pop(),
+            size if size <= LARGE => kept.large.pop(),
             _ => None,
         });
         let bytes = kept.unwrap_or_else(|| {

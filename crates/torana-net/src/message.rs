@@ -39,12 +39,7 @@ pub(crate) fn read_request(
     read_fields(&parts.headers, &mut head.fields, settings.header_count, settings.header_bytes)
 }
 
-fn read_fields(
-    map: &HeaderMap,
-    fields: &mut Fields,
-    most: usize,
-    bytes: usize,
-) -> Result<(), &'static Refusal> {
+fn read_fields(map: &HeaderMap, fields: &mut Fields, most: usize, bytes: usize) -> Result<(), &'static Refusal> {
     let mut count = 0;
     let mut size = 0;
     let mut cookies = 0;
@@ -67,7 +62,9 @@ fn read_fields(
             Some(KnownName::Te) if value.as_bytes() != b"trailers" => return Err(&refuse::HTTP2_MALFORMED),
             // Crumbs are joined below (§8.2.3).
             Some(KnownName::Cookie) => cookies += 1,
-            _ => fields.append_text(name.as_str().as_bytes(), value.as_bytes()).map_err(|_| &refuse::HTTP2_MALFORMED)?,
+            _ => {
+                fields.append_text(name.as_str().as_bytes(), value.as_bytes()).map_err(|_| &refuse::HTTP2_MALFORMED)?
+            }
         }
     }
     if cookies > 0 {
@@ -82,9 +79,7 @@ pub(crate) fn read_reply(parts: &http::response::Parts, head: &mut ReplyHead) ->
     head.version = Version::Http2;
     head.status = Status::new(parts.status.as_u16()).ok_or(&refuse::UPSTREAM_MALFORMED)?;
     for (name, value) in &parts.headers {
-        head.fields
-            .append_text(name.as_str().as_bytes(), value.as_bytes())
-            .map_err(|_| &refuse::UPSTREAM_MALFORMED)?;
+        head.fields.append_text(name.as_str().as_bytes(), value.as_bytes()).map_err(|_| &refuse::UPSTREAM_MALFORMED)?;
     }
     Ok(())
 }

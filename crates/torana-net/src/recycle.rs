@@ -12,6 +12,7 @@ use torana_core::head::ReplyHead;
 const KEPT: usize = 1024;
 
 thread_local! {
+    #[expect(clippy::vec_box, reason = "an exchange is large and moves between owners; the box is what is reused")]
     static EXCHANGES: RefCell<Vec<Box<Exchange>>> = const { RefCell::new(Vec::new()) };
     static REPLIES: RefCell<Vec<ReplyHead>> = const { RefCell::new(Vec::new()) };
 }

@@ -177,8 +177,10 @@ pub fn wake_all() {
 
 /// Sleeps until `timer` expires: for tasks that wait for nothing else.
 pub async fn expired(timer: &Timer) {
-    std::future::poll_fn(|cx| if timer.poll_expired(cx) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending })
-        .await;
+    std::future::poll_fn(
+        |cx| if timer.poll_expired(cx) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending },
+    )
+    .await;
 }
 
 #[cfg(test)]

@@ -180,7 +180,8 @@ pub fn explain(plan: &Plan, question: &Question<'_>) -> Result<Explanation, Ques
 fn exchange(plan: &Plan, question: &Question<'_>) -> Result<Exchange, QuestionError> {
     let (secure, authority, target) = split(question.url)?;
     // The first listener of the right kind, for its limits.
-    let listener = plan.listeners.iter().find(|listener| listener.listening.tls.is_some() == secure).or(plan.listeners.first());
+    let listener =
+        plan.listeners.iter().find(|listener| listener.listening.tls.is_some() == secure).or(plan.listeners.first());
     let tls = Tls { version: "TLSv1.3", server_name: None, client_chain: Vec::new() };
     let connection = Connection {
         listener: listener.map_or_else(|| "".into(), |listener| listener.name.clone()),
@@ -312,17 +313,21 @@ mod tests {
         assert_eq!(answer.outcome, Outcome::Route { name: "users".into() });
         assert_eq!(answer.client_ip, IpAddr::from([203, 0, 113, 9]));
         let rules: Vec<_> = answer.candidates.iter().map(|c| (c.route.as_str(), c.wins, c.rule.as_str())).collect();
-        assert_eq!(rules, [
-            ("users", true, "wins"),
-            ("rest", false, "matches, but the winner has a more specific path"),
-            ("other", false, "the host does not match"),
-        ]);
+        assert_eq!(
+            rules,
+            [
+                ("users", true, "wins"),
+                ("rest", false, "matches, but the winner has a more specific path"),
+                ("other", false, "the host does not match"),
+            ]
+        );
         let policies: Vec<_> = answer.policies.iter().map(|step| (step.stage, step.policy)).collect();
         assert_eq!(policies, [("intake", "early"), ("serve", "late")]);
         assert_eq!(answer.target.as_deref(), Some("upstream users"));
         let forwarded = answer.forwarded.unwrap();
         assert_eq!((forwarded.path.as_str(), forwarded.query.as_deref()), ("/users/7", Some("x=1")));
-        let header = |wanted: &str| forwarded.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let header =
+            |wanted: &str| forwarded.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
         assert_eq!(header("host"), Some("users.internal:3001"));
         assert_eq!(header("x-forwarded-for"), Some("203.0.113.9, 10.0.0.1"));
     }

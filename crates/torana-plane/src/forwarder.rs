@@ -25,18 +25,11 @@ pub trait Forwarder: Sized + 'static {
 
     /// Sends the exchange as it stands and returns the reply, its body still
     /// to come. Keeps to `exchange.deadline`.
-    fn forward(
-        &self,
-        upstream: UpstreamId,
-        exchange: &mut Exchange,
-    ) -> impl Future<Output = Result<Reply, Rejection>>;
+    fn forward(&self, upstream: UpstreamId, exchange: &mut Exchange) -> impl Future<Output = Result<Reply, Rejection>>;
 
     /// Sends a request of the gateway's own.
-    fn send(
-        &self,
-        upstream: UpstreamId,
-        request: OutboundRequest,
-    ) -> LocalBoxFuture<'static, Result<Reply, Rejection>>;
+    fn send(&self, upstream: UpstreamId, request: OutboundRequest)
+    -> LocalBoxFuture<'static, Result<Reply, Rejection>>;
 
     /// Closes connections that have waited too long or are gone. Called about
     /// once a second.
@@ -53,11 +46,7 @@ impl Forwarder for Upstreams {
         Upstreams::succeed(self, specs)
     }
 
-    fn forward(
-        &self,
-        upstream: UpstreamId,
-        exchange: &mut Exchange,
-    ) -> impl Future<Output = Result<Reply, Rejection>> {
+    fn forward(&self, upstream: UpstreamId, exchange: &mut Exchange) -> impl Future<Output = Result<Reply, Rejection>> {
         Upstreams::forward(self, upstream, exchange)
     }
 

@@ -36,7 +36,9 @@ static TARGET: [Refusal; TARGET_COUNT] = {
             message: error.message(),
         }
     }
-    let mut table = [const { Refusal { code: "", status: Status::BAD_REQUEST, origin: Origin::Caller, retry: Retry::Never, message: "" } }; TARGET_COUNT];
+    let mut table = [const {
+        Refusal { code: "", status: Status::BAD_REQUEST, origin: Origin::Caller, retry: Retry::Never, message: "" }
+    }; TARGET_COUNT];
     let mut i = 0;
     while i < TARGET_COUNT {
         table[i] = of(TargetError::ALL[i]);
@@ -65,7 +67,10 @@ mod tests {
     fn every_target_error_has_its_own_refusal() {
         for &error in TargetError::ALL {
             let refusal = of_target(error).refusal;
-            assert_eq!((refusal.code, refusal.status, refusal.message), (error.code(), error.status(), error.message()));
+            assert_eq!(
+                (refusal.code, refusal.status, refusal.message),
+                (error.code(), error.status(), error.message())
+            );
         }
     }
 

@@ -121,7 +121,8 @@ enum Side {
 
 fn compile(changes: &Changes, side: Side, problems: &mut Vec<Diagnostic>) -> Edits {
     let mut edits = Edits::default();
-    let mut name = |written: &Spanned<String>| header_name(written, side).map_err(|problem| problems.push(*problem)).ok();
+    let mut name =
+        |written: &Spanned<String>| header_name(written, side).map_err(|problem| problems.push(*problem)).ok();
     for (from, to) in &changes.rename {
         if let (Some(from), Some(to)) = (name(from), name(to)) {
             edits.rename.push((from, to));
@@ -143,9 +144,8 @@ fn compile(changes: &Changes, side: Side, problems: &mut Vec<Diagnostic>) -> Edi
 
 fn invalid_value(value: &Spanned<String>) -> Option<Diagnostic> {
     let is_valid = value.bytes().all(torana_core::names::is_value_byte);
-    (!is_valid).then(|| {
-        Diagnostic::error("headers.value", "a header value may not hold control characters").at(value.span)
-    })
+    (!is_valid)
+        .then(|| Diagnostic::error("headers.value", "a header value may not hold control characters").at(value.span))
 }
 
 fn header_name(written: &Spanned<String>, side: Side) -> Result<HeaderName, Box<Diagnostic>> {
@@ -177,7 +177,9 @@ fn owner(name: &HeaderName, side: Side) -> Option<&'static str> {
         (KnownName::ContentLength, _) => Some("the gateway sets it from the length of the body"),
         (KnownName::XRequestId, _) => Some("the gateway sets it, to be found again in its log"),
         (KnownName::Host, Side::Request) => Some("use `rewrite: { host: … }` in the route"),
-        (KnownName::Traceparent | KnownName::Tracestate, Side::Request) => Some("the gateway continues or begins traces"),
+        (KnownName::Traceparent | KnownName::Tracestate, Side::Request) => {
+            Some("the gateway continues or begins traces")
+        }
         (KnownName::Expect, Side::Request) => Some("the gateway answers it"),
         _ if side == Side::Request && is_forwarding_spelling(known.as_str().as_bytes()) => Some(FORWARDING),
         _ => None,
@@ -205,7 +207,8 @@ mod tests {
             },
             "response": { "remove": ["Server", "x-powered-by"], "set": { "cache-control": "no-store" } }
         }"#;
-        let request = "GET /x HTTP/1.1\nHost: a\nX-Old: 1\nX-New: 0\nCOOKIE: c\nX-Tenant: forged\nx-tenant: twice\nX-Tag: z";
+        let request =
+            "GET /x HTTP/1.1\nHost: a\nX-Old: 1\nX-New: 0\nCOOKIE: c\nX-Tenant: forged\nx-tenant: twice\nX-Tag: z";
         let reply = "200\nServer: nginx\nX-Powered-By: PHP\nCache-Control: public\n\nok";
         let shown = run(config, request, reply);
         let expected = "GET /x\nhost: a\nx-tag: z\nx-new: 1\nx-tenant: acme\nx-tag: a\nx-tag: b\n--\n\
@@ -221,7 +224,19 @@ mod tests {
 
     #[test]
     fn owned_headers_are_refused_in_every_spelling() {
-        for name in ["X-Forwarded-For", "x_forwarded_for", "Forwarded", "X-REAL-IP", "x_request_id", "X-Request-Id", "Host", "traceparent", "Content-Length", "Transfer-Encoding", "Connection"] {
+        for name in [
+            "X-Forwarded-For",
+            "x_forwarded_for",
+            "Forwarded",
+            "X-REAL-IP",
+            "x_request_id",
+            "X-Request-Id",
+            "Host",
+            "traceparent",
+            "Content-Length",
+            "Transfer-Encoding",
+            "Connection",
+        ] {
             for config in [
                 format!(r#"{{ "request": {{ "set": {{ "{name}": "x" }} }} }}"#),
                 format!(r#"{{ "request": {{ "remove": ["{name}"] }} }}"#),
@@ -235,7 +250,8 @@ mod tests {
 
     #[test]
     fn all_mistakes_at_once() {
-        let config = r#"{ "request": { "set": { "a b": "1", "x": "a\nb" } }, "response": { "remove": ["connection"] } }"#;
+        let config =
+            r#"{ "request": { "set": { "a b": "1", "x": "a\nb" } }, "response": { "remove": ["connection"] } }"#;
         let shown = run(config, "GET / HTTP/1.1\nHost: a", "200");
         for code in ["headers.name", "headers.value", "headers.owned"] {
             assert!(shown.contains(code), "{shown}");

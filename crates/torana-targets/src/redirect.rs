@@ -251,17 +251,27 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_refused() {
-        for to in ["//evil.example", "javascript:alert(1)", "v2", "", "https://", "/a/../b", "/a b", "/x?q={rest}", "/\\evil"] {
+        for to in
+            ["//evil.example", "javascript:alert(1)", "v2", "", "https://", "/a/../b", "/a b", "/x?q={rest}", "/\\evil"]
+        {
             let shown = location(to, &[("rest", "a")], "/a");
             assert!(shown.contains("error redirect.to"), "{to}: {shown}");
         }
         let shown = location("/{rset}", &[("rest", "a")], "/a");
-        assert_eq!(shown, "error redirect.template: `{rset}` is not captured by the route's path (did you mean `{rest}`?)\n");
+        assert_eq!(
+            shown,
+            "error redirect.template: `{rset}` is not captured by the route's path (did you mean `{rest}`?)\n"
+        );
     }
 
     #[test]
     fn only_redirects_have_these_statuses() {
-        let shown = target_transcript(&entry::<Redirect>(), r#"{ "to": "//x", "status": 200 }"#, &[], "GET / HTTP/1.1\nHost: a");
+        let shown = target_transcript(
+            &entry::<Redirect>(),
+            r#"{ "to": "//x", "status": 200 }"#,
+            &[],
+            "GET / HTTP/1.1\nHost: a",
+        );
         assert!(shown.contains("redirect.status") && shown.contains("redirect.to"), "both at once: {shown}");
     }
 }

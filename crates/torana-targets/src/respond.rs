@@ -45,7 +45,8 @@ impl TargetKind for Respond {
         let (media_type, body) = match (&config.body, &config.json) {
             (Some(_), Some(json)) => {
                 let message = "`body` and `json` cannot both be the answer";
-                problems.push(Diagnostic::error("respond.two_bodies", message).at(json.span).hint("remove one of them"));
+                problems
+                    .push(Diagnostic::error("respond.two_bodies", message).at(json.span).hint("remove one of them"));
                 ("", Bytes::new())
             }
             (Some(text), None) => ("text/plain; charset=utf-8", Bytes::from(text.value.clone())),
@@ -87,7 +88,8 @@ fn add_header(name: &Spanned<String>, value: &Spanned<String>, fields: &mut Fiel
         return Err(problem(format!("{} is not a header name", name.shown()), name.span));
     };
     if let HeaderName::Known(known) = known
-        && (known.is_hop_by_hop() || matches!(known, KnownName::ContentLength | KnownName::Date | KnownName::XRequestId))
+        && (known.is_hop_by_hop()
+            || matches!(known, KnownName::ContentLength | KnownName::Date | KnownName::XRequestId))
     {
         return Err(problem(format!("the header {} is the gateway's to set", name.shown()), name.span));
     }
@@ -132,9 +134,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_answered_is_refused_all_at_once() {
-        let shown = run(r#"{ "status": 101, "body": "a", "json": 1, "headers": { "content-length": "1", "b c": "x", "x-y": "a\r\nb" } }"#);
+        let shown = run(
+            r#"{ "status": 101, "body": "a", "json": 1, "headers": { "content-length": "1", "b c": "x", "x-y": "a\r\nb" } }"#,
+        );
         let codes: Vec<_> = shown.lines().filter_map(|line| line.split(['\u{20}', ':']).nth(1)).collect();
-        assert_eq!(codes, ["respond.status", "respond.two_bodies", "respond.header", "respond.header", "respond.header"], "{shown}");
+        assert_eq!(
+            codes,
+            ["respond.status", "respond.two_bodies", "respond.header", "respond.header", "respond.header"],
+            "{shown}"
+        );
         assert!(run(r#"{ "status": 204, "body": "a" }"#).contains("respond.no_body"));
     }
 }

@@ -202,9 +202,8 @@ impl Endpoint {
             _ => None,
         };
         let Dialled { io, http2 } = dial(place, security, self.upstream.connect_timeout).await?;
-        let prior = !self.spec.secure
-            && !upgrade
-            && (self.spec.prior_knowledge || self.upstream.protocol == Protocol::Http2);
+        let prior =
+            !self.spec.secure && !upgrade && (self.spec.prior_knowledge || self.upstream.protocol == Protocol::Http2);
         if http2 || prior {
             let connection = h2::start(io).await?;
             self.pool_metrics.opened.add(1);

@@ -215,7 +215,8 @@ pub(crate) fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString
             let command = Cli::command();
             let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).chain(["help"]).collect();
             let is_command = names.contains(&&*argument);
-            let is_typo = || !Path::new(&*argument).exists() && did_you_mean(&argument, names.iter().copied()).is_some();
+            let is_typo =
+                || !Path::new(&*argument).exists() && did_you_mean(&argument, names.iter().copied()).is_some();
             if !is_command && !is_typo() {
                 arguments.insert(index, "run".into());
             }
@@ -241,7 +242,12 @@ mod tests {
 
     #[test]
     fn a_file_alone_is_run() {
-        for line in ["torana gate.yaml", "torana --color never gate.yaml", "torana run gate.yaml", "torana --color=never gate.yaml"] {
+        for line in [
+            "torana gate.yaml",
+            "torana --color never gate.yaml",
+            "torana run gate.yaml",
+            "torana --color=never gate.yaml",
+        ] {
             let Command::Run(run) = parsed(line) else { panic!("{line}") };
             assert_eq!(run.file, Path::new("gate.yaml"));
         }

@@ -67,7 +67,8 @@ pub(crate) fn listeners(plan: &Plan, local: impl Fn(ListenerId) -> Option<String
 pub(crate) fn upstreams(plan: &Plan, snapshot: &Snapshot) -> Value {
     let shown = plan.upstreams.iter().map(|upstream| {
         let endpoints = upstream.endpoints.iter().map(|endpoint| {
-            let pool = snapshot.pools.iter().find(|pool| pool.upstream == upstream.name && pool.endpoint == endpoint.name);
+            let pool =
+                snapshot.pools.iter().find(|pool| pool.upstream == upstream.name && pool.endpoint == endpoint.name);
             json!({
                 "endpoint": &*endpoint.name,
                 "weight": endpoint.weight,

@@ -4,8 +4,8 @@
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use torana_config::ProcessEnvironment;
 use torana_config::Loaded;
+use torana_config::ProcessEnvironment;
 use torana_config::model::{Config, ListenAddress, Origin};
 use torana_config::report::{self, Style};
 use torana_config::schema::Kinds;
@@ -45,8 +45,7 @@ impl Built {
 /// `previous`, what did not change is taken over from it.
 pub(crate) fn build(path: &Path, previous: Option<&Plan>) -> Built {
     let (policies, targets) = kinds();
-    let loaded =
-        torana_config::load(path, &Kinds { policies: &policies, targets: &targets }, &ProcessEnvironment);
+    let loaded = torana_config::load(path, &Kinds { policies: &policies, targets: &targets }, &ProcessEnvironment);
     let mut diagnostics = loaded.diagnostics.clone();
     let mut files = loaded.files.clone();
     let mut plan = None;

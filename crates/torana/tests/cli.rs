@@ -71,7 +71,10 @@ fn check() {
 
 #[test]
 fn explain() {
-    compare("explain_route", "explain good.yaml GET http://shop.example/api/users/7?page=2 -H 'accept: */*' --client 10.1.2.3");
+    compare(
+        "explain_route",
+        "explain good.yaml GET http://shop.example/api/users/7?page=2 -H 'accept: */*' --client 10.1.2.3",
+    );
     compare("explain_header", "explain good.yaml GET /api/users/7 -H 'x-api-version: v2'");
     compare("explain_not_found", "explain good.yaml GET /nothing");
     compare("explain_method", "explain good.yaml DELETE /api/users/7");

@@ -125,7 +125,10 @@ fn a_listener_that_cannot_be_had_refuses_the_configuration() {
     let taken = taken.local_addr().map(|address| (address, taken)).unwrap();
     let path = scratch.write("torana.yaml", &answering("first"));
     let (mut gateway, address, admin) = start(&path);
-    scratch.write("torana.yaml", &answering("second").replace("{ address: 127.0.0.1:0 } ]", &format!("{{ address: \"{}\" }} ]", taken.0)));
+    scratch.write(
+        "torana.yaml",
+        &answering("second").replace("{ address: 127.0.0.1:0 } ]", &format!("{{ address: \"{}\" }} ]", taken.0)),
+    );
     gateway.line_with("revision 1 stays in force");
     gateway.line_with("the address is in use");
     assert!(ask(address, "GET", "/").1.ends_with("first"));
@@ -274,7 +277,8 @@ fn a_new_certificate_is_taken_up_without_a_changed_configuration() {
 fn the_admin_interface_can_be_a_unix_socket() {
     let scratch = Scratch::new();
     let socket = scratch.0.join("admin.sock");
-    let config = answering("hello").replace("admin: { address: 127.0.0.1:0 }", &format!("admin: {{ address: \"unix:{}\" }}", socket.display()));
+    let config = answering("hello")
+        .replace("admin: { address: 127.0.0.1:0 }", &format!("admin: {{ address: \"unix:{}\" }}", socket.display()));
     let mut gateway = Gateway::run(&scratch.write("torana.yaml", &config));
     gateway.line_with("admin at unix:");
     let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();

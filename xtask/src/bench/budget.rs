@@ -26,12 +26,8 @@ const WARM_UP: u32 = 500;
 /// Fewer than one allocation in a hundred requests is background work, not the request.
 const NONE: f64 = 0.01;
 
-const PROGRAMS: [(&str, &str); 4] = [
-    ("valgrind", "valgrind"),
-    ("callgrind_control", "valgrind"),
-    ("openssl", "openssl"),
-    ("taskset", "util-linux"),
-];
+const PROGRAMS: [(&str, &str); 4] =
+    [("valgrind", "valgrind"), ("callgrind_control", "valgrind"), ("openssl", "openssl"), ("taskset", "util-linux")];
 
 /// `cargo xtask budget`.
 pub(crate) fn run(args: &[String]) -> Outcome<()> {
@@ -46,19 +42,9 @@ pub(crate) fn run(args: &[String]) -> Outcome<()> {
     let per_request = |count: u64| ratio(count, options.requests);
     let instructions = per_request(profile.instructions);
     let allocations = per_request(profile.total_allocations());
-    println!(
-        "{}: {} requests on {CONNECTIONS} connections",
-        options.product.name(),
-        options.requests
-    );
-    println!(
-        "  user instructions per request: {instructions:.0}{}",
-        limit(options.max_instructions)
-    );
-    println!(
-        "  allocations per request:       {allocations:.3}{}",
-        limit(options.max_allocations)
-    );
+    println!("{}: {} requests on {CONNECTIONS} connections", options.product.name(), options.requests);
+    println!("  user instructions per request: {instructions:.0}{}", limit(options.max_instructions));
+    println!("  allocations per request:       {allocations:.3}{}", limit(options.max_allocations));
     for name in callgrind::ALLOCATORS {
         if let Some(calls) = profile.allocations.get(name) {
             println!("    {name}: {:.3}", per_request(*calls));
@@ -68,8 +54,7 @@ pub(crate) fn run(args: &[String]) -> Outcome<()> {
 }
 
 fn limit(most: Option<f64>) -> String {
-    most.map(|most| format!("   (budget {most})"))
-        .unwrap_or_default()
+    most.map(|most| format!("   (budget {most})")).unwrap_or_default()
 }
 
 fn verdict(options: &BudgetOptions, instructions: f64, allocations: f64) -> Outcome<()> {
@@ -77,16 +62,12 @@ fn verdict(options: &BudgetOptions, instructions: f64, allocations: f64) -> Outc
     if let Some(most) = options.max_instructions
         && instructions > most
     {
-        broken.push(format!(
-            "{instructions:.0} instructions per request, the budget is {most}"
-        ));
+        broken.push(format!("{instructions:.0} instructions per request, the budget is {most}"));
     }
     if let Some(most) = options.max_allocations
         && allocations >= most + NONE
     {
-        broken.push(format!(
-            "{allocations:.3} allocations per request, the budget is {most}"
-        ));
+        broken.push(format!("{allocations:.3} allocations per request, the budget is {most}"));
     }
     if broken.is_empty() {
         return Ok(());
@@ -99,10 +80,7 @@ fn verdict(options: &BudgetOptions, instructions: f64, allocations: f64) -> Outc
 }
 
 fn ratio(count: u64, requests: u32) -> f64 {
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "a run of minutes has far fewer than 2^52 instructions"
-    )]
+    #[allow(clippy::cast_precision_loss, reason = "a run of minutes has far fewer than 2^52 instructions")]
     let count = count as f64;
     count / f64::from(requests)
 }
@@ -111,22 +89,13 @@ fn ratio(count: u64, requests: u32) -> f64 {
 fn count(session: &Session, options: &BudgetOptions) -> Outcome<Profile> {
     let files = certificate::create(session)?;
     let origin = Origin::start(session)?;
-    let plain = proxy::prepare(
-        session,
-        options.product,
-        &options.binary,
-        origin.address,
-        &files,
-    )?;
+    let plain = proxy::prepare(session, options.product, &options.binary, origin.address, &files)?;
     let dumps = session.path("callgrind");
     let wrapped = under_callgrind(plain, &dumps)?;
     let mut running = launch(session, &wrapped)?;
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
-        connections.push(
-            Connection::open(running.plain, "/r5/json")
-                .map_err(|e| format!("cannot connect: {e}"))?,
-        );
+        connections.push(Connection::open(running.plain, "/r5/json").map_err(|e| format!("cannot connect: {e}"))?);
     }
     exchange(&mut connections, WARM_UP)?;
     let start = dump(&running, &dumps, 1)?;
@@ -140,19 +109,13 @@ fn count(session: &Session, options: &BudgetOptions) -> Outcome<Profile> {
     let counted = dump(&running, &dumps, 2)?;
     let arrived = origin.seen()?.requests - before;
     if arrived != u64::from(options.requests) {
-        return Err(format!(
-            "{} requests sent, but {arrived} reached the origin",
-            options.requests
-        ));
+        return Err(format!("{} requests sent, but {arrived} reached the origin", options.requests));
     }
     drop(connections);
     if let Some(directory) = &options.keep {
         keep(session, directory)?;
     }
-    running
-        .server
-        .still_running()
-        .map_err(|e| format!("{} died: {e}", options.product.name()))?;
+    running.server.still_running().map_err(|e| format!("{} died: {e}", options.product.name()))?;
     Ok(counted)
 }
 
@@ -180,12 +143,7 @@ fn under_callgrind(mut prepared: Prepared, dumps: &Path) -> Outcome<Prepared> {
 fn launch(session: &Session, prepared: &Prepared) -> Outcome<Running> {
     let log = format!("{}.log", prepared.product.name());
     let server = session.spawn_pinned(&prepared.program, &prepared.args, &log)?;
-    let mut running = Running {
-        product: prepared.product,
-        plain: prepared.plain,
-        tls: prepared.tls,
-        server,
-    };
+    let mut running = Running { product: prepared.product, plain: prepared.plain, tls: prepared.tls, server };
     running.await_reply(Duration::from_secs(120), Duration::from_millis(50))?;
     Ok(running)
 }
@@ -202,11 +160,7 @@ fn exchange(connections: &mut [Connection], requests: u32) -> Outcome<()> {
         for connection in now {
             let reply = connection.receive().map_err(|e| format!("no reply: {e}"))?;
             if reply.status != 200 || reply.body.len() != 1024 {
-                return Err(format!(
-                    "a reply of status {} and {} bytes",
-                    reply.status,
-                    reply.body.len()
-                ));
+                return Err(format!("a reply of status {} and {} bytes", reply.status, reply.body.len()));
             }
         }
         left -= volley;
@@ -225,10 +179,7 @@ fn dump(running: &Running, dumps: &Path, number: u32) -> Outcome<Profile> {
     let file = dumps.with_file_name(format!("callgrind.{number}"));
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        if let Some(profile) = fs::read_to_string(&file)
-            .ok()
-            .and_then(|text| callgrind::parse(&text))
-        {
+        if let Some(profile) = fs::read_to_string(&file).ok().and_then(|text| callgrind::parse(&text)) {
             return Ok(profile);
         }
         if Instant::now() > deadline {
@@ -244,8 +195,7 @@ fn dump(running: &Running, dumps: &Path, number: u32) -> Outcome<Profile> {
 }
 
 fn keep(session: &Session, directory: &Path) -> Outcome<()> {
-    let failed =
-        |e: std::io::Error| format!("cannot copy the profiles to {}: {e}", directory.display());
+    let failed = |e: std::io::Error| format!("cannot copy the profiles to {}: {e}", directory.display());
     fs::create_dir_all(directory).map_err(failed)?;
     for number in 1..=2 {
         let name = format!("callgrind.{number}");

@@ -7,14 +7,7 @@
 use std::collections::HashMap;
 
 /// The calls that hand out memory. `free` is left out: it follows from these.
-pub(super) const ALLOCATORS: [&str; 6] = [
-    "malloc",
-    "calloc",
-    "realloc",
-    "posix_memalign",
-    "aligned_alloc",
-    "memalign",
-];
+pub(super) const ALLOCATORS: [&str; 6] = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign"];
 
 /// What one dump says.
 #[derive(Debug, Default, PartialEq)]
@@ -43,17 +36,11 @@ pub(super) fn parse(text: &str) -> Option<Profile> {
             resolve(value, &mut names);
         } else if let Some(value) = line.strip_prefix("calls=") {
             if let Some(name) = callee.take()
-                && let Some(count) = value
-                    .split_whitespace()
-                    .next()
-                    .and_then(|n| n.parse::<u64>().ok())
+                && let Some(count) = value.split_whitespace().next().and_then(|n| n.parse::<u64>().ok())
             {
                 *profile.allocations.entry(name).or_default() += count;
             }
-        } else if let Some(value) = line
-            .strip_prefix("totals:")
-            .or_else(|| line.strip_prefix("summary:"))
-        {
+        } else if let Some(value) = line.strip_prefix("totals:").or_else(|| line.strip_prefix("summary:")) {
             total = total.or_else(|| value.split_whitespace().next()?.parse().ok());
         }
     }

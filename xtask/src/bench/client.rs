@@ -11,17 +11,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request's headers besides `Host`: with it seven, about 500 bytes, as a browser application sends them.
 pub(super) const HEADERS: [(&str, &str); 6] = [
-    (
-        "User-Agent",
-        "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
-    ),
+    ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
     ("Accept", "application/json, text/plain, */*"),
     ("Accept-Encoding", "gzip, deflate, br"),
     ("Accept-Language", "en-GB,en;q=0.7,de;q=0.3"),
-    (
-        "Cookie",
-        "session=0f3a9c6e2b8d4715a0c1e2f3b4d5c6a70f3a9c6e2b8d4715; theme=dark; consent=1",
-    ),
+    ("Cookie", "session=0f3a9c6e2b8d4715a0c1e2f3b4d5c6a70f3a9c6e2b8d4715; theme=dark; consent=1"),
     (
         "Authorization",
         "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwiaWF0IjoxNTE2MjM5MDIyfQ.\
@@ -60,10 +54,7 @@ impl Connection {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str("\r\n");
-        Ok(Self {
-            stream,
-            request: request.into_bytes(),
-        })
+        Ok(Self { stream, request: request.into_bytes() })
     }
 
     pub(super) fn send(&mut self) -> std::io::Result<()> {
@@ -78,10 +69,7 @@ impl Connection {
             if let Some((end, length, status)) = head
                 && bytes.len() >= end + length
             {
-                return Ok(Reply {
-                    status,
-                    body: bytes.split_off(end),
-                });
+                return Ok(Reply { status, body: bytes.split_off(end) });
             }
             let count = self.stream.read(&mut buffer)?;
             if count == 0 {
@@ -99,45 +87,26 @@ impl Connection {
 
     /// A request and its reply, which must be a 200.
     pub(super) fn ask(&mut self) -> Outcome<Reply> {
-        let reply = self
-            .send()
-            .and_then(|()| self.receive())
-            .map_err(|e| e.to_string())?;
+        let reply = self.send().and_then(|()| self.receive()).map_err(|e| e.to_string())?;
         if reply.status == 200 {
             return Ok(reply);
         }
         let body = String::from_utf8_lossy(&reply.body).into_owned();
-        Err(format!(
-            "status {}: {}",
-            reply.status,
-            body.lines().next().unwrap_or_default()
-        ))
+        Err(format!("status {}: {}", reply.status, body.lines().next().unwrap_or_default()))
     }
 }
 
 /// One GET on a connection of its own.
 pub(super) fn get(address: SocketAddr, path: &str) -> Outcome<Reply> {
-    let mut connection =
-        Connection::open(address, path).map_err(|e| format!("cannot connect to {address}: {e}"))?;
-    connection
-        .ask()
-        .map_err(|e| format!("GET http://{address}{path}: {e}"))
+    let mut connection = Connection::open(address, path).map_err(|e| format!("cannot connect to {address}: {e}"))?;
+    connection.ask().map_err(|e| format!("GET http://{address}{path}: {e}"))
 }
 
 /// Status and body length of a head. A reply without a length is refused: the origin always declares it.
 fn parse(head: &[u8]) -> std::io::Result<(u16, usize)> {
-    let bad = |what: &str| {
-        std::io::Error::new(
-            std::io::ErrorKind::InvalidData,
-            format!("reply without {what}"),
-        )
-    };
+    let bad = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, format!("reply without {what}"));
     let text = String::from_utf8_lossy(head);
-    let status = text
-        .split(' ')
-        .nth(1)
-        .and_then(|s| s.parse().ok())
-        .ok_or_else(|| bad("status"))?;
+    let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or_else(|| bad("status"))?;
     let length = text
         .lines()
         .filter_map(|line| line.split_once(':'))
@@ -153,19 +122,13 @@ mod tests {
 
     #[test]
     fn reads_status_and_length() {
-        assert_eq!(
-            parse(b"HTTP/1.1 200 OK\r\ncontent-length:  12\r\nA: b").unwrap(),
-            (200, 12)
-        );
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\ncontent-length:  12\r\nA: b").unwrap(), (200, 12));
         assert!(parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked").is_err());
     }
 
     #[test]
     fn a_request_is_about_500_bytes() {
-        let headers: usize = HEADERS
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + 4)
-            .sum();
+        let headers: usize = HEADERS.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
         let rest = "GET /r5/json HTTP/1.1\r\nHost: 127.0.0.1:32768\r\n\r\n".len();
         assert!((480..520).contains(&(headers + rest)), "{headers}");
     }

@@ -56,17 +56,13 @@ pub(super) fn idle(
         let mut held = Vec::with_capacity(options.connections);
         for index in 0..options.connections {
             let connection = open(running.plain, index).and_then(|mut c| c.ask().map(|_| c));
-            held.push(
-                connection.map_err(|e| format!("{name}: idle connection {}: {e}", index + 1))?,
-            );
+            held.push(connection.map_err(|e| format!("{name}: idle connection {}: {e}", index + 1))?);
         }
         std::thread::sleep(SETTLE);
         let loaded = megabytes(cpu::memory(group)?);
         // They must still be connections: one in fifty answers a second time.
         for (index, connection) in held.iter_mut().enumerate().step_by(50) {
-            connection
-                .ask()
-                .map_err(|e| format!("{name}: idle connection {} was not kept: {e}", index + 1))?;
+            connection.ask().map_err(|e| format!("{name}: idle connection {} was not kept: {e}", index + 1))?;
         }
         drop(held);
         std::thread::sleep(SETTLE);
@@ -75,13 +71,7 @@ pub(super) fn idle(
             "  {name:8} {at_rest:5.1} MB at rest, {loaded:5.1} MB with {}, {after:5.1} MB after",
             options.connections
         );
-        results.push(Idle {
-            product: *product,
-            connections: options.connections,
-            at_rest,
-            loaded,
-            after,
-        });
+        results.push(Idle { product: *product, connections: options.connections, at_rest, loaded, after });
     }
     Ok(results)
 }
@@ -91,12 +81,7 @@ fn open(proxy: SocketAddr, index: usize) -> Outcome<Connection> {
     let source = u32::try_from(index / PER_SOURCE).unwrap_or(0);
     let source = Ipv4Addr::from_bits(Ipv4Addr::new(127, 0, 1, 1).to_bits() + source);
     let connected = || {
-        let socket = socket_with(
-            AddressFamily::INET,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         bind(&socket, &SocketAddrV4::new(source, 0))?;
         connect(&socket, &proxy)?;
         Ok::<_, rustix::io::Errno>(TcpStream::from(socket))
@@ -125,13 +110,7 @@ pub(super) fn start(
             order.reverse();
         }
         for index in order {
-            let prepared = proxy::prepare(
-                session,
-                options.products[index],
-                &options.binary,
-                origin.address,
-                files,
-            )?;
+            let prepared = proxy::prepare(session, options.products[index], &options.binary, origin.address, files)?;
             let (running, time) = proxy::start(session, &prepared)?;
             running.server.stop(Duration::from_millis(500));
             times[index].push(time.as_secs_f64() * 1000.0);
@@ -139,12 +118,7 @@ pub(super) fn start(
     }
     let rows = options.products.iter().zip(times);
     Ok(rows
-        .filter_map(|(product, times)| {
-            Some(Start {
-                product: *product,
-                milliseconds: Spread::of(times)?,
-            })
-        })
+        .filter_map(|(product, times)| Some(Start { product: *product, milliseconds: Spread::of(times)? }))
         .collect())
 }
 
@@ -155,18 +129,13 @@ pub(super) fn binary(options: &BenchOptions) -> Outcome<Vec<(Product, f64)>> {
         .iter()
         .map(|product| {
             let path = product.executable(&options.binary)?;
-            let size = std::fs::metadata(&path)
-                .map_err(|e| format!("{}: {e}", path.display()))?
-                .len();
+            let size = std::fs::metadata(&path).map_err(|e| format!("{}: {e}", path.display()))?.len();
             Ok((*product, megabytes(size)))
         })
         .collect()
 }
 
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "sizes of memory and files are far below 2^52"
-)]
+#[allow(clippy::cast_precision_loss, reason = "sizes of memory and files are far below 2^52")]
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / MB
 }

@@ -21,17 +21,8 @@ pub(super) struct Counted {
 }
 
 /// Applies `load` to `proxy` for `length`.
-pub(super) fn run(
-    session: &Session,
-    load: &Load,
-    proxy: &Running,
-    length: Duration,
-) -> Outcome<Counted> {
-    let (scheme, address) = if load.tls {
-        ("https", proxy.tls)
-    } else {
-        ("http", proxy.plain)
-    };
+pub(super) fn run(session: &Session, load: &Load, proxy: &Running, length: Duration) -> Outcome<Counted> {
+    let (scheme, address) = if load.tls { ("https", proxy.tls) } else { ("http", proxy.plain) };
     // One of the ten routes in the middle, so that a linear search costs its average.
     let url = format!("{scheme}://{address}/r5/{}", load.path);
     let log = session.path("requests.tsv");
@@ -53,24 +44,14 @@ pub(super) fn run(
     let counted = match load.tool {
         Tool::Get | Tool::Post(_) | Tool::Churn => read_wrk(&text),
         Tool::Http2(_) => read_h2load(&text, length),
-        Tool::Rate(_) => read_h2load(&text, length).map(|c| Counted {
-            p99: logged_p99(&log),
-            ..c
-        }),
+        Tool::Rate(_) => read_h2load(&text, length).map(|c| Counted { p99: logged_p99(&log), ..c }),
     };
     counted.ok_or_else(|| format!("{tool} printed something unknown:\n{text}"))
 }
 
 fn wrk(session: &Session, load: &Load, length: Duration) -> Outcome<Command> {
     let mut command = Command::new("wrk");
-    command.args([
-        "--latency",
-        "-t1",
-        "-c",
-        &load.connections.to_string(),
-        "-d",
-        &seconds(length),
-    ]);
+    command.args(["--latency", "-t1", "-c", &load.connections.to_string(), "-d", &seconds(length)]);
     for (name, value) in HEADERS {
         command.arg("-H").arg(format!("{name}: {value}"));
     }
@@ -91,19 +72,9 @@ fn wrk(session: &Session, load: &Load, length: Duration) -> Outcome<Command> {
 
 fn h2load(load: &Load, length: Duration, more: &[&str]) -> Command {
     let mut command = Command::new("h2load");
-    command
-        .args([
-            "-t1",
-            "-c",
-            &load.connections.to_string(),
-            "-D",
-            &seconds(length),
-        ])
-        .args(more);
+    command.args(["-t1", "-c", &load.connections.to_string(), "-D", &seconds(length)]).args(more);
     for (name, value) in HEADERS {
-        command
-            .arg("-H")
-            .arg(format!("{}: {value}", name.to_ascii_lowercase()));
+        command.arg("-H").arg(format!("{}: {value}", name.to_ascii_lowercase()));
     }
     command
 }
@@ -125,10 +96,7 @@ fn read_wrk(text: &str) -> Option<Counted> {
             counted.per_second = rate.trim().parse().ok()?;
         } else if let Some(time) = line.strip_prefix("99%") {
             counted.p99 = milliseconds(time.trim());
-        } else if line.starts_with("Socket errors:")
-            || line.starts_with("Non-2xx")
-            || line.starts_with("unable to")
-        {
+        } else if line.starts_with("Socket errors:") || line.starts_with("Non-2xx") || line.starts_with("unable to") {
             counted.failures.push(line.to_owned());
         }
     }
@@ -153,22 +121,14 @@ fn milliseconds(text: &str) -> Option<f64> {
 fn read_h2load(text: &str, length: Duration) -> Option<Counted> {
     let figures = |label: &str| -> Option<Vec<(u64, String)>> {
         let line = text.lines().find_map(|line| line.strip_prefix(label))?;
-        let pairs = line
-            .split(',')
-            .filter_map(|part| part.trim().split_once(' '));
-        Some(
-            pairs
-                .filter_map(|(n, name)| Some((n.parse().ok()?, name.to_owned())))
-                .collect(),
-        )
+        let pairs = line.split(',').filter_map(|part| part.trim().split_once(' '));
+        Some(pairs.filter_map(|(n, name)| Some((n.parse().ok()?, name.to_owned()))).collect())
     };
     let mut counted = Counted::default();
     for (count, name) in figures("requests:")? {
         match name.as_str() {
             "succeeded" => counted.requests = count,
-            "failed" | "errored" | "timeout" if count > 0 => {
-                counted.failures.push(format!("{count} {name}"))
-            }
+            "failed" | "errored" | "timeout" if count > 0 => counted.failures.push(format!("{count} {name}")),
             _ => {}
         }
     }
@@ -177,10 +137,7 @@ fn read_h2load(text: &str, length: Duration) -> Option<Counted> {
             counted.failures.push(format!("{count} replies {name}"));
         }
     }
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "a window has far fewer than 2^52 requests"
-    )]
+    #[allow(clippy::cast_precision_loss, reason = "a window has far fewer than 2^52 requests")]
     let requests = counted.requests as f64;
     counted.per_second = requests / length.as_secs_f64();
     Some(counted)
@@ -189,14 +146,9 @@ fn read_h2load(text: &str, length: Duration) -> Option<Counted> {
 /// h2load's log: start, status, microseconds, one request a line.
 fn logged_p99(log: &std::path::Path) -> Option<f64> {
     let text = std::fs::read_to_string(log).ok()?;
-    let mut times: Vec<u32> = text
-        .lines()
-        .filter_map(|l| l.split('\t').nth(2)?.parse().ok())
-        .collect();
+    let mut times: Vec<u32> = text.lines().filter_map(|l| l.split('\t').nth(2)?.parse().ok()).collect();
     times.sort_unstable();
-    times
-        .get(times.len() * 99 / 100)
-        .map(|us| f64::from(*us) / 1000.0)
+    times.get(times.len() * 99 / 100).map(|us| f64::from(*us) / 1000.0)
 }
 
 #[cfg(test)]
@@ -209,10 +161,7 @@ mod tests {
                     12345 requests in 1.00s, 3MB read\n  Socket errors: connect 0, read 1, write 0, timeout 0\n\
                     Requests/sec:  12300.5\n";
         let counted = read_wrk(text).unwrap();
-        assert_eq!(
-            (counted.requests, counted.per_second, counted.p99),
-            (12345, 12300.5, Some(0.84))
-        );
+        assert_eq!((counted.requests, counted.per_second, counted.p99), (12345, 12300.5, Some(0.84)));
         assert_eq!(counted.failures.len(), 1);
         assert_eq!(read_wrk("nonsense"), None);
     }

@@ -3,14 +3,8 @@
 /// A table with padded columns: the first left-aligned, the others right-aligned.
 pub(super) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        let cells = rows
-            .iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count());
-        cells
-            .chain([headers[column].chars().count(), 3])
-            .max()
-            .unwrap_or(3)
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([headers[column].chars().count(), 3]).max().unwrap_or(3)
     };
     let widths: Vec<usize> = (0..headers.len()).map(width).collect();
     let mut text = String::new();
@@ -21,33 +15,14 @@ pub(super) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     };
     let pad = |column: usize, cell: &str| {
         let width = widths[column];
-        if column == 0 {
-            format!("{cell:<width$}")
-        } else {
-            format!("{cell:>width$}")
-        }
+        if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
     };
     line(headers.iter().enumerate().map(|(i, h)| pad(i, h)).collect());
     line(
-        widths
-            .iter()
-            .enumerate()
-            .map(|(i, w)| {
-                if i == 0 {
-                    "-".repeat(*w)
-                } else {
-                    "-".repeat(w - 1) + ":"
-                }
-            })
-            .collect(),
+        widths.iter().enumerate().map(|(i, w)| if i == 0 { "-".repeat(*w) } else { "-".repeat(w - 1) + ":" }).collect(),
     );
     for row in rows {
-        line(
-            row.iter()
-                .enumerate()
-                .map(|(i, cell)| pad(i, cell))
-                .collect(),
-        );
+        line(row.iter().enumerate().map(|(i, cell)| pad(i, cell)).collect());
     }
     text
 }
@@ -59,9 +34,6 @@ mod tests {
     #[test]
     fn columns_line_up() {
         let text = table(&["proxy", "MB"], &[vec!["a".to_owned(), "12.5".to_owned()]]);
-        assert_eq!(
-            text,
-            "| proxy |   MB |\n| ----- | ---: |\n| a     | 12.5 |\n"
-        );
+        assert_eq!(text, "| proxy |   MB |\n| ----- | ---: |\n| a     | 12.5 |\n");
     }
 }

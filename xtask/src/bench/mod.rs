@@ -64,21 +64,11 @@ pub(crate) fn run(args: &[String]) -> Outcome<()> {
                 let table = rounds::measure(&session, &options, scenario, load, &origin, &files)?;
                 report.load(scenario, table);
             }
-            Kind::Idle => report.idle(
-                scenario,
-                footprint::idle(&session, &options, &origin, &files)?,
-            ),
-            Kind::Start => report.start(
-                scenario,
-                footprint::start(&session, &options, &origin, &files)?,
-            ),
+            Kind::Idle => report.idle(scenario, footprint::idle(&session, &options, &origin, &files)?),
+            Kind::Start => report.start(scenario, footprint::start(&session, &options, &origin, &files)?),
             Kind::Binary => report.binary(scenario, footprint::binary(&options)?),
         }
     }
     println!("{}", report.tables());
-    if options.write {
-        report.write()
-    } else {
-        Ok(())
-    }
+    if options.write { report.write() } else { Ok(()) }
 }

@@ -60,10 +60,7 @@ impl BenchOptions {
         let mut options = Self {
             rounds: 5,
             seconds: 3,
-            scenarios: scenario::all()
-                .into_iter()
-                .filter(|s| s.by_default)
-                .collect(),
+            scenarios: scenario::all().into_iter().filter(|s| s.by_default).collect(),
             products: Product::ALL.to_vec(),
             connections: 5000,
             binary: default_binary(),
@@ -125,12 +122,8 @@ impl BudgetOptions {
                 "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
                 "--proxy" => options.product = product(&args.value("--proxy")?)?,
                 "--requests" => options.requests = args.number("--requests", 100)?,
-                "--max-instructions" => {
-                    options.max_instructions = Some(args.number("--max-instructions", 0.0)?)
-                }
-                "--max-allocations" => {
-                    options.max_allocations = Some(args.number("--max-allocations", 0.0)?)
-                }
+                "--max-instructions" => options.max_instructions = Some(args.number("--max-instructions", 0.0)?),
+                "--max-allocations" => options.max_allocations = Some(args.number("--max-allocations", 0.0)?),
                 "--keep" => options.keep = Some(PathBuf::from(args.value("--keep")?)),
                 other => return Err(args.unknown(other)),
             }
@@ -150,8 +143,7 @@ pub(super) fn wants_help(args: &[String]) -> bool {
 
 /// Where `cargo build --release` leaves the gateway: cargo's own target directory if one was chosen.
 fn default_binary() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| workspace().join("target"), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     target.join("release/torana")
 }
 
@@ -176,14 +168,10 @@ fn scenarios(list: &str) -> Outcome<Vec<Scenario>> {
     let known = scenario::all();
     list.split(',')
         .map(|name| {
-            known
-                .iter()
-                .find(|s| s.name == name)
-                .cloned()
-                .ok_or_else(|| {
-                    let names: Vec<_> = known.iter().map(|s| s.name).collect();
-                    format!("unknown scenario `{name}`; there are: {}", names.join(" "))
-                })
+            known.iter().find(|s| s.name == name).cloned().ok_or_else(|| {
+                let names: Vec<_> = known.iter().map(|s| s.name).collect();
+                format!("unknown scenario `{name}`; there are: {}", names.join(" "))
+            })
         })
         .collect()
 }
@@ -191,10 +179,7 @@ fn scenarios(list: &str) -> Outcome<Vec<Scenario>> {
 /// nginx is added where it is missing: every ratio is against it.
 fn products(list: &str) -> Outcome<Vec<Product>> {
     let wanted: Vec<Product> = list.split(',').map(product).collect::<Outcome<_>>()?;
-    Ok(Product::ALL
-        .into_iter()
-        .filter(|p| *p == Product::Nginx || wanted.contains(p))
-        .collect())
+    Ok(Product::ALL.into_iter().filter(|p| *p == Product::Nginx || wanted.contains(p)).collect())
 }
 
 fn product(name: &str) -> Outcome<Product> {
@@ -212,10 +197,7 @@ struct Arguments<'a> {
 
 impl<'a> Arguments<'a> {
     fn new(args: &'a [String], command: &'static str) -> Self {
-        Self {
-            rest: args.iter(),
-            command,
-        }
+        Self { rest: args.iter(), command }
     }
 
     fn flag(&mut self) -> Option<String> {
@@ -223,31 +205,19 @@ impl<'a> Arguments<'a> {
     }
 
     fn value(&mut self, flag: &str) -> Outcome<String> {
-        self.rest
-            .next()
-            .cloned()
-            .ok_or_else(|| format!("{flag} needs a value"))
+        self.rest.next().cloned().ok_or_else(|| format!("{flag} needs a value"))
     }
 
-    fn number<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
-        &mut self,
-        flag: &str,
-        least: T,
-    ) -> Outcome<T> {
+    fn number<T: std::str::FromStr + PartialOrd + std::fmt::Display>(&mut self, flag: &str, least: T) -> Outcome<T> {
         let value = self.value(flag)?;
         match value.parse::<T>() {
             Ok(number) if number >= least => Ok(number),
-            _ => Err(format!(
-                "{flag} needs a number of at least {least}, not `{value}`"
-            )),
+            _ => Err(format!("{flag} needs a number of at least {least}, not `{value}`")),
         }
     }
 
     fn unknown(&self, flag: &str) -> String {
-        format!(
-            "unknown option `{flag}`; see `cargo xtask {} --help`",
-            self.command
-        )
+        format!("unknown option `{flag}`; see `cargo xtask {} --help`", self.command)
     }
 }
 
@@ -261,8 +231,7 @@ mod tests {
 
     #[test]
     fn nginx_is_always_measured() {
-        let options =
-            BenchOptions::parse(&words("--proxies haproxy --only get,idle --rounds 2")).unwrap();
+        let options = BenchOptions::parse(&words("--proxies haproxy --only get,idle --rounds 2")).unwrap();
         assert_eq!(options.products, [Product::Nginx, Product::Haproxy]);
         assert_eq!(options.scenarios.len(), 2);
         assert_eq!(options.rounds, 2);
@@ -270,20 +239,8 @@ mod tests {
 
     #[test]
     fn mistakes_say_what_is_possible() {
-        assert!(
-            BenchOptions::parse(&words("--only gett"))
-                .unwrap_err()
-                .contains("get tls post")
-        );
-        assert!(
-            BenchOptions::parse(&words("--rounds 0"))
-                .unwrap_err()
-                .contains("at least 1")
-        );
-        assert!(
-            BenchOptions::parse(&words("--loud"))
-                .unwrap_err()
-                .contains("--help")
-        );
+        assert!(BenchOptions::parse(&words("--only gett")).unwrap_err().contains("get tls post"));
+        assert!(BenchOptions::parse(&words("--rounds 0")).unwrap_err().contains("at least 1"));
+        assert!(BenchOptions::parse(&words("--loud")).unwrap_err().contains("--help"));
     }
 }

@@ -44,21 +44,14 @@ pub(super) struct Seen {
 
 impl Origin {
     pub(super) fn start(session: &Session) -> Outcome<Self> {
-        let this = std::env::current_exe()
-            .map_err(|e| format!("cannot find this program's own file: {e}"))?;
+        let this = std::env::current_exe().map_err(|e| format!("cannot find this program's own file: {e}"))?;
         let mut server = session.spawn(Command::new(this).arg("bench-origin"), "origin.log")?;
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
-            if let Some(address) = server
-                .said()
-                .strip_prefix("listening ")
-                .and_then(|a| a.parse().ok())
-            {
+            if let Some(address) = server.said().strip_prefix("listening ").and_then(|a| a.parse().ok()) {
                 return Ok(Self { address, server });
             }
-            server
-                .still_running()
-                .map_err(|e| format!("the origin did not start: {e}"))?;
+            server.still_running().map_err(|e| format!("the origin did not start: {e}"))?;
             if Instant::now() > deadline {
                 return Err("the origin did not say its address within 5 s".to_owned());
             }
@@ -71,10 +64,7 @@ impl Origin {
         let text = String::from_utf8_lossy(&reply.body).into_owned();
         let mut numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
         match (numbers.next(), numbers.next()) {
-            (Some(connections), Some(requests)) => Ok(Seen {
-                connections,
-                requests,
-            }),
+            (Some(connections), Some(requests)) => Ok(Seen { connections, requests }),
             _ => Err(format!("the origin counted in an unknown way: {text}")),
         }
     }
@@ -90,12 +80,7 @@ fn serve() -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     println!("listening {}", listener.local_addr()?);
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-    epoll::add(
-        &epoll,
-        &listener,
-        EventData::new_u64(LISTENER),
-        EventFlags::IN,
-    )?;
+    epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
     let mut state = State::new();
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
@@ -152,13 +137,7 @@ fn accept(
         });
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(epoll, &stream, EventData::new_u64(index as u64), flags)?;
-        connections[index] = Some(Connection {
-            stream,
-            head: Vec::new(),
-            skip: 0,
-            pending: None,
-            last: false,
-        });
+        connections[index] = Some(Connection { stream, head: Vec::new(), skip: 0, pending: None, last: false });
     }
 }
 
@@ -189,11 +168,7 @@ impl State {
             self.connections = self.connections.saturating_sub(1);
             return reply(
                 "text/plain",
-                format!(
-                    "connections {} requests {}",
-                    self.connections, self.requests
-                )
-                .as_bytes(),
+                format!("connections {} requests {}", self.connections, self.requests).as_bytes(),
             )
             .into();
         }
@@ -256,19 +231,13 @@ impl Connection {
             return true;
         }
         self.head.extend_from_slice(bytes);
-        let Some(end) = self
-            .head
-            .windows(4)
-            .position(|w| w == b"\r\n\r\n")
-            .map(|at| at + 4)
-        else {
+        let Some(end) = self.head.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4) else {
             return self.head.len() < MAX_HEAD;
         };
         let Some(length) = body_length(&self.head[..end]) else {
             return false;
         };
-        self.last = field(&self.head[..end], b"connection")
-            .is_some_and(|v| v.eq_ignore_ascii_case(b"close"));
+        self.last = field(&self.head[..end], b"connection").is_some_and(|v| v.eq_ignore_ascii_case(b"close"));
         self.skip = length.saturating_sub(self.head.len() - end);
         self.pending = Some((state.answer(&self.head[..end]), 0));
         self.head.clear();
@@ -325,9 +294,7 @@ fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 fn json(size: usize) -> Vec<u8> {
-    let mut text =
-        br#"{"id":4711,"name":"A product of some length","tags":["a","b"],"description":""#
-            .to_vec();
+    let mut text = br#"{"id":4711,"name":"A product of some length","tags":["a","b"],"description":""#.to_vec();
     text.resize(size - 2, b'd');
     text.extend_from_slice(b"\"}");
     text

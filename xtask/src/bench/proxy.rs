@@ -31,25 +31,15 @@ impl Product {
     /// The file that runs; `gateway` is the one given on the command line.
     pub(super) fn executable(self, gateway: &Path) -> Outcome<PathBuf> {
         match self {
-            Self::Torana => {
-                std::path::absolute(gateway).map_err(|e| format!("{}: {e}", gateway.display()))
-            }
-            Self::Nginx | Self::Haproxy => {
-                find(self.name()).ok_or_else(|| format!("{} is not installed", self.name()))
-            }
+            Self::Torana => std::path::absolute(gateway).map_err(|e| format!("{}: {e}", gateway.display())),
+            Self::Nginx | Self::Haproxy => find(self.name()).ok_or_else(|| format!("{} is not installed", self.name())),
         }
     }
 
     /// Its own words about its version.
     pub(super) fn version(self, gateway: &Path) -> String {
-        let flag = if self == Self::Torana {
-            "version"
-        } else {
-            "-v"
-        };
-        let executable = self
-            .executable(gateway)
-            .unwrap_or_else(|_| self.name().into());
+        let flag = if self == Self::Torana { "version" } else { "-v" };
+        let executable = self.executable(gateway).unwrap_or_else(|_| self.name().into());
         first_line(Command::new(executable).arg(flag))
     }
 }
@@ -60,12 +50,7 @@ pub(super) fn first_line(command: &mut Command) -> String {
         return "unknown".to_owned();
     };
     let text = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&text)
-        .lines()
-        .next()
-        .unwrap_or("unknown")
-        .trim()
-        .to_owned()
+    String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").trim().to_owned()
 }
 
 /// A configuration written to disk and the command line that runs it.
@@ -113,35 +98,14 @@ pub(super) fn prepare(
         Product::Nginx => ("nginx.conf", include_str!("../../../bench/nginx.conf")),
         Product::Haproxy => ("haproxy.cfg", include_str!("../../../bench/haproxy.cfg")),
     };
-    let text = values
-        .iter()
-        .fold(template.to_owned(), |text, (key, value)| {
-            text.replace(key, value)
-        });
+    let text = values.iter().fold(template.to_owned(), |text, (key, value)| text.replace(key, value));
     let file = session.write(name, &text)?.display().to_string();
     let args = match product {
         Product::Torana => vec!["run".to_owned(), file],
-        Product::Nginx => [
-            "-p",
-            &state,
-            "-e",
-            "stderr",
-            "-c",
-            &file,
-            "-g",
-            "daemon off;",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        Product::Nginx => ["-p", &state, "-e", "stderr", "-c", &file, "-g", "daemon off;"].map(str::to_owned).to_vec(),
         Product::Haproxy => ["-db", "-f", &file].map(str::to_owned).to_vec(),
     };
-    Ok(Prepared {
-        product,
-        program: product.executable(gateway)?,
-        args,
-        plain,
-        tls,
-    })
+    Ok(Prepared { product, program: product.executable(gateway)?, args, plain, tls })
 }
 
 /// Kept bound until all are chosen, so that they differ; another program could still take one before
@@ -163,12 +127,7 @@ pub(super) fn start(session: &Session, prepared: &Prepared) -> Outcome<(Running,
     let log = format!("{}.log", prepared.product.name());
     let began = Instant::now();
     let server = session.spawn_pinned(&prepared.program, &prepared.args, &log)?;
-    let mut running = Running {
-        product: prepared.product,
-        plain: prepared.plain,
-        tls: prepared.tls,
-        server,
-    };
+    let mut running = Running { product: prepared.product, plain: prepared.plain, tls: prepared.tls, server };
     running.await_reply(Duration::from_secs(10), Duration::from_millis(1))?;
     Ok((running, began.elapsed()))
 }
@@ -183,9 +142,7 @@ impl Running {
                 Err(refusal) => refusal,
             };
             let name = self.product.name();
-            self.server
-                .still_running()
-                .map_err(|e| format!("{name} did not start: {e}"))?;
+            self.server.still_running().map_err(|e| format!("{name} did not start: {e}"))?;
             if Instant::now() > deadline {
                 let said = self.server.said();
                 return Err(format!(
@@ -226,17 +183,10 @@ impl Running {
             .output()
             .map_err(|e| format!("cannot start openssl: {e}"))?;
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        let value = |label: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(label))
-                .map(str::trim)
-        };
+        let value = |label: &str| text.lines().find_map(|line| line.strip_prefix(label)).map(str::trim);
         match (value("Protocol version:"), value("Ciphersuite:")) {
             (Some("TLSv1.3"), Some(cipher)) => Ok(format!("TLSv1.3 {cipher}")),
-            _ => Err(format!(
-                "{} does not speak TLS 1.3; openssl s_client said:\n{text}",
-                self.product.name()
-            )),
+            _ => Err(format!("{} does not speak TLS 1.3; openssl s_client said:\n{text}", self.product.name())),
         }
     }
 }

@@ -43,11 +43,7 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn new(options: &'a BenchOptions) -> Self {
-        Self {
-            options,
-            summary: Vec::new(),
-            sections: String::new(),
-        }
+        Self { options, summary: Vec::new(), sections: String::new() }
     }
 
     pub(super) fn load(&mut self, scenario: &Scenario, rows: Vec<Row>) {
@@ -70,9 +66,7 @@ impl<'a> Report<'a> {
                 vec![
                     row.product.name().to_owned(),
                     show(row.cpu, |s| format!("{:.1} ({:.1})", s.median, s.least)),
-                    show(row.ratio, |s| {
-                        format!("**{:.2}** ({:.2}..{:.2})", s.median, s.least, s.most)
-                    }),
+                    show(row.ratio, |s| format!("**{:.2}** ({:.2}..{:.2})", s.median, s.least, s.most)),
                     show(row.per_second, |s| format!("{:.0}", s.median)),
                     show(row.per_second_ratio, |s| format!("{:.2}", s.median)),
                     show(row.p99, |s| format!("{:.1}", s.median)),
@@ -85,8 +79,7 @@ impl<'a> Report<'a> {
             })
             .collect();
         self.section(scenario.title, &table(&headers, &cells));
-        let load_is_paced =
-            matches!(&scenario.kind, Kind::Load(load) if matches!(load.tool, Tool::Rate(_)));
+        let load_is_paced = matches!(&scenario.kind, Kind::Load(load) if matches!(load.tool, Tool::Rate(_)));
         for row in &rows {
             if let Some(cipher) = &row.cipher {
                 self.note(&format!("{}: {cipher}", row.product.name()));
@@ -101,43 +94,21 @@ impl<'a> Report<'a> {
                 self.note(&format!("{}, not counted: {failure}", row.product.name()));
             }
         }
-        let value = |product| {
-            rows.iter()
-                .find(|r| r.product == product)
-                .and_then(|r| r.ratio)
-                .map(|s| s.median)
-        };
-        self.summarise(scenario.title, "x nginx", scenario.goal, value, |v| {
-            format!("{v:.2}")
-        });
+        let value = |product| rows.iter().find(|r| r.product == product).and_then(|r| r.ratio).map(|s| s.median);
+        self.summarise(scenario.title, "x nginx", scenario.goal, value, |v| format!("{v:.2}"));
     }
 
     pub(super) fn idle(&mut self, scenario: &Scenario, rows: Vec<Idle>) {
-        let headers = [
-            "proxy",
-            "at rest, MB",
-            "with idle connections, MB",
-            "KB each",
-            "after they closed, MB",
-        ];
+        let headers = ["proxy", "at rest, MB", "with idle connections, MB", "KB each", "after they closed, MB"];
         let cells: Vec<Vec<String>> = rows
             .iter()
             .map(|row| {
                 let (rest, loaded, after) = (row.at_rest, row.loaded, row.after);
                 let name = row.product.name().to_owned();
-                vec![
-                    name,
-                    one(rest),
-                    one(loaded),
-                    one(row.kilobytes_each()),
-                    one(after),
-                ]
+                vec![name, one(rest), one(loaded), one(row.kilobytes_each()), one(after)]
             })
             .collect();
-        let title = format!(
-            "{} idle connections, each after one request (Pss)",
-            self.options.connections
-        );
+        let title = format!("{} idle connections, each after one request (Pss)", self.options.connections);
         self.section(&title, &table(&headers, &cells));
         let value = |product| rows.iter().find(|r| r.product == product).map(|r| r.loaded);
         self.summarise(&title, "MB", scenario.goal, value, one);
@@ -147,34 +118,17 @@ impl<'a> Report<'a> {
         let cells: Vec<Vec<String>> = rows
             .iter()
             .map(|row| {
-                let Spread {
-                    median,
-                    least,
-                    most,
-                } = row.milliseconds;
-                vec![
-                    row.product.name().to_owned(),
-                    format!("{median:.0} ({least:.0}..{most:.0})"),
-                ]
+                let Spread { median, least, most } = row.milliseconds;
+                vec![row.product.name().to_owned(), format!("{median:.0} ({least:.0}..{most:.0})")]
             })
             .collect();
         self.section(scenario.title, &table(&["proxy", "ms"], &cells));
-        let value = |product| {
-            rows.iter()
-                .find(|r| r.product == product)
-                .map(|r| r.milliseconds.median)
-        };
-        self.summarise(scenario.title, "ms", scenario.goal, value, |v| {
-            format!("{v:.0}")
-        });
+        let value = |product| rows.iter().find(|r| r.product == product).map(|r| r.milliseconds.median);
+        self.summarise(scenario.title, "ms", scenario.goal, value, |v| format!("{v:.0}"));
     }
 
     pub(super) fn binary(&mut self, scenario: &Scenario, rows: Vec<(Product, f64)>) {
-        let value = |product| {
-            rows.iter()
-                .find(|(p, _)| *p == product)
-                .map(|(_, size)| *size)
-        };
+        let value = |product| rows.iter().find(|(p, _)| *p == product).map(|(_, size)| *size);
         self.summarise(scenario.title, "MB", scenario.goal, value, one);
     }
 
@@ -216,9 +170,7 @@ impl<'a> Report<'a> {
 
     /// The tables, for the terminal.
     pub(super) fn tables(&self) -> String {
-        let headers = [
-            "scenario", "unit", "torana", "goal", "met", "nginx", "haproxy",
-        ];
+        let headers = ["scenario", "unit", "torana", "goal", "met", "nginx", "haproxy"];
         let summary = table(&headers, &self.summary);
         let (surroundings, sections) = (self.surroundings(), &self.sections);
         format!("{surroundings}\n## Summary\n\n{summary}\n## Scenarios\n{sections}")
@@ -236,14 +188,8 @@ impl<'a> Report<'a> {
     fn surroundings(&self) -> String {
         let options = self.options;
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let field = |line: &str| {
-            line.split_once(':')
-                .map(|(_, value)| value.trim().to_owned())
-        };
-        let model = cpu
-            .lines()
-            .find(|l| l.starts_with("model name"))
-            .and_then(field);
+        let field = |line: &str| line.split_once(':').map(|(_, value)| value.trim().to_owned());
+        let model = cpu.lines().find(|l| l.starts_with("model name")).and_then(field);
         let cores = cpu.lines().filter(|l| l.starts_with("processor")).count();
         let versions = Product::ALL.iter().filter(|p| options.products.contains(p));
         let versions: Vec<_> = versions.map(|p| p.version(&options.binary)).collect();

@@ -74,11 +74,7 @@ pub(super) fn measure(
         let prepared = proxy::prepare(session, *product, &options.binary, origin.address, files)?;
         let (running, _) = proxy::start(session, &prepared)?;
         running.check_same_work()?;
-        ciphers.push(if load.tls {
-            Some(running.cipher()?)
-        } else {
-            None
-        });
+        ciphers.push(if load.tls { Some(running.cipher()?) } else { None });
         proxies.push(running);
     }
     let mut samples: Vec<Vec<Sample>> = proxies.iter().map(|_| Vec::new()).collect();
@@ -90,29 +86,16 @@ pub(super) fn measure(
         for index in order {
             let proxy = &mut proxies[index];
             let sample = window(session, load, proxy, origin, options.seconds, round)?;
-            eprintln!(
-                "  round {} {:8} {}",
-                round + 1,
-                proxy.product.name(),
-                line(&sample)
-            );
+            eprintln!("  round {} {:8} {}", round + 1, proxy.product.name(), line(&sample));
             let name = proxy.product.name();
-            proxy
-                .server
-                .still_running()
-                .map_err(|e| format!("{name} died in scenario {}: {e}", scenario.name))?;
+            proxy.server.still_running().map_err(|e| format!("{name} died in scenario {}: {e}", scenario.name))?;
             samples[index].push(sample);
         }
     }
-    let baseline = proxies
-        .iter()
-        .position(|p| p.product == Product::Nginx)
-        .map(|at| samples[at].clone());
+    let baseline = proxies.iter().position(|p| p.product == Product::Nginx).map(|at| samples[at].clone());
     let baseline = baseline.unwrap_or_default();
     let rows = proxies.iter().zip(&samples).zip(ciphers);
-    Ok(rows
-        .map(|((proxy, own), cipher)| summarise(proxy.product, own, &baseline, cipher))
-        .collect())
+    Ok(rows.map(|((proxy, own), cipher)| summarise(proxy.product, own, &baseline, cipher)).collect())
 }
 
 /// Origin counters and CPU clock at one end of a window.
@@ -127,21 +110,13 @@ impl Reading {
     fn take(proxy: &Running, origin: &Origin) -> Outcome<Self> {
         let (at, cpu) = (Instant::now(), Usage::of_group(proxy.server.id())?);
         let seen = origin.seen()?;
-        Ok(Self {
-            at,
-            cpu,
-            connections: seen.connections,
-            requests: seen.requests,
-        })
+        Ok(Self { at, cpu, connections: seen.connections, requests: seen.requests })
     }
 }
 
 /// Requests are counted by the origin, at the moments the CPU clock is read; the load generator says
 /// whether any failed. A reply that never reached the origin is a failure too.
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "counts and nanoseconds of a window are far below 2^52"
-)]
+#[allow(clippy::cast_precision_loss, reason = "counts and nanoseconds of a window are far below 2^52")]
 fn window(
     session: &Session,
     load: &Load,
@@ -160,9 +135,7 @@ fn window(
         let first = Reading::take(proxy, origin);
         std::thread::sleep(length);
         let last = Reading::take(proxy, origin);
-        let counted = generator
-            .join()
-            .unwrap_or_else(|_| Err("the load thread panicked".to_owned()));
+        let counted = generator.join().unwrap_or_else(|_| Err("the load thread panicked".to_owned()));
         (first, last, counted)
     });
     let (first, last) = (first?, last?);
@@ -179,14 +152,7 @@ fn window(
     let counted = match counted {
         Ok(counted) => counted,
         Err(e) => {
-            failures.push(
-                e.split_whitespace()
-                    .collect::<Vec<_>>()
-                    .join(" ")
-                    .chars()
-                    .take(300)
-                    .collect(),
-            );
+            failures.push(e.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect());
             load::Counted::default()
         }
     };
@@ -196,10 +162,7 @@ fn window(
     }
     let arrived = after.requests - before.requests;
     if arrived < counted.requests {
-        failures.push(format!(
-            "{} replies, but only {arrived} requests reached the origin",
-            counted.requests
-        ));
+        failures.push(format!("{} replies, but only {arrived} requests reached the origin", counted.requests));
     }
     Ok(Sample {
         round,
@@ -217,19 +180,13 @@ fn window(
 /// Not `available_parallelism`, which is 1 in this pinned process.
 fn machine_cores() -> f64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let count = text
-        .lines()
-        .filter(|l| l.starts_with("cpu") && !l.starts_with("cpu "))
-        .count();
+    let count = text.lines().filter(|l| l.starts_with("cpu") && !l.starts_with("cpu ")).count();
     f64::from(u32::try_from(count).unwrap_or(1))
 }
 
 fn line(sample: &Sample) -> String {
-    let failures = if sample.failures.is_empty() {
-        String::new()
-    } else {
-        format!("  INVALID: {}", sample.failures.join("; "))
-    };
+    let failures =
+        if sample.failures.is_empty() { String::new() } else { format!("  INVALID: {}", sample.failures.join("; ")) };
     format!(
         "{:7.1} us/request  {:7.0} req/s  core {:3.0} %  foreign {:2.0} %  steal {:2.0} %{failures}",
         sample.cpu,
@@ -240,18 +197,9 @@ fn line(sample: &Sample) -> String {
     )
 }
 
-fn summarise(
-    product: Product,
-    samples: &[Sample],
-    baseline: &[Sample],
-    cipher: Option<String>,
-) -> Row {
+fn summarise(product: Product, samples: &[Sample], baseline: &[Sample], cipher: Option<String>) -> Row {
     let valid: Vec<&Sample> = samples.iter().filter(|s| s.failures.is_empty()).collect();
-    let base = |round: usize| {
-        baseline
-            .iter()
-            .find(|b| b.round == round && b.failures.is_empty())
-    };
+    let base = |round: usize| baseline.iter().find(|b| b.round == round && b.failures.is_empty());
     let pairs = || valid.iter().filter_map(|s| Some((*s, base(s.round)?)));
     let over = |value: fn(&Sample) -> f64| Spread::of(valid.iter().map(|s| value(s)));
     Row {
@@ -270,11 +218,7 @@ fn summarise(
         cipher,
         failures: samples
             .iter()
-            .flat_map(|s| {
-                s.failures
-                    .iter()
-                    .map(|f| format!("round {}: {f}", s.round + 1))
-            })
+            .flat_map(|s| s.failures.iter().map(|f| format!("round {}: {f}", s.round + 1)))
             .collect(),
     }
 }
@@ -299,16 +243,8 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_inside_a_round_and_skip_failed_ones() {
-        let nginx = [
-            sample(0, 40.0, &[]),
-            sample(1, 80.0, &[]),
-            sample(2, 40.0, &["1 failed"]),
-        ];
-        let own = [
-            sample(0, 20.0, &[]),
-            sample(1, 20.0, &[]),
-            sample(2, 20.0, &[]),
-        ];
+        let nginx = [sample(0, 40.0, &[]), sample(1, 80.0, &[]), sample(2, 40.0, &["1 failed"])];
+        let own = [sample(0, 20.0, &[]), sample(1, 20.0, &[]), sample(2, 20.0, &[])];
         let row = summarise(Product::Torana, &own, &nginx, None);
         let ratio = row.ratio.unwrap();
         assert_eq!((ratio.least, ratio.median, ratio.most), (0.25, 0.375, 0.5));

@@ -50,23 +50,12 @@ pub(super) enum Tool {
 }
 
 fn load(tool: Tool, tls: bool, path: &'static str, connections: u32) -> Kind {
-    Kind::Load(Load {
-        tool,
-        tls,
-        path,
-        connections,
-    })
+    Kind::Load(Load { tool, tls, path, connections })
 }
 
 /// All scenarios, in the order they run.
 pub(super) fn all() -> Vec<Scenario> {
-    let scenario = |name, title, kind, goal| Scenario {
-        name,
-        title,
-        kind,
-        goal,
-        by_default: true,
-    };
+    let scenario = |name, title, kind, goal| Scenario { name, title, kind, goal, by_default: true };
     vec![
         scenario(
             "get",
@@ -86,12 +75,7 @@ pub(super) fn all() -> Vec<Scenario> {
             load(Tool::Post(10 * 1024), false, "json", 64),
             Some(0.80),
         ),
-        scenario(
-            "big",
-            "100 KB reply, 64 connections",
-            load(Tool::Get, false, "big", 64),
-            Some(0.90),
-        ),
+        scenario("big", "100 KB reply, 64 connections", load(Tool::Get, false, "big", 64), Some(0.90)),
         scenario(
             "h2",
             "HTTP/2 over TLS, 8 connections of 32 streams, 1 KB JSON",
@@ -113,23 +97,8 @@ pub(super) fn all() -> Vec<Scenario> {
                 None,
             )
         },
-        scenario(
-            "idle",
-            "memory with idle connections, each after one request",
-            Kind::Idle,
-            Some(35.0),
-        ),
-        scenario(
-            "start",
-            "start to first proxied reply",
-            Kind::Start,
-            Some(50.0),
-        ),
-        scenario(
-            "binary",
-            "size of the executable, without shared libraries",
-            Kind::Binary,
-            Some(40.0),
-        ),
+        scenario("idle", "memory with idle connections, each after one request", Kind::Idle, Some(35.0)),
+        scenario("start", "start to first proxied reply", Kind::Start, Some(50.0)),
+        scenario("binary", "size of the executable, without shared libraries", Kind::Binary, Some(40.0)),
     ]
 }

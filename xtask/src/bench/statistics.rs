@@ -15,16 +15,9 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let (least, most) = (*sorted.first()?, *sorted.last()?);
         let middle = sorted.len() / 2;
-        let median = if sorted.len() % 2 == 1 {
-            sorted[middle]
-        } else {
-            f64::midpoint(sorted[middle - 1], sorted[middle])
-        };
-        Some(Self {
-            median,
-            least,
-            most,
-        })
+        let median =
+            if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) };
+        Some(Self { median, least, most })
     }
 }
 
@@ -35,14 +28,7 @@ mod tests {
     #[test]
     fn median_of_odd_even_and_none() {
         let spread = Spread::of([3.0, 1.0, 2.0]).unwrap();
-        assert_eq!(
-            spread,
-            Spread {
-                median: 2.0,
-                least: 1.0,
-                most: 3.0
-            }
-        );
+        assert_eq!(spread, Spread { median: 2.0, least: 1.0, most: 3.0 });
         assert_eq!(Spread::of([4.0, 1.0]).unwrap().median, 2.5);
         assert_eq!(Spread::of([]), None);
     }

@@ -47,10 +47,7 @@ exit "$status"
 
 /// Fails with the `apt-get` line for whatever is not installed.
 pub(super) fn require(programs: &[(&str, &str)]) -> Outcome<()> {
-    let missing: Vec<_> = programs
-        .iter()
-        .filter(|(program, _)| find(program).is_none())
-        .collect();
+    let missing: Vec<_> = programs.iter().filter(|(program, _)| find(program).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -83,16 +80,13 @@ impl Session {
     pub(super) fn enter(core: u32) -> Outcome<Self> {
         if let Some(directory) = std::env::var_os(STATE) {
             raise_file_limit()?;
-            return Ok(Self {
-                directory: PathBuf::from(directory),
-            });
+            return Ok(Self { directory: PathBuf::from(directory) });
         }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         if cores < 2 {
             return Err("needs two cores: one for the proxy, one for load and origin".to_owned());
         }
-        let this = std::env::current_exe()
-            .map_err(|e| format!("cannot find this program's own file: {e}"))?;
+        let this = std::env::current_exe().map_err(|e| format!("cannot find this program's own file: {e}"))?;
         let error = Command::new("/bin/sh")
             .args(["-c", SHELL, "sh", &core.to_string()])
             .arg(this)
@@ -115,37 +109,21 @@ impl Session {
     pub(super) fn spawn(&self, command: &mut Command, log: &str) -> Outcome<Server> {
         let name = command.get_program().to_string_lossy().into_owned();
         let path = self.path(log);
-        let file =
-            fs::File::create(&path).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
-        let errors = file
-            .try_clone()
-            .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        let file = fs::File::create(&path).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        let errors = file.try_clone().map_err(|e| format!("cannot write {}: {e}", path.display()))?;
         command.stdin(Stdio::null()).stderr(errors).process_group(0);
         command.stdout(file);
-        let child = command
-            .spawn()
-            .map_err(|e| format!("cannot start {name}: {e}"))?;
+        let child = command.spawn().map_err(|e| format!("cannot start {name}: {e}"))?;
         let group = self.path("groups").join(child.id().to_string());
         fs::write(&group, "").map_err(|e| format!("cannot write {}: {e}", group.display()))?;
-        Ok(Server {
-            child,
-            group,
-            log: path,
-        })
+        Ok(Server { child, group, log: path })
     }
 
     /// The same, pinned to the proxies' core.
-    pub(super) fn spawn_pinned(
-        &self,
-        program: &Path,
-        args: &[String],
-        log: &str,
-    ) -> Outcome<Server> {
+    pub(super) fn spawn_pinned(&self, program: &Path, args: &[String], log: &str) -> Outcome<Server> {
         let core = PROXY_CORE.to_string();
         let mut command = Command::new("taskset");
-        command
-            .args([OsStr::new("-c"), OsStr::new(&core), program.as_os_str()])
-            .args(args);
+        command.args([OsStr::new("-c"), OsStr::new(&core), program.as_os_str()]).args(args);
         self.spawn(&mut command, log)
     }
 }
@@ -153,14 +131,8 @@ impl Session {
 /// As many open files as this user may have; children inherit it.
 fn raise_file_limit() -> Outcome<()> {
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )
-    .map_err(|e| format!("cannot raise the limit of open files: {e}"))
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        .map_err(|e| format!("cannot raise the limit of open files: {e}"))
 }
 
 /// A running server and everything it started. Dropping it stops them.
@@ -207,11 +179,7 @@ impl Server {
             }
         };
         let text = fs::read_to_string(&self.log).unwrap_or_default();
-        if status.success() {
-            Ok(text)
-        } else {
-            Err(format!("it ended with {status} and said:\n{text}"))
-        }
+        if status.success() { Ok(text) } else { Err(format!("it ended with {status} and said:\n{text}")) }
     }
 
     /// SIGTERM, then after `patience` SIGKILL, to the whole group.

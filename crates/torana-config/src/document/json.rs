@@ -7,26 +7,14 @@ use torana_core::written::{Node, Spanned, Written};
 use super::{DEEPEST, Entries, MOST_NODES, Parsed, too_deep, too_many};
 
 pub(super) fn parse(file: FileId, text: &str) -> Parsed {
-    let mut parser = Parser {
-        file,
-        text,
-        at: 0,
-        nodes: 0,
-        diagnostics: Vec::new(),
-    };
+    let mut parser = Parser { file, text, at: 0, nodes: 0, diagnostics: Vec::new() };
     let outcome = parser.document();
     let mut diagnostics = parser.diagnostics;
     match outcome {
-        Ok(tree) => Parsed {
-            tree: Some(tree),
-            diagnostics,
-        },
+        Ok(tree) => Parsed { tree: Some(tree), diagnostics },
         Err(diagnostic) => {
             diagnostics.push(*diagnostic);
-            Parsed {
-                tree: None,
-                diagnostics,
-            }
+            Parsed { tree: None, diagnostics }
         }
     }
 }
@@ -71,10 +59,7 @@ impl<'t> Parser<'t> {
         let end = self.at + rest.chars().next().map_or(0, char::len_utf8);
         let (found, hint) = match rest.chars().next() {
             None => ("the end of the file".to_owned(), None),
-            Some('/') => (
-                "`/`".to_owned(),
-                Some("JSON has no comments; YAML and TOML do"),
-            ),
+            Some('/') => ("`/`".to_owned(), Some("JSON has no comments; YAML and TOML do")),
             Some('\'') => ("`'`".to_owned(), Some("JSON strings have double quotes")),
             Some(c @ ('}' | ']')) if what.starts_with("a value") || what.starts_with("a key") => {
                 (format!("`{c}`"), Some("remove the comma before it"))
@@ -82,12 +67,9 @@ impl<'t> Parser<'t> {
             Some(c) => (torana_core::diagnostic::quoted(&c.to_string()), None),
         };
         Err(Box::new(
-            Diagnostic::error(
-                "config.syntax",
-                format!("not valid JSON: expected {what}, found {found}"),
-            )
-            .at(Span::new(self.file, self.at, end))
-            .maybe_hint(hint.map(str::to_owned)),
+            Diagnostic::error("config.syntax", format!("not valid JSON: expected {what}, found {found}"))
+                .at(Span::new(self.file, self.at, end))
+                .maybe_hint(hint.map(str::to_owned)),
         ))
     }
 
@@ -113,11 +95,7 @@ impl<'t> Parser<'t> {
 
     fn word(&mut self) -> Outcome<Node> {
         let rest = self.text.get(self.at..).unwrap_or_default();
-        for (word, node) in [
-            ("true", Node::Bool(true)),
-            ("false", Node::Bool(false)),
-            ("null", Node::Null),
-        ] {
+        for (word, node) in [("true", Node::Bool(true)), ("false", Node::Bool(false)), ("null", Node::Null)] {
             let after = rest.as_bytes().get(word.len()).copied();
             if rest.starts_with(word) && !after.is_some_and(|byte| byte.is_ascii_alphanumeric()) {
                 self.at += word.len();
@@ -222,22 +200,10 @@ impl<'t> Parser<'t> {
             self.digits()?;
         }
         let text = self.text.get(start..self.at).unwrap_or_default();
-        let node = if whole {
-            text.parse().ok().map(Node::Int)
-        } else {
-            None
-        };
-        let node = node.or_else(|| {
-            text.parse::<f64>()
-                .ok()
-                .filter(|value| value.is_finite())
-                .map(Node::Float)
-        });
+        let node = if whole { text.parse().ok().map(Node::Int) } else { None };
+        let node = node.or_else(|| text.parse::<f64>().ok().filter(|value| value.is_finite()).map(Node::Float));
         node.ok_or_else(|| {
-            Box::new(
-                Diagnostic::error("config.syntax", "a number this large is not supported")
-                    .at(self.span(start)),
-            )
+            Box::new(Diagnostic::error("config.syntax", "a number this large is not supported").at(self.span(start)))
         })
     }
 
@@ -246,9 +212,7 @@ impl<'t> Parser<'t> {
         let mut out = String::new();
         loop {
             let rest: &'t str = self.text.get(self.at..).unwrap_or_default();
-            let plain = rest
-                .find(|c: char| c == '"' || c == '\\' || c < ' ')
-                .unwrap_or(rest.len());
+            let plain = rest.find(|c: char| c == '"' || c == '\\' || c < ' ').unwrap_or(rest.len());
             out.push_str(rest.get(..plain).unwrap_or_default());
             self.at += plain;
             match self.peek() {
@@ -283,12 +247,7 @@ impl<'t> Parser<'t> {
         let start = self.at - 1;
         let first = self.four_digits()?;
         let code = match first {
-            0xd800..0xdc00
-                if self
-                    .text
-                    .get(self.at..)
-                    .is_some_and(|rest| rest.starts_with("\\u")) =>
-            {
+            0xd800..0xdc00 if self.text.get(self.at..).is_some_and(|rest| rest.starts_with("\\u")) => {
                 self.at += 1;
                 let second = self.four_digits()?;
                 // Anything but a low surrogate makes this no character, which is refused below.
@@ -327,10 +286,7 @@ mod tests {
 
     fn both(text: &str) -> (Option<serde_json::Value>, Option<serde_json::Value>) {
         let parsed = parse(FileId(0), text);
-        let ours = parsed
-            .tree
-            .filter(|_| parsed.diagnostics.is_empty())
-            .map(|tree| tree.to_json());
+        let ours = parsed.tree.filter(|_| parsed.diagnostics.is_empty()).map(|tree| tree.to_json());
         (ours, serde_json::from_str(text).ok())
     }
 
@@ -377,10 +333,7 @@ mod tests {
         let parsed = parse(FileId(0), r#"{"a": 1, "a": 2}"#);
         let diagnostic = &parsed.diagnostics[0];
         assert_eq!(diagnostic.code, "config.duplicate_key");
-        assert_eq!(
-            diagnostic.primary.as_ref().unwrap().span,
-            Span::new(FileId(0), 9, 12)
-        );
+        assert_eq!(diagnostic.primary.as_ref().unwrap().span, Span::new(FileId(0), 9, 12));
         assert_eq!(diagnostic.secondary[0].span, Span::new(FileId(0), 1, 4));
     }
 
@@ -388,14 +341,8 @@ mod tests {
     fn errors_point_at_the_byte_and_help() {
         let parsed = parse(FileId(0), "{\n  // note\n}");
         let diagnostic = &parsed.diagnostics[0];
-        assert_eq!(
-            diagnostic.primary.as_ref().unwrap().span,
-            Span::new(FileId(0), 4, 5)
-        );
-        assert_eq!(
-            diagnostic.hint.as_deref(),
-            Some("JSON has no comments; YAML and TOML do")
-        );
+        assert_eq!(diagnostic.primary.as_ref().unwrap().span, Span::new(FileId(0), 4, 5));
+        assert_eq!(diagnostic.hint.as_deref(), Some("JSON has no comments; YAML and TOML do"));
         assert!(parse(FileId(0), &"[".repeat(100_000)).tree.is_none());
     }
 

@@ -14,39 +14,21 @@ pub(super) fn parse(file: FileId, text: &str) -> Parsed {
         .map(|error| {
             let range = error.span().unwrap_or(text.len()..text.len());
             let duplicate = error.message().contains("duplicate key");
-            let code = if duplicate {
-                "config.duplicate_key"
-            } else {
-                "config.syntax"
-            };
+            let code = if duplicate { "config.duplicate_key" } else { "config.syntax" };
             let message = format!("not valid TOML: {}", error.message().trim());
             Diagnostic::error(code, message).at(Span::new(file, range.start, range.end))
         })
         .collect();
     // What is left of a file with syntax errors says other things than what was written.
-    if diagnostics
-        .iter()
-        .any(|diagnostic| diagnostic.code == "config.syntax")
-    {
-        return Parsed {
-            tree: None,
-            diagnostics,
-        };
+    if diagnostics.iter().any(|diagnostic| diagnostic.code == "config.syntax") {
+        return Parsed { tree: None, diagnostics };
     }
     let tree = map(file, table.get_ref(), 0, &mut diagnostics);
     let span = Span::new(file, 0, text.trim_end().len());
-    Parsed {
-        tree: Some(Written::new(Node::Map(tree), span)),
-        diagnostics,
-    }
+    Parsed { tree: Some(Written::new(Node::Map(tree), span)), diagnostics }
 }
 
-fn map(
-    file: FileId,
-    table: &DeTable<'_>,
-    depth: usize,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Vec<Entry> {
+fn map(file: FileId, table: &DeTable<'_>, depth: usize, diagnostics: &mut Vec<Diagnostic>) -> Vec<Entry> {
     let mut entries: Vec<_> = table
         .iter()
         .map(|(key, value)| {
@@ -63,12 +45,7 @@ fn map(
     entries
 }
 
-fn node(
-    file: FileId,
-    value: &Located<DeValue<'_>>,
-    depth: usize,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Written {
+fn node(file: FileId, value: &Located<DeValue<'_>>, depth: usize, diagnostics: &mut Vec<Diagnostic>) -> Written {
     let range = value.span();
     let span = Span::new(file, range.start, range.end);
     if depth > DEEPEST {
@@ -81,24 +58,19 @@ fn node(
     };
     let node = match value.get_ref() {
         DeValue::String(text) => Node::String(text.to_string()),
-        DeValue::Integer(integer) => {
-            match i128::from_str_radix(integer.as_str(), integer.radix()) {
-                Ok(value) => Node::Int(value),
-                Err(_) => refuse(diagnostics, "a number this large is not supported"),
-            }
-        }
+        DeValue::Integer(integer) => match i128::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(value) => Node::Int(value),
+            Err(_) => refuse(diagnostics, "a number this large is not supported"),
+        },
         DeValue::Float(float) => match float.as_str().parse::<f64>() {
             Ok(value) if value.is_finite() => Node::Float(value),
             _ => refuse(diagnostics, "expected a finite number"),
         },
         DeValue::Boolean(value) => Node::Bool(*value),
         DeValue::Datetime(value) => Node::String(value.to_string()),
-        DeValue::Array(array) => Node::List(
-            array
-                .iter()
-                .map(|item| node(file, item, depth + 1, diagnostics))
-                .collect(),
-        ),
+        DeValue::Array(array) => {
+            Node::List(array.iter().map(|item| node(file, item, depth + 1, diagnostics)).collect())
+        }
         DeValue::Table(table) => Node::Map(map(file, table, depth, diagnostics)),
     };
     // A table's own place is its header; what people see as the table is everything below it.
@@ -106,13 +78,7 @@ fn node(
         Node::Map(entries) => entries.iter().map(|entry| entry.value.span.end).max(),
         _ => None,
     };
-    Written::new(
-        node,
-        Span {
-            end: end.unwrap_or(0).max(span.end),
-            ..span
-        },
-    )
+    Written::new(node, Span { end: end.unwrap_or(0).max(span.end), ..span })
 }
 
 #[cfg(test)]
@@ -129,19 +95,12 @@ mod tests {
     fn tables_arrays_and_scalars_keep_order_and_places() {
         let text = "workers = 2\n[upstreams.users]\ntimeout = \"3s\"\nmax_idle = 0x10\n[[routes]]\nname = 'a'\n[[routes]]\nname = 'b'\n";
         let tree = tree(text);
-        let keys: Vec<_> = tree
-            .entries()
-            .iter()
-            .map(|entry| entry.key.as_str())
-            .collect();
+        let keys: Vec<_> = tree.entries().iter().map(|entry| entry.key.as_str()).collect();
         assert_eq!(keys, ["workers", "upstreams", "routes"]);
         let users = tree.get("upstreams").unwrap().get("users").unwrap();
         assert_eq!(users.get("max_idle").unwrap().to_json(), 16);
         let timeout = users.get("timeout").unwrap();
-        assert_eq!(
-            &text[timeout.span.start as usize..timeout.span.end as usize],
-            "\"3s\""
-        );
+        assert_eq!(&text[timeout.span.start as usize..timeout.span.end as usize], "\"3s\"");
         assert_eq!(tree.get("routes").unwrap().items().len(), 2);
     }
 
@@ -149,10 +108,7 @@ mod tests {
     fn every_syntax_error_is_reported() {
         let parsed = parse(FileId(0), "a = \nb = 'x\nc = 1\nc = 2\n");
         let codes: Vec<_> = parsed.diagnostics.iter().map(|d| d.code.as_ref()).collect();
-        assert_eq!(
-            codes,
-            ["config.syntax", "config.syntax", "config.duplicate_key"]
-        );
+        assert_eq!(codes, ["config.syntax", "config.syntax", "config.duplicate_key"]);
         assert!(parsed.tree.is_none());
     }
 

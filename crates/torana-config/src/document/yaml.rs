@@ -17,15 +17,8 @@ pub(super) fn parse(file: FileId, text: &str) -> Parsed {
         flow_nesting_limit: DEEPEST + 1,
         block_nesting_limit: DEEPEST + 1,
     };
-    let mut builder = Builder {
-        file,
-        text,
-        open: Vec::new(),
-        anchors: Vec::new(),
-        nodes: 0,
-        root: None,
-        diagnostics: Vec::new(),
-    };
+    let mut builder =
+        Builder { file, text, open: Vec::new(), anchors: Vec::new(), nodes: 0, root: None, diagnostics: Vec::new() };
     for next in Parser::new_from_str_with_options(text, options) {
         let outcome = match next {
             Ok((event, range)) => builder.event(event, range),
@@ -33,20 +26,12 @@ pub(super) fn parse(file: FileId, text: &str) -> Parsed {
         };
         if let Err(diagnostic) = outcome {
             builder.diagnostics.push(*diagnostic);
-            return Parsed {
-                tree: None,
-                diagnostics: builder.diagnostics,
-            };
+            return Parsed { tree: None, diagnostics: builder.diagnostics };
         }
     }
     let end = Span::new(file, text.len(), text.len());
-    let tree = builder
-        .root
-        .unwrap_or_else(|| Written::new(Node::Null, end));
-    Parsed {
-        tree: Some(tree),
-        diagnostics: builder.diagnostics,
-    }
+    let tree = builder.root.unwrap_or_else(|| Written::new(Node::Null, end));
+    Parsed { tree: Some(tree), diagnostics: builder.diagnostics }
 }
 
 /// A list or map whose end has not come yet.
@@ -58,10 +43,7 @@ struct Open {
 
 enum OpenKind {
     List(Vec<Written>),
-    Map {
-        entries: Entries,
-        key: Option<Spanned<String>>,
-    },
+    Map { entries: Entries, key: Option<Spanned<String>> },
 }
 
 struct Builder<'t> {
@@ -82,30 +64,18 @@ impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, range: Range) -> Step {
         match event {
             Event::DocumentStart(..) if self.root.is_some() => Err(Box::new(
-                Diagnostic::error(
-                    "config.syntax",
-                    "expected one YAML document, found a second one",
-                )
-                .at(self.span(range))
-                .hint("use `include` to join files"),
+                Diagnostic::error("config.syntax", "expected one YAML document, found a second one")
+                    .at(self.span(range))
+                    .hint("use `include` to join files"),
             )),
-            Event::Scalar(text, style, anchor, tag) => {
-                self.scalar(&text, style, anchor, tag.as_deref(), range)
-            }
+            Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), range),
             Event::SequenceStart(_, anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), range)?;
                 self.start(range, anchor, OpenKind::List(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), range)?;
-                self.start(
-                    range,
-                    anchor,
-                    OpenKind::Map {
-                        entries: Entries::default(),
-                        key: None,
-                    },
-                )
+                self.start(range, anchor, OpenKind::Map { entries: Entries::default(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(range),
             Event::Alias(anchor) => self.alias(anchor, range),
@@ -114,33 +84,17 @@ impl Builder<'_> {
     }
 
     fn span(&self, range: Range) -> Span {
-        let bytes = range
-            .byte_range()
-            .unwrap_or(self.text.len()..self.text.len());
+        let bytes = range.byte_range().unwrap_or(self.text.len()..self.text.len());
         Span::new(self.file, bytes.start, bytes.end)
     }
 
     fn syntax(&self, error: &ScanError) -> Diagnostic {
-        let at = error
-            .marker()
-            .byte_offset()
-            .unwrap_or(self.text.len())
-            .min(self.text.len());
+        let at = error.marker().byte_offset().unwrap_or(self.text.len()).min(self.text.len());
         let mut hint = None;
-        let line_start = self
-            .text
-            .get(..at)
-            .and_then(|before| before.rfind('\n'))
-            .map_or(0, |newline| newline + 1);
+        let line_start = self.text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
         let before = self.text.get(line_start..at).unwrap_or_default();
-        let line = self
-            .text
-            .get(line_start..)
-            .and_then(|rest| rest.lines().next())
-            .unwrap_or_default();
-        if before.trim_start().len() < before.len() && before.contains('\t')
-            || line.starts_with('\t')
-        {
+        let line = self.text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+        if before.trim_start().len() < before.len() && before.contains('\t') || line.starts_with('\t') {
             hint = Some("indent with spaces: YAML does not allow tabs there");
         } else if line.contains("${") {
             hint = Some("quote text with `${…}` inside `[ ]` and `{ }`: \"${env:NAME}\"");
@@ -149,17 +103,10 @@ impl Builder<'_> {
         }
         // The parser notices a missing bracket where the text stops making sense, often lines after
         // it.
-        let bracket = self
-            .open
-            .last()
-            .map(|open| self.span(open.start))
-            .filter(|span| {
-                let opens = matches!(
-                    self.text.as_bytes().get(span.start as usize),
-                    Some(b'[' | b'{')
-                );
-                opens && hint.is_none() && (span.start as usize) < at
-            });
+        let bracket = self.open.last().map(|open| self.span(open.start)).filter(|span| {
+            let opens = matches!(self.text.as_bytes().get(span.start as usize), Some(b'[' | b'{'));
+            opens && hint.is_none() && (span.start as usize) < at
+        });
         let hint = hint.or(bracket.map(|_| "close the bracket"));
         Diagnostic::error("config.syntax", format!("not valid YAML: {}", error.info()))
             .at(Span::new(self.file, at, at))
@@ -171,22 +118,14 @@ impl Builder<'_> {
         match tag {
             None => Ok(()),
             Some(_) => Err(Box::new(
-                Diagnostic::error(
-                    "config.syntax",
-                    "YAML tags are not supported, except `!!str`",
-                )
-                .at(self.span(range)),
+                Diagnostic::error("config.syntax", "YAML tags are not supported, except `!!str`").at(self.span(range)),
             )),
         }
     }
 
     fn count(&mut self, nodes: usize, span: Span) -> Step {
         self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > MOST_NODES {
-            Err(Box::new(too_many(span)))
-        } else {
-            Ok(())
-        }
+        if self.nodes > MOST_NODES { Err(Box::new(too_many(span))) } else { Ok(()) }
     }
 
     fn start(&mut self, start: Range, anchor: usize, kind: OpenKind) -> Step {
@@ -196,41 +135,24 @@ impl Builder<'_> {
         if self.open.len() >= DEEPEST {
             return Err(Box::new(too_deep(span)));
         }
-        self.open.push(Open {
-            start,
-            anchor,
-            kind,
-        });
+        self.open.push(Open { start, anchor, kind });
         Ok(())
     }
 
     /// Keys are scalars; called before anything else than a scalar is taken.
     fn key_may_be(&self, span: Span, scalar: bool) -> Step {
         match self.open.last() {
-            Some(Open {
-                kind: OpenKind::Map { key: None, .. },
-                ..
-            }) if !scalar => Err(Box::new(
-                Diagnostic::error(
-                    "config.syntax",
-                    "expected a key, found a list, a map or an alias",
-                )
-                .at(span)
-                .hint(
-                    "keys are plain text; quote `${…}` and text that starts with `[`, `{` or `*`",
-                ),
+            Some(Open { kind: OpenKind::Map { key: None, .. }, .. }) if !scalar => Err(Box::new(
+                Diagnostic::error("config.syntax", "expected a key, found a list, a map or an alias")
+                    .at(span)
+                    .hint("keys are plain text; quote `${…}` and text that starts with `[`, `{` or `*`"),
             )),
             _ => Ok(()),
         }
     }
 
     fn end(&mut self, range: Range) -> Step {
-        let Some(Open {
-            start,
-            anchor,
-            kind,
-        }) = self.open.pop()
-        else {
+        let Some(Open { start, anchor, kind }) = self.open.pop() else {
             return Ok(());
         };
         let start = self.span(start);
@@ -241,38 +163,18 @@ impl Builder<'_> {
                 (Node::List(items), last)
             }
             OpenKind::Map { entries, .. } => {
-                let last = entries
-                    .list
-                    .last()
-                    .map(|entry| entry.value.span.end.max(entry.key.span.end));
+                let last = entries.list.last().map(|entry| entry.value.span.end.max(entry.key.span.end));
                 (Node::Map(entries.list), last)
             }
         };
         // A block ends where the next thing begins, lines further down; its last value is what
         // people see.
         let written = usize::try_from(end.end.saturating_sub(end.start)).unwrap_or(0);
-        let closed = written > 0
-            && matches!(
-                self.text.as_bytes().get(end.start as usize),
-                Some(b']' | b'}')
-            );
-        let stop = if closed {
-            end.end
-        } else {
-            last.unwrap_or(start.end)
-        };
-        let begin = first_of(&node).map_or(start.start, |first| {
-            if closed {
-                start.start
-            } else {
-                first.min(start.start)
-            }
-        });
-        let span = Span {
-            file: self.file,
-            start: begin,
-            end: stop.max(begin),
-        };
+        let closed = written > 0 && matches!(self.text.as_bytes().get(end.start as usize), Some(b']' | b'}'));
+        let stop = if closed { end.end } else { last.unwrap_or(start.end) };
+        let begin =
+            first_of(&node).map_or(start.start, |first| if closed { start.start } else { first.min(start.start) });
+        let span = Span { file: self.file, start: begin, end: stop.max(begin) };
         self.value(Written::new(node, span), anchor, 0)
     }
 
@@ -281,8 +183,7 @@ impl Builder<'_> {
         self.key_may_be(span, false)?;
         let Some((_, value, nodes)) = self.anchors.iter().find(|(id, ..)| *id == anchor) else {
             return Err(Box::new(
-                Diagnostic::error("config.syntax", "an alias inside the value it stands for")
-                    .at(span),
+                Diagnostic::error("config.syntax", "an alias inside the value it stands for").at(span),
             ));
         };
         let (value, nodes) = (value.clone(), *nodes);
@@ -293,14 +194,7 @@ impl Builder<'_> {
         self.value(value, 0, nodes)
     }
 
-    fn scalar(
-        &mut self,
-        text: &str,
-        style: ScalarStyle,
-        anchor: usize,
-        tag: Option<&Tag>,
-        range: Range,
-    ) -> Step {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize, tag: Option<&Tag>, range: Range) -> Step {
         let span = self.span(range);
         self.count(1, span)?;
         let string = match tag {
@@ -308,22 +202,10 @@ impl Builder<'_> {
             Some(_) => return self.refuse_tag(tag, range),
             None => style != ScalarStyle::Plain,
         };
-        let node = if string {
-            Node::String(text.to_owned())
-        } else {
-            plain(text)
-        };
-        if let Some(Open {
-            kind: OpenKind::Map {
-                key: key @ None, ..
-            },
-            ..
-        }) = self.open.last_mut()
-        {
+        let node = if string { Node::String(text.to_owned()) } else { plain(text) };
+        if let Some(Open { kind: OpenKind::Map { key: key @ None, .. }, .. }) = self.open.last_mut() {
             if node == Node::Null && text.is_empty() {
-                return Err(Box::new(
-                    Diagnostic::error("config.syntax", "expected a key, found nothing").at(span),
-                ));
+                return Err(Box::new(Diagnostic::error("config.syntax", "expected a key, found nothing").at(span)));
             }
             // `200:` and `true:` are keys like any other, by their text.
             *key = Some(Spanned::new(text.to_owned(), span));
@@ -363,22 +245,13 @@ fn first_of(node: &Node) -> Option<u32> {
 /// Values in `written`, itself included.
 fn size(written: &Written) -> usize {
     let items: usize = written.items().iter().map(size).sum();
-    let entries: usize = written
-        .entries()
-        .iter()
-        .map(|entry| size(&entry.value))
-        .sum();
+    let entries: usize = written.entries().iter().map(|entry| size(&entry.value)).sum();
     1 + items + entries
 }
 
 fn depth(written: &Written) -> usize {
     let items = written.items().iter().map(depth).max().unwrap_or(0);
-    let entries = written
-        .entries()
-        .iter()
-        .map(|entry| depth(&entry.value))
-        .max()
-        .unwrap_or(0);
+    let entries = written.entries().iter().map(|entry| depth(&entry.value)).max().unwrap_or(0);
     match written.node {
         Node::List(_) | Node::Map(_) => 1 + items.max(entries),
         _ => 0,
@@ -400,27 +273,19 @@ fn plain(text: &str) -> Node {
     for (prefix, radix) in [("0x", 16), ("0o", 8)] {
         if let Some(digits) = text.strip_prefix(prefix) {
             let digits = Some(digits).filter(|digits| !digits.starts_with(['+', '-']));
-            return digits
-                .and_then(|d| i128::from_str_radix(d, radix).ok())
-                .map_or_else(string, Node::Int);
+            return digits.and_then(|d| i128::from_str_radix(d, radix).ok()).map_or_else(string, Node::Int);
         }
     }
     if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return string();
     }
-    if unsigned.len() > 1
-        && unsigned.starts_with('0')
-        && unsigned.bytes().all(|byte| byte.is_ascii_digit())
-    {
+    if unsigned.len() > 1 && unsigned.starts_with('0') && unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
         return string();
     }
     if unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().map_or_else(|_| string(), Node::Int);
     }
-    if !unsigned
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'))
-    {
+    if !unsigned.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-')) {
         return string();
     }
     match text.parse::<f64>() {
@@ -451,20 +316,8 @@ mod tests {
     fn plain_scalars_follow_the_strict_core_schema() {
         let plain = |text: &str| Written::new(plain(text), Span::NONE).to_json();
         assert_eq!(plain("true"), true);
-        for text in [
-            "True",
-            "yes",
-            "on",
-            "0123",
-            ".inf",
-            ".nan",
-            "1_000",
-            "1.2.3",
-            "0x",
-            "1e999",
-            "10.0.0.0/8",
-            "0x-1",
-        ] {
+        for text in ["True", "yes", "on", "0123", ".inf", ".nan", "1_000", "1.2.3", "0x", "1e999", "10.0.0.0/8", "0x-1"]
+        {
             assert_eq!(plain(text), text, "{text}");
         }
         assert_eq!(plain("0x1F"), 31);
@@ -491,10 +344,7 @@ mod tests {
     fn block_lists_start_at_their_first_item() {
         let text = "r:\n  - name: x\n    to: y\n  - name: z\n";
         let tree = tree(text);
-        assert_eq!(
-            slice(text, &tree.get("r").unwrap().items()[0]),
-            "name: x\n    to: y"
-        );
+        assert_eq!(slice(text, &tree.get("r").unwrap().items()[0]), "name: x\n    to: y");
         assert_eq!(slice(text, &tree.get("r").unwrap().items()[1]), "name: z");
     }
 
@@ -522,36 +372,17 @@ mod tests {
     fn deep_nesting_is_refused() {
         let deep = format!("a: {}{}", "[".repeat(60), "]".repeat(60));
         assert!(parse(FileId(0), &deep).tree.is_some());
-        assert!(
-            parse(FileId(0), &format!("a: {}", "[".repeat(5000)))
-                .tree
-                .is_none()
-        );
+        assert!(parse(FileId(0), &format!("a: {}", "[".repeat(5000))).tree.is_none());
         assert!(parse(FileId(0), &"- ".repeat(5000)).tree.is_none());
     }
 
     #[test]
     fn what_is_not_plain_configuration_is_refused() {
-        assert_eq!(
-            error("a: 1\n---\nb: 2\n"),
-            "expected one YAML document, found a second one"
-        );
-        assert_eq!(
-            error("a: !!binary aGk=\n"),
-            "YAML tags are not supported, except `!!str`"
-        );
-        assert_eq!(
-            error("a: !exec rm\n"),
-            "YAML tags are not supported, except `!!str`"
-        );
-        assert_eq!(
-            error("[a, b]: 1\n"),
-            "expected a key, found a list, a map or an alias"
-        );
-        assert_eq!(
-            error("a: &x [*x]\n"),
-            "an alias inside the value it stands for"
-        );
+        assert_eq!(error("a: 1\n---\nb: 2\n"), "expected one YAML document, found a second one");
+        assert_eq!(error("a: !!binary aGk=\n"), "YAML tags are not supported, except `!!str`");
+        assert_eq!(error("a: !exec rm\n"), "YAML tags are not supported, except `!!str`");
+        assert_eq!(error("[a, b]: 1\n"), "expected a key, found a list, a map or an alias");
+        assert_eq!(error("a: &x [*x]\n"), "an alias inside the value it stands for");
         assert_eq!(error("a: 1\na: 2\n"), "the key `a` is there twice");
     }
 

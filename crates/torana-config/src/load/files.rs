@@ -68,27 +68,13 @@ impl<'r, 'e> Reader<'r, 'e> {
             files: Vec::new(),
             whole: true,
         };
-        Self {
-            read,
-            expander,
-            done: HashMap::new(),
-            stack: Vec::new(),
-            bytes: 0,
-        }
+        Self { read, expander, done: HashMap::new(), stack: Vec::new(), bytes: 0 }
     }
 
-    fn fail(
-        &mut self,
-        code: &'static str,
-        message: String,
-        from: Option<Span>,
-        hint: Option<&str>,
-    ) {
+    fn fail(&mut self, code: &'static str, message: String, from: Option<Span>, hint: Option<&str>) {
         self.read.whole = false;
         let diagnostic = Diagnostic::error(code, message).at(from.unwrap_or(Span::NONE));
-        self.read
-            .diagnostics
-            .push(diagnostic.maybe_hint(hint.map(str::to_owned)));
+        self.read.diagnostics.push(diagnostic.maybe_hint(hint.map(str::to_owned)));
     }
 
     /// Reads a file, or the files of a directory. `from` is the place of the `include` that names
@@ -115,10 +101,7 @@ impl<'r, 'e> Reader<'r, 'e> {
                 return self.fail("config.unreadable", message, from, None);
             }
         };
-        let hidden = |path: &Path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with('.'))
-        };
+        let hidden = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         let mut files: Vec<PathBuf> = listed
             .flatten()
             .map(|entry| entry.path())
@@ -142,16 +125,10 @@ impl<'r, 'e> Reader<'r, 'e> {
         let canonical = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if self.stack.contains(&canonical) {
             let message = format!("{shown} includes itself");
-            return self.fail(
-                "config.include_loop",
-                message,
-                from,
-                Some("remove one of the includes"),
-            );
+            return self.fail("config.include_loop", message, from, Some("remove one of the includes"));
         }
         if let Some(first) = self.done.get(&canonical) {
-            let diagnostic =
-                Diagnostic::error("config.include_twice", format!("{shown} is read twice"));
+            let diagnostic = Diagnostic::error("config.include_twice", format!("{shown} is read twice"));
             let diagnostic = diagnostic
                 .label(from.unwrap_or(Span::NONE), "second")
                 .also(first.unwrap_or(Span::NONE), "first")
@@ -179,33 +156,20 @@ impl<'r, 'e> Reader<'r, 'e> {
                 self.text(path, text, from);
                 self.stack.pop();
             }
-            Err(why) => self.fail(
-                "config.unreadable",
-                format!("cannot read {shown}: {why}"),
-                from,
-                None,
-            ),
+            Err(why) => self.fail("config.unreadable", format!("cannot read {shown}: {why}"), from, None),
         }
     }
 
     fn unknown_format(&mut self, shown: &str, from: Option<Span>) {
         let hint = "files end in `.yaml`, `.yml`, `.toml` or `.json`";
-        self.fail(
-            "config.unknown_format",
-            format!("the format of {shown} is unknown"),
-            from,
-            Some(hint),
-        );
+        self.fail("config.unknown_format", format!("the format of {shown} is unknown"), from, Some(hint));
     }
 
     fn text(&mut self, path: &Path, text: String, from: Option<Span>) {
         let Some(format) = Format::of(path) else {
             return self.unknown_format(&quoted(&path.to_string_lossy()), from);
         };
-        let text = text
-            .strip_prefix('\u{feff}')
-            .map(str::to_owned)
-            .unwrap_or(text);
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         self.bytes += text.len();
         if self.bytes > MOST_BYTES {
             let message = format!("more than {} MiB of configuration", MOST_BYTES >> 20);
@@ -215,10 +179,7 @@ impl<'r, 'e> Reader<'r, 'e> {
     }
 
     fn document(&mut self, path: &Path, text: String, format: Format) {
-        let id = self
-            .read
-            .sources
-            .add(path.to_owned(), path.display().to_string(), text);
+        let id = self.read.sources.add(path.to_owned(), path.display().to_string(), text);
         let Some(source) = self.read.sources.file(id) else {
             return;
         };
@@ -226,8 +187,7 @@ impl<'r, 'e> Reader<'r, 'e> {
         self.read.whole &= parsed.is_whole();
         self.read.diagnostics.extend(parsed.diagnostics);
         let Some(mut tree) = parsed.tree else { return };
-        self.expander
-            .expand(&mut tree, &self.read.sources, &mut self.read.diagnostics);
+        self.expander.expand(&mut tree, &self.read.sources, &mut self.read.diagnostics);
         let includes = self.take_includes(&mut tree);
         self.read.layers.push(tree);
         for (pattern, span) in includes {
@@ -241,21 +201,13 @@ impl<'r, 'e> Reader<'r, 'e> {
         let Node::Map(entries) = &mut tree.node else {
             return Vec::new();
         };
-        let Some(at) = entries
-            .iter()
-            .position(|entry| entry.key.as_str() == "include")
-        else {
+        let Some(at) = entries.iter().position(|entry| entry.key.as_str() == "include") else {
             return Vec::new();
         };
         let list = &entries[at].value;
         let one = |item: &Written| {
-            let failed = item
-                .reference
-                .as_ref()
-                .is_some_and(|reference| reference.failed);
-            item.as_str()
-                .filter(|_| !failed)
-                .map(|text| (text.to_owned(), item.span))
+            let failed = item.reference.as_ref().is_some_and(|reference| reference.failed);
+            item.as_str().filter(|_| !failed).map(|text| (text.to_owned(), item.span))
         };
         let texts: Option<Vec<_>> = list.items().iter().map(one).collect();
         match texts.filter(|_| matches!(list.node, Node::List(_))) {
@@ -273,12 +225,7 @@ impl<'r, 'e> Reader<'r, 'e> {
     fn include(&mut self, pattern: &str, span: Span) {
         let path = self.read.sources.resolve(span, Path::new(pattern));
         if pattern.is_empty() {
-            return self.fail(
-                "config.include_nothing",
-                "expected a path, found no text".to_owned(),
-                Some(span),
-                None,
-            );
+            return self.fail("config.include_nothing", "expected a path, found no text".to_owned(), Some(span), None);
         }
         if !glob::is_pattern(pattern) {
             return self.path(&path, Some(span));
@@ -287,18 +234,11 @@ impl<'r, 'e> Reader<'r, 'e> {
         self.read.files.extend(found.listed);
         if found.too_many {
             let message = format!("{} looks at too many files", quoted(pattern));
-            return self.fail(
-                "config.too_large",
-                message,
-                Some(span),
-                Some("make the pattern narrower"),
-            );
+            return self.fail("config.too_large", message, Some(span), Some("make the pattern narrower"));
         }
         if found.paths.is_empty() {
             let message = format!("{} matches no file", quoted(pattern));
-            self.read
-                .diagnostics
-                .push(Diagnostic::warning("config.include_nothing", message).at(span));
+            self.read.diagnostics.push(Diagnostic::warning("config.include_nothing", message).at(span));
         }
         for path in found.paths {
             self.path(&path, Some(span));
@@ -308,15 +248,7 @@ impl<'r, 'e> Reader<'r, 'e> {
 
 /// Why bytes are not text, and where.
 fn not_text(bytes: &[u8]) -> String {
-    let valid = bytes
-        .utf8_chunks()
-        .next()
-        .map_or(0, |chunk| chunk.valid().len());
-    let line = bytes
-        .iter()
-        .take(valid)
-        .filter(|byte| **byte == b'\n')
-        .count()
-        + 1;
+    let valid = bytes.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
+    let line = bytes.iter().take(valid).filter(|byte| **byte == b'\n').count() + 1;
     format!("line {line} is not UTF-8 text")
 }

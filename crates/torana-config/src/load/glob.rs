@@ -25,30 +25,17 @@ pub(super) struct Matches {
 /// Finds what matches `pattern`. Names that start with a dot match only where the pattern has that
 /// dot.
 pub(super) fn find(pattern: &Path) -> Matches {
-    let mut matches = Matches {
-        paths: vec![PathBuf::new()],
-        ..Matches::default()
-    };
+    let mut matches = Matches { paths: vec![PathBuf::new()], ..Matches::default() };
     let mut entries = 0;
     for component in pattern.components() {
-        let part = component
-            .as_os_str()
-            .to_str()
-            .filter(|part| is_pattern(part));
+        let part = component.as_os_str().to_str().filter(|part| is_pattern(part));
         let (Component::Normal(_), Some(part)) = (component, part) else {
-            matches
-                .paths
-                .iter_mut()
-                .for_each(|path| path.push(component));
+            matches.paths.iter_mut().for_each(|path| path.push(component));
             continue;
         };
         let mut next = Vec::new();
         for directory in std::mem::take(&mut matches.paths) {
-            let listed = if directory.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                &directory
-            };
+            let listed = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory };
             let Ok(found) = std::fs::read_dir(listed) else {
                 continue;
             };
@@ -78,8 +65,7 @@ fn fits(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
     }
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {

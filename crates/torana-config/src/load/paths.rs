@@ -26,10 +26,7 @@ pub(super) fn resolve(config: &mut Config, sources: &Sources) {
         let Some(tls) = &mut upstream.value.tls else {
             continue;
         };
-        for path in [&mut tls.value.ca, &mut tls.value.cert, &mut tls.value.key]
-            .into_iter()
-            .flatten()
-        {
+        for path in [&mut tls.value.ca, &mut tls.value.cert, &mut tls.value.key].into_iter().flatten() {
             one(path);
         }
     }

@@ -11,8 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 use serde::{Serialize, Serializer};
 use torana_core::diagnostic::{Misfit, quoted};
 
-const EXPECTED: &str =
-    "an address such as `127.0.0.1:8080`, `[::1]:8080`, `:8080` or `unix:/run/torana.sock`";
+const EXPECTED: &str = "an address such as `127.0.0.1:8080`, `[::1]:8080`, `:8080` or `unix:/run/torana.sock`";
 
 /// Where to accept connections: `127.0.0.1:8080`, `[::1]:8080`, `:8080` for all interfaces in both
 /// IPv4 and IPv6, or `unix:/run/torana.sock`. Host names are not resolved: a listener must not
@@ -79,9 +78,7 @@ impl FromStr for ListenAddress {
     type Err = Misfit;
 
     fn from_str(text: &str) -> Result<Self, Misfit> {
-        let misfit = |which: &str| {
-            Misfit::new(EXPECTED, format!("{}{which}", quoted(text))).code("config.address")
-        };
+        let misfit = |which: &str| Misfit::new(EXPECTED, format!("{}{which}", quoted(text))).code("config.address");
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.starts_with('/') && !path.contains('\0') {
                 Ok(Self::Unix(path.into()))
@@ -98,28 +95,22 @@ impl FromStr for ListenAddress {
         }
         let Some((host, port)) = text.rsplit_once(':') else {
             let hint = match text.parse::<u16>() {
-                Ok(port) => format!(
-                    "write `:{port}` for all interfaces, `127.0.0.1:{port}` for this machine only"
-                ),
+                Ok(port) => format!("write `:{port}` for all interfaces, `127.0.0.1:{port}` for this machine only"),
                 Err(_) => "write an IP address and a port".to_owned(),
             };
             return Err(misfit("").hint(hint));
         };
         match port.parse::<u16>() {
-            Err(_) => Err(misfit(&format!(
-                ", whose port {} is not a number up to 65535",
-                quoted(port)
-            ))),
+            Err(_) => Err(misfit(&format!(", whose port {} is not a number up to 65535", quoted(port)))),
             Ok(port) if host.is_empty() || host == "*" => Ok(Self::AnyInterface(port)),
             Ok(port) if host == "localhost" => {
-                let hint =
-                    format!("write `127.0.0.1:{port}`, `[::1]:{port}`, or a listener for each");
+                let hint = format!("write `127.0.0.1:{port}`, `[::1]:{port}`, or a listener for each");
                 Err(misfit(", whose host is a name").hint(hint))
             }
-            Ok(port) if host.contains("://") => Err(misfit(", which is a URL")
-                .hint(format!("write `127.0.0.1:{port}`; `tls` makes it HTTPS"))),
-            Ok(_) => Err(misfit(", whose host is not an IP address")
-                .hint("host names are not resolved here")),
+            Ok(port) if host.contains("://") => {
+                Err(misfit(", which is a URL").hint(format!("write `127.0.0.1:{port}`; `tls` makes it HTTPS")))
+            }
+            Ok(_) => Err(misfit(", whose host is not an IP address").hint("host names are not resolved here")),
         }
     }
 }
@@ -142,9 +133,7 @@ impl Serialize for ListenAddress {
 
 impl<'de> Deserialize<'de> for ListenAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -175,13 +164,7 @@ mod tests {
 
     #[test]
     fn every_form_parses_and_prints_back() {
-        for text in [
-            "127.0.0.1:8080",
-            "[::1]:8080",
-            ":8080",
-            "unix:/run/torana.sock",
-            "0.0.0.0:0",
-        ] {
+        for text in ["127.0.0.1:8080", "[::1]:8080", ":8080", "unix:/run/torana.sock", "0.0.0.0:0"] {
             assert_eq!(address(text).to_string(), text);
         }
         assert_eq!(address("*:80"), ListenAddress::AnyInterface(80));
@@ -190,34 +173,19 @@ mod tests {
     #[test]
     fn what_is_refused_says_why() {
         let found = |text: &str| text.parse::<ListenAddress>().unwrap_err().found;
-        assert_eq!(
-            found("localhost:80"),
-            "`localhost:80`, whose host is a name"
-        );
+        assert_eq!(found("localhost:80"), "`localhost:80`, whose host is a name");
         assert_eq!(found("127.0.0.1"), "`127.0.0.1`, which has no port");
         assert_eq!(found("::1"), "`::1`, which has no port");
-        assert_eq!(
-            found("127.0.0.1:99999"),
-            "`127.0.0.1:99999`, whose port `99999` is not a number up to 65535"
-        );
-        assert_eq!(
-            found("unix:run.sock"),
-            "`unix:run.sock`, whose path is not absolute"
-        );
-        assert_eq!(
-            found("http://1.2.3.4:80"),
-            "`http://1.2.3.4:80`, which is a URL"
-        );
+        assert_eq!(found("127.0.0.1:99999"), "`127.0.0.1:99999`, whose port `99999` is not a number up to 65535");
+        assert_eq!(found("unix:run.sock"), "`unix:run.sock`, whose path is not absolute");
+        assert_eq!(found("http://1.2.3.4:80"), "`http://1.2.3.4:80`, which is a URL");
         assert_eq!(found("8080"), "`8080`");
     }
 
     #[test]
     fn overlap_follows_what_the_system_binds() {
         let overlap = |one: &str, other: &str| {
-            assert_eq!(
-                address(one).overlaps(&address(other)),
-                address(other).overlaps(&address(one))
-            );
+            assert_eq!(address(one).overlaps(&address(other)), address(other).overlaps(&address(one)));
             address(one).overlaps(&address(other))
         };
         assert!(overlap("0.0.0.0:80", "127.0.0.1:80"));

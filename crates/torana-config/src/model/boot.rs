@@ -55,9 +55,7 @@ impl Config {
     /// The limits in force on a listener.
     #[must_use]
     pub fn limits_of(&self, listener: &Listener) -> LimitValues {
-        LimitValues::default()
-            .with(&self.limits)
-            .with(&listener.limits)
+        LimitValues::default().with(&self.limits).with(&listener.limits)
     }
 }
 
@@ -89,9 +87,7 @@ impl Listener {
     /// The name, or the address where none is given.
     #[must_use]
     pub fn label(&self) -> String {
-        self.name
-            .as_ref()
-            .map_or_else(|| self.address.to_string(), |name| name.value.clone())
+        self.name.as_ref().map_or_else(|| self.address.to_string(), |name| name.value.clone())
     }
 }
 
@@ -127,9 +123,7 @@ pub struct Certificate {
 }
 
 /// A version of TLS.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum TlsVersion {
     /// TLS 1.2.
     #[default]
@@ -184,9 +178,7 @@ pub struct Admin {
 impl Default for Admin {
     fn default() -> Self {
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9901);
-        Self {
-            address: ListenAddress::Tcp(address).into(),
-        }
+        Self { address: ListenAddress::Tcp(address).into() }
     }
 }
 
@@ -204,10 +196,7 @@ pub struct AccessLog {
 
 impl Default for AccessLog {
     fn default() -> Self {
-        Self {
-            output: "stdout".into(),
-            enabled: true,
-        }
+        Self { output: "stdout".into(), enabled: true }
     }
 }
 
@@ -225,9 +214,6 @@ pub struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self {
-            drain_timeout: Duration::from_secs(30).into(),
-            readiness_delay: Duration::ZERO.into(),
-        }
+        Self { drain_timeout: Duration::from_secs(30).into(), readiness_delay: Duration::ZERO.into() }
     }
 }

@@ -71,18 +71,14 @@ impl FromStr for EndpointUrl {
     type Err = Misfit;
 
     fn from_str(text: &str) -> Result<Self, Misfit> {
-        let misfit = |which: &str| {
-            Misfit::new(EXPECTED, format!("{}, {which}", quoted(text))).code("config.endpoint_url")
-        };
+        let misfit =
+            |which: &str| Misfit::new(EXPECTED, format!("{}, {which}", quoted(text))).code("config.endpoint_url");
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             if !path.starts_with('/') || path.contains('\0') {
                 return Err(misfit("whose path is not absolute"));
             }
-            return Ok(Self {
-                scheme: Scheme::Unix,
-                origin: Origin::Unix(path.into()),
-            });
+            return Ok(Self { scheme: Scheme::Unix, origin: Origin::Unix(path.into()) });
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             let hint = format!("write `http://{text}`");
@@ -94,17 +90,13 @@ impl FromStr for EndpointUrl {
             "h2c" => (Scheme::H2c, Some(80)),
             other => {
                 let hint = match (other, did_you_mean(other, ["http", "https", "h2c", "unix"])) {
-                    ("h2" | "grpcs", _) => {
-                        "write `https`, and `protocol: http2` in the upstream".to_owned()
-                    }
+                    ("h2" | "grpcs", _) => "write `https`, and `protocol: http2` in the upstream".to_owned(),
                     ("ws" | "grpc", _) => "write `http` for WebSockets, `h2c` for gRPC".to_owned(),
                     ("wss", _) => "write `https`: WebSockets pass through it".to_owned(),
                     (_, Some(near)) => format!("did you mean `{near}`?"),
                     _ => "the schemes are `http`, `https`, `h2c` and `unix`".to_owned(),
                 };
-                return Err(
-                    misfit(&format!("whose scheme {} is unknown", quoted(other))).hint(hint),
-                );
+                return Err(misfit(&format!("whose scheme {} is unknown", quoted(other))).hint(hint));
             }
         };
         let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
@@ -129,16 +121,8 @@ fn authority_of(authority: &str, default_port: Option<u16>) -> Result<Origin, St
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or("whose `[` is not closed")?;
-            host.parse::<Ipv6Addr>()
-                .map_err(|_| format!("whose {} is not an IPv6 address", quoted(host)))?;
-            (
-                host,
-                if port.is_empty() {
-                    None
-                } else {
-                    Some(port.strip_prefix(':').ok_or("with text after `]`")?)
-                },
-            )
+            host.parse::<Ipv6Addr>().map_err(|_| format!("whose {} is not an IPv6 address", quoted(host)))?;
+            (host, if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or("with text after `]`")?) })
         }
         None => match authority.split_once(':') {
             Some((_, port)) if port.contains(':') => {
@@ -153,27 +137,18 @@ fn authority_of(authority: &str, default_port: Option<u16>) -> Result<Origin, St
     }
     let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
     if host.len() > 253 || !host.chars().all(in_name) {
-        return Err(format!(
-            "whose host {} is not a name or an address",
-            quoted(host)
-        ));
+        return Err(format!("whose host {} is not a name or an address", quoted(host)));
     }
     let port = match port {
         None => default_port.ok_or("which has no port")?,
         Some(port) => match port.parse::<u16>() {
             Ok(port) if port > 0 => port,
             _ => {
-                return Err(format!(
-                    "whose port {} is not a number from 1 to 65535",
-                    quoted(port)
-                ));
+                return Err(format!("whose port {} is not a number from 1 to 65535", quoted(port)));
             }
         },
     };
-    Ok(Origin::Network {
-        host: host.to_ascii_lowercase(),
-        port,
-    })
+    Ok(Origin::Network { host: host.to_ascii_lowercase(), port })
 }
 
 impl fmt::Display for EndpointUrl {
@@ -196,9 +171,7 @@ impl Serialize for EndpointUrl {
 
 impl<'de> Deserialize<'de> for EndpointUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -280,10 +253,7 @@ impl<'de> Deserialize<'de> for Endpoint {
         let form = Spanned::<Form>::deserialize(deserializer)?;
         let (span, raw) = (form.span, form.raw().map(str::to_owned));
         Ok(match form.value {
-            Form::Url(url) => Self {
-                url: Spanned::new(url, span).written_as(raw.as_deref()),
-                weight: 1,
-            },
+            Form::Url(url) => Self { url: Spanned::new(url, span).written_as(raw.as_deref()), weight: 1 },
             Form::Full(Full { url, weight }) => Self { url, weight },
         })
     }
@@ -309,65 +279,33 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<String, String> {
-        text.parse::<EndpointUrl>()
-            .map(|url| url.to_string())
-            .map_err(|misfit| misfit.found)
+        text.parse::<EndpointUrl>().map(|url| url.to_string()).map_err(|misfit| misfit.found)
     }
 
     #[test]
     fn schemes_ports_and_sockets() {
-        assert_eq!(
-            parse("http://10.0.0.7:3000"),
-            Ok("http://10.0.0.7:3000".into())
-        );
-        assert_eq!(
-            parse("HTTPS://Api.Example/"),
-            Ok("https://api.example:443".into())
-        );
+        assert_eq!(parse("http://10.0.0.7:3000"), Ok("http://10.0.0.7:3000".into()));
+        assert_eq!(parse("HTTPS://Api.Example/"), Ok("https://api.example:443".into()));
         assert_eq!(parse("h2c://[::1]:50051"), Ok("h2c://[::1]:50051".into()));
         assert_eq!(parse("http://[::1]"), Ok("http://[::1]:80".into()));
         assert_eq!(parse("unix:/run/app.sock"), Ok("unix:/run/app.sock".into()));
-        assert_eq!(
-            parse("unix:///run/app.sock"),
-            Ok("unix:/run/app.sock".into())
-        );
+        assert_eq!(parse("unix:///run/app.sock"), Ok("unix:/run/app.sock".into()));
     }
 
     #[test]
     fn what_is_refused_says_why() {
-        let why = |text: &str| {
-            parse(text)
-                .unwrap_err()
-                .rsplit_once("`, ")
-                .unwrap()
-                .1
-                .to_owned()
-        };
+        let why = |text: &str| parse(text).unwrap_err().rsplit_once("`, ").unwrap().1.to_owned();
         assert_eq!(why("10.0.0.7:3000"), "which has no scheme");
         assert_eq!(why("http://u:p@h"), "which holds a user name or password");
-        assert_eq!(
-            why("http://h/v1"),
-            "which has more than scheme, host and port"
-        );
-        assert_eq!(
-            why("http://h?x=1"),
-            "which has more than scheme, host and port"
-        );
+        assert_eq!(why("http://h/v1"), "which has more than scheme, host and port");
+        assert_eq!(why("http://h?x=1"), "which has more than scheme, host and port");
         assert_eq!(why("http://"), "which has no host");
         assert_eq!(why("http://:80"), "which has no host");
         assert_eq!(why("http://::1:80"), "whose IPv6 address needs `[` and `]`");
         assert_eq!(why("http://[::1"), "whose `[` is not closed");
         assert_eq!(why("unix:app.sock"), "whose path is not absolute");
-        assert!(
-            parse("http://h:0")
-                .unwrap_err()
-                .ends_with("is not a number from 1 to 65535")
-        );
-        assert!(
-            parse("http://a b")
-                .unwrap_err()
-                .ends_with("is not a name or an address")
-        );
+        assert!(parse("http://h:0").unwrap_err().ends_with("is not a number from 1 to 65535"));
+        assert!(parse("http://a b").unwrap_err().ends_with("is not a name or an address"));
         assert!(parse("ftp://h").unwrap_err().ends_with("is unknown"));
     }
 

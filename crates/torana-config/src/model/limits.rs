@@ -69,10 +69,7 @@ pub struct Limits {
 
 /// [`Limits`] with every value decided; the same keys, see there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(
-    missing_docs,
-    reason = "field for field as `Limits`, where each is documented"
-)]
+#[allow(missing_docs, reason = "field for field as `Limits`, where each is documented")]
 pub struct LimitValues {
     pub header_bytes: ByteSize,
     pub header_count: u32,
@@ -129,14 +126,8 @@ impl LimitValues {
             body_rate_grace: either(&limits.body_rate_grace, self.body_rate_grace),
             request_timeout: either(&limits.request_timeout, self.request_timeout),
             connections: either(&limits.connections, self.connections),
-            connections_per_client: either(
-                &limits.connections_per_client,
-                self.connections_per_client,
-            ),
-            tls_handshake_timeout: either(
-                &limits.tls_handshake_timeout,
-                self.tls_handshake_timeout,
-            ),
+            connections_per_client: either(&limits.connections_per_client, self.connections_per_client),
+            tls_handshake_timeout: either(&limits.tls_handshake_timeout, self.tls_handshake_timeout),
             http2_streams: either(&limits.http2_streams, self.http2_streams),
             http2_resets: either(&limits.http2_resets, self.http2_resets),
         }
@@ -154,32 +145,19 @@ mod tests {
     fn documented_defaults_are_the_real_ones() {
         let schema = schemars::schema_for!(Limits).to_value();
         let properties = schema["properties"].as_object().unwrap();
-        let documented: serde_json::Map<String, serde_json::Value> = properties
-            .iter()
-            .map(|(key, schema)| (key.clone(), schema["default"].clone()))
-            .collect();
+        let documented: serde_json::Map<String, serde_json::Value> =
+            properties.iter().map(|(key, schema)| (key.clone(), schema["default"].clone())).collect();
         let text = serde_json::to_string(&documented).unwrap();
-        let tree = crate::document::parse(FileId(0), &text, crate::document::Format::Json)
-            .tree
-            .unwrap();
+        let tree = crate::document::parse(FileId(0), &text, crate::document::Format::Json).tree.unwrap();
         let limits: Limits = tree.decode().unwrap();
         assert_eq!(LimitValues::default().with(&limits), LimitValues::default());
         let all_set = serde_json::to_value(&limits).unwrap();
-        assert!(
-            all_set
-                .as_object()
-                .unwrap()
-                .values()
-                .all(|value| !value.is_null())
-        );
+        assert!(all_set.as_object().unwrap().values().all(|value| !value.is_null()));
     }
 
     #[test]
     fn a_listener_replaces_only_what_it_sets() {
-        let listener = Limits {
-            header_count: Some(7.into()),
-            ..Limits::default()
-        };
+        let listener = Limits { header_count: Some(7.into()), ..Limits::default() };
         let values = LimitValues::default().with(&listener);
         assert_eq!(values.header_count, 7);
         assert_eq!(values.uri_bytes, ByteSize::kib(8));

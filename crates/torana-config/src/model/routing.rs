@@ -137,13 +137,7 @@ pub struct Route {
 
 fn other_targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<KindUse>, D::Error> {
     let entries = others(deserializer)?;
-    Ok(entries
-        .into_iter()
-        .map(|Entry { key, value }| KindUse {
-            name: key,
-            config: value,
-        })
-        .collect())
+    Ok(entries.into_iter().map(|Entry { key, value }| KindUse { name: key, config: value }).collect())
 }
 
 /// Which requests a route is for. All conditions have to hold.
@@ -266,12 +260,7 @@ pub struct Respond {
 
 impl Default for Respond {
     fn default() -> Self {
-        Self {
-            status: 200.into(),
-            body: None,
-            json: None,
-            headers: BTreeMap::new(),
-        }
+        Self { status: 200.into(), body: None, json: None, headers: BTreeMap::new() }
     }
 }
 
@@ -290,10 +279,7 @@ impl<'de> Deserialize<'de> for KindUse {
         let written = Written::deserialize(deserializer)?;
         let span = written.span;
         if let Some(name) = written.as_spanned() {
-            return Ok(Self {
-                name,
-                config: Written::empty(span),
-            });
+            return Ok(Self { name, config: Written::empty(span) });
         }
         match written.node {
             Node::Map(entries) => {
@@ -304,19 +290,12 @@ impl<'de> Deserialize<'de> for KindUse {
                         if value.node == Node::Null {
                             value.node = Node::Map(Vec::new());
                         }
-                        Ok(Self {
-                            name: key,
-                            config: value,
-                        })
+                        Ok(Self { name: key, config: value })
                     }
-                    _ => Err(D::Error::custom(
-                        "expected a map with exactly one key, the name of the policy",
-                    )),
+                    _ => Err(D::Error::custom("expected a map with exactly one key, the name of the policy")),
                 }
             }
-            _ => Err(D::Error::custom(
-                "expected the name of a policy, or a map from the name to its configuration",
-            )),
+            _ => Err(D::Error::custom("expected the name of a policy, or a map from the name to its configuration")),
         }
     }
 }

@@ -17,13 +17,10 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         limits(&listener.limits, diagnostics);
     }
     let shutdown = &found.config.shutdown;
-    if shutdown.readiness_delay.is_zero()
-        && shutdown.drain_timeout.is_zero()
-        && shutdown.drain_timeout.span.is_known()
+    if shutdown.readiness_delay.is_zero() && shutdown.drain_timeout.is_zero() && shutdown.drain_timeout.span.is_known()
     {
         let message = "`shutdown.drain_timeout` is `0s`: requests in flight are cut at once";
-        diagnostics
-            .push(Diagnostic::warning("config.no_drain", message).at(shutdown.drain_timeout.span));
+        diagnostics.push(Diagnostic::warning("config.no_drain", message).at(shutdown.drain_timeout.span));
     }
     if let Some(log) = found.config.access_log.on()
         && log.output.is_empty()
@@ -47,10 +44,7 @@ fn listeners(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     }
     let mut names: HashMap<String, Span> = HashMap::new();
     for listener in listeners {
-        let span = listener
-            .name
-            .as_ref()
-            .map_or(listener.address.span, |name| name.span);
+        let span = listener.name.as_ref().map_or(listener.address.span, |name| name.span);
         if let Some(name) = &listener.name {
             check_name(name, "a listener", diagnostics);
         }
@@ -60,28 +54,20 @@ fn listeners(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         };
         if let Some(name) = &listener.name {
             let message = format!("two listeners are named {}", name.shown());
-            let diagnostic = Diagnostic::error("config.duplicate_name", message)
-                .label(span, "second")
-                .also(first, "first");
+            let diagnostic =
+                Diagnostic::error("config.duplicate_name", message).label(span, "second").also(first, "first");
             diagnostics.push(diagnostic.hint("give one of them another name"));
         }
     }
     for (index, listener) in listeners.iter().enumerate() {
         for other in &listeners[..index] {
             if listener.address.overlaps(&other.address) {
-                let message = format!(
-                    "{} and {} overlap",
-                    listener.address.shown(),
-                    other.address.shown()
-                );
+                let message = format!("{} and {} overlap", listener.address.shown(), other.address.shown());
                 let diagnostic = Diagnostic::error("config.overlapping_listeners", message)
                     .label(listener.address.span, "second")
                     .also(other.address.span, "first");
-                diagnostics.push(
-                    diagnostic.hint(
-                        "connections would reach either by chance: change a port or an address",
-                    ),
-                );
+                diagnostics
+                    .push(diagnostic.hint("connections would reach either by chance: change a port or an address"));
             }
         }
     }
@@ -98,45 +84,25 @@ fn admin(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     };
     let address = &admin.address;
     if !address.is_local() {
-        let message = format!(
-            "the admin address {} can be reached from other machines",
-            address.shown()
-        );
-        let hint =
-            "the admin interface has no login yet: use `127.0.0.1:9901`, or `unix:` and a path";
-        diagnostics.push(
-            Diagnostic::error("config.admin_not_local", message)
-                .at(address.span)
-                .hint(hint),
-        );
+        let message = format!("the admin address {} can be reached from other machines", address.shown());
+        let hint = "the admin interface has no login yet: use `127.0.0.1:9901`, or `unix:` and a path";
+        diagnostics.push(Diagnostic::error("config.admin_not_local", message).at(address.span).hint(hint));
     }
     for listener in &found.config.listeners {
         if listener.address.overlaps(address) {
-            let by_default = if address.span.is_known() {
-                ""
-            } else {
-                " (its default)"
-            };
-            let message = format!(
-                "{} overlaps the admin address {}{by_default}",
-                listener.address.shown(),
-                address.shown()
-            );
+            let by_default = if address.span.is_known() { "" } else { " (its default)" };
+            let message =
+                format!("{} overlaps the admin address {}{by_default}", listener.address.shown(), address.shown());
             let diagnostic = Diagnostic::error("config.overlapping_listeners", message)
                 .at(listener.address.span)
                 .also(address.span, "admin");
-            diagnostics.push(
-                diagnostic.hint("change a port, or turn the admin interface off: `admin: false`"),
-            );
+            diagnostics.push(diagnostic.hint("change a port, or turn the admin interface off: `admin: false`"));
         }
     }
 }
 
 fn limits(limits: &Limits, diagnostics: &mut Vec<Diagnostic>) {
-    let sizes = [
-        ("header_bytes", &limits.header_bytes),
-        ("uri_bytes", &limits.uri_bytes),
-    ];
+    let sizes = [("header_bytes", &limits.header_bytes), ("uri_bytes", &limits.uri_bytes)];
     for (key, size) in sizes {
         // Below this, an ordinary browser's request does not fit.
         const LEAST: u64 = 256;
@@ -145,10 +111,7 @@ fn limits(limits: &Limits, diagnostics: &mut Vec<Diagnostic>) {
         if let Some(size) = size
             && !(LEAST..=MOST).contains(&size.bytes())
         {
-            let message = format!(
-                "`limits.{key}` has to be from 256B to 16MiB, found {}",
-                size.shown()
-            );
+            let message = format!("`limits.{key}` has to be from 256B to 16MiB, found {}", size.shown());
             diagnostics.push(Diagnostic::error("config.out_of_range", message).at(size.span));
         }
     }
@@ -173,21 +136,9 @@ fn limits(limits: &Limits, diagnostics: &mut Vec<Diagnostic>) {
 }
 
 /// Refuses `0s` where it would mean something nobody wants.
-pub(super) fn not_zero(
-    key: &str,
-    value: Option<&Spanned<Duration>>,
-    why: &str,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+pub(super) fn not_zero(key: &str, value: Option<&Spanned<Duration>>, why: &str, diagnostics: &mut Vec<Diagnostic>) {
     if let Some(value) = value.filter(|value| value.is_zero()) {
-        let diagnostic = Diagnostic::error(
-            "config.zero_timeout",
-            format!("`{key}` cannot be `0s`: {why}"),
-        );
-        diagnostics.push(
-            diagnostic
-                .at(value.span)
-                .hint("give it a time, or remove the key for the default"),
-        );
+        let diagnostic = Diagnostic::error("config.zero_timeout", format!("`{key}` cannot be `0s`: {why}"));
+        diagnostics.push(diagnostic.at(value.span).hint("give it a time, or remove the key for the default"));
     }
 }

@@ -17,9 +17,7 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         if let Some(first) = names.insert(&route.name, route.name.span) {
             let message = format!("two routes are named {}", route.name.shown());
             let diagnostic = Diagnostic::error("config.duplicate_name", message);
-            let diagnostic = diagnostic
-                .label(route.name.span, "second")
-                .also(first, "first");
+            let diagnostic = diagnostic.label(route.name.span, "second").also(first, "first");
             diagnostics.push(diagnostic.hint("give one of them another name"));
         }
         target(found, route, diagnostics);
@@ -39,27 +37,11 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
 
 /// The key and the place of every target of a route.
 fn targets(route: &Route) -> Vec<(&str, Span)> {
-    let upstream = route
-        .upstream
-        .as_ref()
-        .map(|upstream| ("upstream", upstream.span));
-    let redirect = route
-        .redirect
-        .as_ref()
-        .map(|redirect| ("redirect", redirect.span));
-    let respond = route
-        .respond
-        .as_ref()
-        .map(|respond| ("respond", respond.span));
-    let others = route
-        .targets
-        .iter()
-        .map(|target| (target.name.as_str(), target.name.span));
-    [upstream, redirect, respond]
-        .into_iter()
-        .flatten()
-        .chain(others)
-        .collect()
+    let upstream = route.upstream.as_ref().map(|upstream| ("upstream", upstream.span));
+    let redirect = route.redirect.as_ref().map(|redirect| ("redirect", redirect.span));
+    let respond = route.respond.as_ref().map(|respond| ("respond", respond.span));
+    let others = route.targets.iter().map(|target| (target.name.as_str(), target.name.span));
+    [upstream, redirect, respond].into_iter().flatten().chain(others).collect()
 }
 
 fn target(found: &Found<'_>, route: &Spanned<Route>, diagnostics: &mut Vec<Diagnostic>) {
@@ -69,11 +51,7 @@ fn target(found: &Found<'_>, route: &Spanned<Route>, diagnostics: &mut Vec<Diagn
         [] => {
             let message = format!("the route {} has no target", route.name.shown());
             let hint = "add one of `upstream`, `redirect` and `respond`";
-            diagnostics.push(
-                Diagnostic::error("config.no_target", message)
-                    .at(route.name.span)
-                    .hint(hint),
-            );
+            diagnostics.push(Diagnostic::error("config.no_target", message).at(route.name.span).hint(hint));
         }
         [(first, span), others @ ..] => {
             let names: Vec<_> = others.iter().map(|(name, _)| format!("`{name}`")).collect();
@@ -82,9 +60,8 @@ fn target(found: &Found<'_>, route: &Spanned<Route>, diagnostics: &mut Vec<Diagn
                 route.name.shown(),
                 names.join(" and ")
             );
-            let mut diagnostic = Diagnostic::error("config.several_targets", message)
-                .at(others[0].1)
-                .also(*span, "first");
+            let mut diagnostic =
+                Diagnostic::error("config.several_targets", message).at(others[0].1).also(*span, "first");
             for (_, other) in &others[1..] {
                 diagnostic = diagnostic.also(*other, "");
             }
@@ -101,64 +78,32 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn of(found: &Found<'a>) -> Self {
-        let entries = found
-            .tree
-            .get("upstreams")
-            .map(Written::entries)
-            .unwrap_or_default();
-        Self {
-            entries,
-            names: entries.iter().map(|entry| entry.key.as_str()).collect(),
-        }
+        let entries = found.tree.get("upstreams").map(Written::entries).unwrap_or_default();
+        Self { entries, names: entries.iter().map(|entry| entry.key.as_str()).collect() }
     }
 }
 
-fn upstream(
-    found: &Found<'_>,
-    known: &Known<'_>,
-    route: &Route,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+fn upstream(found: &Found<'_>, known: &Known<'_>, route: &Route, diagnostics: &mut Vec<Diagnostic>) {
     let Some(name) = &route.upstream else { return };
     if !found.whole || known.names.contains(name.as_str()) {
         return;
     }
-    let message = format!(
-        "the route {} sends to the upstream {}, which does not exist",
-        route.name.shown(),
-        name.shown()
-    );
+    let message =
+        format!("the route {} sends to the upstream {}, which does not exist", route.name.shown(), name.shown());
     // A comparison with every name for each of thousands of routes would take minutes; few
     // configurations are wrong in more than this many ways.
     const MOST_COMPARED: usize = 100;
     let compare = diagnostics.len() < MOST_COMPARED;
-    let names = known
-        .entries
-        .iter()
-        .map(|entry| entry.key.as_str())
-        .filter(|_| compare);
-    let near = did_you_mean(name, names).and_then(|near| {
-        known
-            .entries
-            .iter()
-            .find(|entry| entry.key.as_str() == near)
-    });
+    let names = known.entries.iter().map(|entry| entry.key.as_str()).filter(|_| compare);
+    let near = did_you_mean(name, names).and_then(|near| known.entries.iter().find(|entry| entry.key.as_str() == near));
     let hint = match near {
         Some(entry) => {
-            format!(
-                "did you mean `{}`{}?",
-                entry.key.as_str(),
-                found.defined_at(entry.key.span)
-            )
+            format!("did you mean `{}`{}?", entry.key.as_str(), found.defined_at(entry.key.span))
         }
         None if known.entries.is_empty() => "there are no upstreams: add `upstreams`".to_owned(),
         None => "add it to `upstreams`".to_owned(),
     };
-    diagnostics.push(
-        Diagnostic::error("config.unknown_upstream", message)
-            .at(name.span)
-            .hint(hint),
-    );
+    diagnostics.push(Diagnostic::error("config.unknown_upstream", message).at(name.span).hint(hint));
 }
 
 fn matching(route: &Route, diagnostics: &mut Vec<Diagnostic>) {
@@ -167,28 +112,13 @@ fn matching(route: &Route, diagnostics: &mut Vec<Diagnostic>) {
             let message = format!("{} is not a method", method.shown());
             diagnostics.push(Diagnostic::error("config.method", message).at(method.span));
         } else if method.bytes().any(|byte| byte.is_ascii_lowercase()) {
-            let message = format!(
-                "the method {} would never match: methods are case-sensitive",
-                method.shown()
-            );
-            let hint = method
-                .raw()
-                .is_none()
-                .then(|| format!("write `{}`", method.to_ascii_uppercase()));
-            diagnostics.push(
-                Diagnostic::error("config.method", message)
-                    .at(method.span)
-                    .maybe_hint(hint),
-            );
+            let message = format!("the method {} would never match: methods are case-sensitive", method.shown());
+            let hint = method.raw().is_none().then(|| format!("write `{}`", method.to_ascii_uppercase()));
+            diagnostics.push(Diagnostic::error("config.method", message).at(method.span).maybe_hint(hint));
         }
     }
     header_names(route.matches.headers.keys(), diagnostics);
-    if let Some(host) = route
-        .matches
-        .headers
-        .keys()
-        .find(|name| name.eq_ignore_ascii_case("host"))
-    {
+    if let Some(host) = route.matches.headers.keys().find(|name| name.eq_ignore_ascii_case("host")) {
         let message = "the host is not matched as a header";
         let diagnostic = Diagnostic::error("config.header_name", message).at(host.span);
         diagnostics.push(diagnostic.hint("write `match: { host: … }`"));
@@ -200,10 +130,7 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn header_names<'n>(
-    names: impl Iterator<Item = &'n Spanned<String>>,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+fn header_names<'n>(names: impl Iterator<Item = &'n Spanned<String>>, diagnostics: &mut Vec<Diagnostic>) {
     for name in names {
         if name.is_empty() || !name.bytes().all(is_token_byte) {
             let message = format!("{} is not the name of a header", name.shown());
@@ -219,128 +146,76 @@ fn rewriting(route: &Route, rewrite: &Spanned<Rewrite>, diagnostics: &mut Vec<Di
         ("strip_prefix", rewrite.strip_prefix.as_ref()),
         ("add_prefix", rewrite.add_prefix.as_ref()),
     ];
-    for ((one, first), (other, second)) in [
-        (path, replace),
-        (path, strip),
-        (path, add),
-        (replace, strip),
-        (replace, add),
-    ] {
+    for ((one, first), (other, second)) in
+        [(path, replace), (path, strip), (path, add), (replace, strip), (replace, add)]
+    {
         if let (Some(first), Some(second)) = (first, second) {
             let message = format!("`{one}` and `{other}` cannot both rewrite the path");
             let diagnostic = Diagnostic::error("config.rewrite_conflict", message);
-            diagnostics.push(
-                diagnostic
-                    .at(second.span)
-                    .also(first.span, "")
-                    .hint("keep one of them"),
-            );
+            diagnostics.push(diagnostic.at(second.span).also(first.span, "").hint("keep one of them"));
         }
     }
     for (key, text) in [path, replace, strip, add] {
         if let Some(text) = text
             && !text.starts_with('/')
         {
-            let message = format!(
-                "`rewrite.{key}` has to start with `/`, found {}",
-                text.shown()
-            );
+            let message = format!("`rewrite.{key}` has to start with `/`, found {}", text.shown());
             let diagnostic = Diagnostic::error("config.rewrite_path", message).at(text.span);
-            let hint = text
-                .raw()
-                .is_none()
-                .then(|| format!("write `/{}`", text.as_str()));
+            let hint = text.raw().is_none().then(|| format!("write `/{}`", text.as_str()));
             diagnostics.push(diagnostic.maybe_hint(hint));
         }
     }
     if route.upstream.is_none()
-        && let Some((target, _)) = targets(route)
-            .first()
-            .filter(|(name, _)| matches!(*name, "redirect" | "respond"))
+        && let Some((target, _)) = targets(route).first().filter(|(name, _)| matches!(*name, "redirect" | "respond"))
     {
         let message = format!("`rewrite` has no effect: the target is `{target}`");
-        diagnostics.push(
-            Diagnostic::warning("config.no_effect", message)
-                .at(rewrite.span)
-                .hint("remove it"),
-        );
+        diagnostics.push(Diagnostic::warning("config.no_effect", message).at(rewrite.span).hint("remove it"));
     }
 }
 
 fn redirecting(redirect: &Redirect, diagnostics: &mut Vec<Diagnostic>) {
     const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
     if !STATUSES.contains(&redirect.status) {
-        let message = format!(
-            "{} is not the status of a redirect",
-            redirect.status.shown()
-        );
+        let message = format!("{} is not the status of a redirect", redirect.status.shown());
         let diagnostic = Diagnostic::error("config.status", message).at(redirect.status.span);
         diagnostics.push(diagnostic.hint("use 301, 302, 303, 307 or 308"));
     }
     let to = &redirect.to;
-    let absolute = ["http://", "https://"]
-        .iter()
-        .any(|scheme| to.starts_with(scheme));
+    let absolute = ["http://", "https://"].iter().any(|scheme| to.starts_with(scheme));
     if !absolute && !to.starts_with('/') {
         let message = format!("{} is not where a redirect can lead", to.shown());
         let diagnostic = Diagnostic::error("config.redirect_to", message).at(to.span);
-        diagnostics
-            .push(diagnostic.hint("write a path that starts with `/`, or a URL with `https://`"));
+        diagnostics.push(diagnostic.hint("write a path that starts with `/`, or a URL with `https://`"));
     }
     if to.starts_with("//") {
         let message = format!("{} would lead to another host", to.shown());
         let hint = "browsers take `//name` for a host: write one `/`, or the whole URL";
-        diagnostics.push(
-            Diagnostic::error("config.redirect_to", message)
-                .at(to.span)
-                .hint(hint),
-        );
+        diagnostics.push(Diagnostic::error("config.redirect_to", message).at(to.span).hint(hint));
     }
 }
 
 fn responding(respond: &Spanned<Respond>, diagnostics: &mut Vec<Diagnostic>) {
     let status = &respond.status;
     if let (Some(body), Some(json)) = (&respond.body, &respond.json) {
-        let diagnostic = Diagnostic::error(
-            "config.respond_conflict",
-            "`body` and `json` cannot both be the body",
-        );
-        diagnostics.push(
-            diagnostic
-                .at(json.span)
-                .also(body.span, "")
-                .hint("keep one of them"),
-        );
+        let diagnostic = Diagnostic::error("config.respond_conflict", "`body` and `json` cannot both be the body");
+        diagnostics.push(diagnostic.at(json.span).also(body.span, "").hint("keep one of them"));
     }
     // RFC 9110 §15.3.5, §15.4.5: these have no content.
-    let has_body =
-        respond.json.is_some() || respond.body.as_ref().is_some_and(|body| !body.is_empty());
+    let has_body = respond.json.is_some() || respond.body.as_ref().is_some_and(|body| !body.is_empty());
     if matches!(status.value, 204 | 205 | 304) && has_body {
         let message = format!("a response with the status {} has no body", status.shown());
-        diagnostics.push(
-            Diagnostic::error("config.respond_conflict", message)
-                .at(status.span)
-                .hint("use 200"),
-        );
+        diagnostics.push(Diagnostic::error("config.respond_conflict", message).at(status.span).hint("use 200"));
     }
     header_names(respond.headers.keys(), diagnostics);
     for (name, value) in &respond.headers {
-        let message = if ["content-length", "transfer-encoding", "connection"]
-            .iter()
-            .any(|own| name.eq_ignore_ascii_case(own))
-        {
-            format!("the header {} is the gateway's", name.shown())
-        } else if value
-            .bytes()
-            .any(|byte| byte.is_ascii_control() && byte != b'\t')
-        {
-            format!(
-                "the value of the header {} has a control character",
-                name.shown()
-            )
-        } else {
-            continue;
-        };
+        let message =
+            if ["content-length", "transfer-encoding", "connection"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
+                format!("the header {} is the gateway's", name.shown())
+            } else if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+                format!("the value of the header {} has a control character", name.shown())
+            } else {
+                continue;
+            };
         diagnostics.push(Diagnostic::error("config.header_value", message).at(name.span));
     }
 }

@@ -17,12 +17,7 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         tls(upstream, diagnostics);
         let key = format!("upstreams.{}.", name.as_str());
         let never = "no connection could be made in time";
-        not_zero(
-            &format!("{key}connect_timeout"),
-            Some(&upstream.connect_timeout),
-            never,
-            diagnostics,
-        );
+        not_zero(&format!("{key}connect_timeout"), Some(&upstream.connect_timeout), never, diagnostics);
     }
     unused(found, diagnostics);
 }
@@ -37,42 +32,20 @@ fn endpoints(
         if !found.has_gap(upstream.span) {
             let message = format!("the upstream {} has no endpoints", name.shown());
             let hint = "add one: `endpoints: [ http://127.0.0.1:3000 ]`";
-            diagnostics.push(
-                Diagnostic::error("config.no_endpoints", message)
-                    .at(name.span)
-                    .hint(hint),
-            );
+            diagnostics.push(Diagnostic::error("config.no_endpoints", message).at(name.span).hint(hint));
         }
         return;
     }
-    if upstream
-        .endpoints
-        .iter()
-        .all(|endpoint| endpoint.weight == 0)
-        && !found.has_gap(upstream.span)
-    {
-        let message = format!(
-            "every endpoint of the upstream {} has the weight 0",
-            name.shown()
-        );
-        diagnostics.push(
-            Diagnostic::error("config.no_endpoints", message)
-                .at(name.span)
-                .hint("give one a weight"),
-        );
+    if upstream.endpoints.iter().all(|endpoint| endpoint.weight == 0) && !found.has_gap(upstream.span) {
+        let message = format!("every endpoint of the upstream {} has the weight 0", name.shown());
+        diagnostics.push(Diagnostic::error("config.no_endpoints", message).at(name.span).hint("give one a weight"));
     }
     let mut seen: Vec<&Spanned<EndpointUrl>> = Vec::new();
     for endpoint in &upstream.endpoints {
         if let Some(first) = seen.iter().find(|first| first.value == endpoint.url.value) {
-            let message = format!(
-                "{} is an endpoint of {} twice",
-                endpoint.url.shown(),
-                name.shown()
-            );
+            let message = format!("{} is an endpoint of {} twice", endpoint.url.shown(), name.shown());
             let diagnostic = Diagnostic::warning("config.duplicate_endpoint", message);
-            let diagnostic = diagnostic
-                .label(endpoint.url.span, "second")
-                .also(first.span, "first");
+            let diagnostic = diagnostic.label(endpoint.url.span, "second").also(first.span, "first");
             diagnostics.push(diagnostic.hint("use `weight` to give an endpoint a larger share"));
         } else if seen.len() < 1000 {
             // Beyond that many the comparison would cost more than the warning is worth.
@@ -84,17 +57,10 @@ fn endpoints(
 fn protocol(upstream: &Spanned<Upstream>, diagnostics: &mut Vec<Diagnostic>) {
     for endpoint in &upstream.endpoints {
         if *upstream.protocol == Protocol::Http1 && endpoint.url.scheme == Scheme::H2c {
-            let message = format!(
-                "{} speaks HTTP/2, but `protocol` is `http1`",
-                endpoint.url.shown()
-            );
-            let diagnostic =
-                Diagnostic::error("config.protocol_conflict", message).at(endpoint.url.span);
-            diagnostics.push(
-                diagnostic
-                    .also(upstream.protocol.span, "here")
-                    .hint("write `http://`, or remove `protocol`"),
-            );
+            let message = format!("{} speaks HTTP/2, but `protocol` is `http1`", endpoint.url.shown());
+            let diagnostic = Diagnostic::error("config.protocol_conflict", message).at(endpoint.url.span);
+            diagnostics
+                .push(diagnostic.also(upstream.protocol.span, "here").hint("write `http://`, or remove `protocol`"));
         }
     }
 }
@@ -103,28 +69,17 @@ fn tls(upstream: &Spanned<Upstream>, diagnostics: &mut Vec<Diagnostic>) {
     let Some(tls) = &upstream.tls else { return };
     match (&tls.cert, &tls.key) {
         (Some(path), None) | (None, Some(path)) => {
-            let (has, lacks) = if tls.cert.is_some() {
-                ("cert", "key")
-            } else {
-                ("key", "cert")
-            };
+            let (has, lacks) = if tls.cert.is_some() { ("cert", "key") } else { ("key", "cert") };
             let message = format!("`tls` has `{has}` but no `{lacks}`");
             diagnostics.push(Diagnostic::error("config.missing_key", message).at(path.span));
         }
         _ => {}
     }
-    if !upstream.endpoints.is_empty()
-        && upstream
-            .endpoints
-            .iter()
-            .all(|endpoint| endpoint.url.scheme != Scheme::Https)
+    if !upstream.endpoints.is_empty() && upstream.endpoints.iter().all(|endpoint| endpoint.url.scheme != Scheme::Https)
     {
         let message = "`tls` has no effect: no endpoint is `https`";
-        diagnostics.push(
-            Diagnostic::warning("config.no_effect", message)
-                .at(tls.span)
-                .hint("write `https://` endpoints"),
-        );
+        diagnostics
+            .push(Diagnostic::warning("config.no_effect", message).at(tls.span).hint("write `https://` endpoints"));
     }
 }
 
@@ -137,20 +92,10 @@ fn unused(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let mut used: HashSet<&str> = HashSet::new();
     for route in &found.config.routes {
         used.extend(route.upstream.as_ref().map(|name| name.as_str()));
-        route
-            .targets
-            .iter()
-            .for_each(|target| texts(&target.config, &mut used));
-        route
-            .policies
-            .iter()
-            .for_each(|policy| texts(&policy.config, &mut used));
+        route.targets.iter().for_each(|target| texts(&target.config, &mut used));
+        route.policies.iter().for_each(|policy| texts(&policy.config, &mut used));
     }
-    found
-        .config
-        .policies
-        .iter()
-        .for_each(|policy| texts(&policy.config, &mut used));
+    found.config.policies.iter().for_each(|policy| texts(&policy.config, &mut used));
     for name in found.config.upstreams.keys() {
         if !used.contains(name.as_str()) {
             let message = format!("no route uses the upstream {}", quoted(name));
@@ -162,7 +107,5 @@ fn unused(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
 fn texts<'t>(tree: &'t torana_core::written::Written, into: &mut HashSet<&'t str>) {
     into.extend(tree.as_str());
     tree.items().iter().for_each(|item| texts(item, into));
-    tree.entries()
-        .iter()
-        .for_each(|entry| texts(&entry.value, into));
+    tree.entries().iter().for_each(|entry| texts(&entry.value, into));
 }

@@ -14,7 +14,10 @@ use std::net::IpAddr;
 /// Whether the request may be answered.
 pub(super) fn check<B>(request: &Request<B>, is_unix: bool) -> Result<(), Problem> {
     let headers = request.headers();
-    if headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for") || headers.contains_key("x-forwarded-host") {
+    if headers.contains_key(FORWARDED)
+        || headers.contains_key("x-forwarded-for")
+        || headers.contains_key("x-forwarded-host")
+    {
         return refuse("admin.forwarded", "the admin interface does not answer requests that came through a proxy");
     }
     // No browser speaks to a Unix socket.
@@ -97,7 +100,15 @@ mod tests {
         for host in ["localhost", "LOCALHOST:9901", "127.0.0.1:9901", "127.1.2.3", "[::1]:9901", "[::1]"] {
             assert_eq!(code("GET", &[("host", host)]), None, "{host}");
         }
-        for host in ["evil.example:9901", "localhost.evil.example", "10.0.0.1", "", "::1.example", "localhost:x", "127.0.0.1.nip.io"] {
+        for host in [
+            "evil.example:9901",
+            "localhost.evil.example",
+            "10.0.0.1",
+            "",
+            "::1.example",
+            "localhost:x",
+            "127.0.0.1.nip.io",
+        ] {
             assert_eq!(code("GET", &[("host", host)]), Some("admin.host"), "{host}");
         }
         assert_eq!(code("GET", &[("host", "localhost"), ("host", "evil.example")]), Some("admin.host"));

@@ -42,9 +42,7 @@ impl Socket {
     pub fn shown(&self) -> Option<String> {
         match self {
             Socket::Tcp(tcp) => tcp.local_addr().ok().map(|address| format!("http://{address}/")),
-            Socket::Unix(unix) => {
-                unix.local_addr().ok()?.as_pathname().map(|path| format!("unix:{}", path.display()))
-            }
+            Socket::Unix(unix) => unix.local_addr().ok()?.as_pathname().map(|path| format!("unix:{}", path.display())),
         }
     }
 }

@@ -150,7 +150,9 @@ fn strangers_are_refused() {
     let server = Server::start();
     let refused = |method: &str, path: &str, headers: &str| server.ask_with(method, path, headers).1;
     assert!(refused("GET", "/config", "host: evil.example\r\n").contains("admin.host"));
-    assert!(refused("POST", "/reload", "host: localhost\r\norigin: http://evil.example\r\n").contains("admin.cross_origin"));
+    assert!(
+        refused("POST", "/reload", "host: localhost\r\norigin: http://evil.example\r\n").contains("admin.cross_origin")
+    );
     assert!(refused("GET", "/config", "host: localhost\r\nx-forwarded-for: 1.2.3.4\r\n").contains("admin.forwarded"));
     assert_eq!(server.status.last().cause, "start", "no reload happened");
 }

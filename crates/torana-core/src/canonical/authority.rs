@@ -117,10 +117,8 @@ fn invalid_host(raw: &[u8]) -> TargetError {
 fn read_ipv6(raw: &[u8], out: &mut String) -> Result<usize, TargetError> {
     let close = raw.iter().position(|&byte| byte == b']').ok_or(TargetError::HostInvalid)?;
     let text = raw.get(1..close).unwrap_or_default();
-    let address: Ipv6Addr = std::str::from_utf8(text)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| invalid_host(raw))?;
+    let address: Ipv6Addr =
+        std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| invalid_host(raw))?;
     // `Display` for `Ipv6Addr` follows RFC 5952; writing to a String cannot
     // fail.
     let _ = write!(out, "[{address}]");

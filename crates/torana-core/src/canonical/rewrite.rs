@@ -79,7 +79,11 @@ mod tests {
         assert_eq!(out.path(), "/v2/A");
         target.rewrite_path(b"/anything", "/", &mut out).unwrap();
         for path in ["/v2/../admin", "/v2/a/../b", "/v2/./b", "/v2x", "/v2/..", "/V2/x", "/v2/%2e%2e/v2"] {
-            assert_eq!(target.rewrite_path(path.as_bytes(), "/v2", &mut out), Err(TargetError::LeavesSubtree), "{path}");
+            assert_eq!(
+                target.rewrite_path(path.as_bytes(), "/v2", &mut out),
+                Err(TargetError::LeavesSubtree),
+                "{path}"
+            );
             assert_eq!(out, CanonicalTarget::default());
         }
         assert_eq!(target.rewrite_path(b"/v2/a?b", "/v2", &mut out), Err(TargetError::Form));

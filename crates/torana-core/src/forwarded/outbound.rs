@@ -1,7 +1,7 @@
 //! What the upstream is told.
 
-use super::{ClientAddress, ForwardingFamily, TrustedProxies, is_owned_field, is_spelling_of, member_for};
 use super::element::{Node, parse_address, parse_forwarded};
+use super::{ClientAddress, ForwardingFamily, TrustedProxies, is_owned_field, is_spelling_of, member_for};
 use crate::canonical::{CanonicalTarget, Scheme, canonical_authority_of};
 use crate::head::Fields;
 use crate::names::KnownName;

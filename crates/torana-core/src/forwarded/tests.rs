@@ -64,8 +64,23 @@ fn the_chain_is_read_from_the_right() {
 #[test]
 fn garbage_is_not_an_address() {
     for text in [
-        "1.2.3", "01.2.3.4", "1.2.3.4:", "1.2.3.4:x", "1.2.3.4:123456", "[::1", "::1]", "[::1]x", "[::1]:", "[1.2.3.4]",
-        "fe80::1%eth0", "\"1.2.3.4\"", "1.2.3.4 5.6.7.8", "localhost", "0x7f.0.0.1", ":", "[]",
+        "1.2.3",
+        "01.2.3.4",
+        "1.2.3.4:",
+        "1.2.3.4:x",
+        "1.2.3.4:123456",
+        "[::1",
+        "::1]",
+        "[::1]x",
+        "[::1]:",
+        "[1.2.3.4]",
+        "fe80::1%eth0",
+        "\"1.2.3.4\"",
+        "1.2.3.4 5.6.7.8",
+        "localhost",
+        "0x7f.0.0.1",
+        ":",
+        "[]",
     ] {
         assert_eq!(parse_address(text.as_bytes()), Node::Garbage, "{text}");
     }
@@ -125,8 +140,17 @@ fn forwarded_is_read_as_rfc_7239_has_it() {
 #[test]
 fn what_is_not_rfc_7239_is_ignored_whole() {
     for value in [
-        "for=\"1.2.3.4", "for", "for=", "=x", "for =1.2.3.4", "for=1.2.3.4 proto=http", "for=2001:db8::1",
-        "for=1.2.3.4;for=6.6.6.6", "proto=http;proto=https", "for=\"x\\", "for=[::1]",
+        "for=\"1.2.3.4",
+        "for",
+        "for=",
+        "=x",
+        "for =1.2.3.4",
+        "for=1.2.3.4 proto=http",
+        "for=2001:db8::1",
+        "for=1.2.3.4;for=6.6.6.6",
+        "proto=http;proto=https",
+        "for=\"x\\",
+        "for=[::1]",
     ] {
         let found = forwarded(&[value, "for=6.6.6.6"]);
         assert_eq!((found.ip, found.proto, found.malformed), (ip("10.0.0.1"), None, true), "{value}");
@@ -137,7 +161,9 @@ fn what_is_not_rfc_7239_is_ignored_whole() {
 
 #[test]
 fn cve_2025_64484_and_2026_39858_every_spelling_is_owned() {
-    for name in ["X-Forwarded-For", "x_forwarded_for", "X-Forwarded_For", "FORWARDED", "x_real-IP", "X_FORWARDED_PREFIX"] {
+    for name in
+        ["X-Forwarded-For", "x_forwarded_for", "X-Forwarded_For", "FORWARDED", "x_real-IP", "X_FORWARDED_PREFIX"]
+    {
         assert!(is_forwarding_spelling(name.as_bytes()), "{name}");
     }
     for name in ["x-forwarded-fo", "x-forwarded", "x.forwarded.for", "forwarded-", "_forwarded", "x-forwarded-for-"] {

@@ -83,10 +83,7 @@ impl Method {
     /// (RFC 9110 §9.2.2). Unknown methods are not.
     #[must_use]
     pub const fn is_idempotent(self) -> bool {
-        matches!(
-            self,
-            Method::Get | Method::Head | Method::Put | Method::Delete | Method::Options | Method::Trace
-        )
+        matches!(self, Method::Get | Method::Head | Method::Put | Method::Delete | Method::Options | Method::Trace)
     }
 
     /// Whether the method only reads (RFC 9110 §9.2.1).

@@ -81,8 +81,7 @@ impl FromStr for ByteSize {
             return Err(Misfit::new(EXPECTED, "nothing"));
         }
         if text.contains('.') {
-            return Err(misfit("which has a fraction")
-                .hint("use a smaller unit: `1536KiB` for one and a half MiB"));
+            return Err(misfit("which has a fraction").hint("use a smaller unit: `1536KiB` for one and a half MiB"));
         }
         if !text.as_bytes()[0].is_ascii_digit() {
             return Err(misfit("which does not start with a number"));
@@ -95,12 +94,9 @@ impl FromStr for ByteSize {
             None => {
                 let hint = match unit.trim().chars().next().map(|c| c.to_ascii_uppercase()) {
                     Some(first @ ('K' | 'M' | 'G' | 'T')) => {
-                        format!(
-                            "write `{number}{first}iB` (in 1024s) or `{number}{first}B` (in 1000s)"
-                        )
+                        format!("write `{number}{first}iB` (in 1024s) or `{number}{first}B` (in 1000s)")
                     }
-                    _ => "the units are `B`, `KiB`, `MiB`, `GiB`, `TiB` and `KB`, `MB`, `GB`, `TB`"
-                        .to_owned(),
+                    _ => "the units are `B`, `KiB`, `MiB`, `GiB`, `TiB` and `KB`, `MB`, `GB`, `TB`".to_owned(),
                 };
                 return Err(misfit(&format!("whose unit {} is unknown", quoted(unit))).hint(hint));
             }
@@ -166,60 +162,23 @@ mod tests {
 
     #[test]
     fn what_is_refused_says_why() {
-        let found = |text: &str| {
-            text.parse::<ByteSize>()
-                .map_err(|misfit| (misfit.found, misfit.hint))
-        };
+        let found = |text: &str| text.parse::<ByteSize>().map_err(|misfit| (misfit.found, misfit.hint));
         let (text, hint) = found("10M").unwrap_err();
         assert_eq!(text, "`10M`, whose unit `M` is unknown");
-        assert_eq!(
-            hint.as_deref(),
-            Some("write `10MiB` (in 1024s) or `10MB` (in 1000s)")
-        );
-        assert_eq!(
-            found("10kb").unwrap_err().1.as_deref(),
-            Some("write `10KiB` (in 1024s) or `10KB` (in 1000s)")
-        );
-        assert_eq!(
-            found("1.5MiB").unwrap_err().0,
-            "`1.5MiB`, which has a fraction"
-        );
-        assert_eq!(
-            found("lots").unwrap_err().0,
-            "`lots`, which does not start with a number"
-        );
-        assert_eq!(
-            found("-1").unwrap_err().0,
-            "`-1`, which does not start with a number"
-        );
-        assert_eq!(
-            found("99999999999TiB").unwrap_err().0,
-            "`99999999999TiB`, which is too large"
-        );
-        assert_eq!(
-            found("99999999999999999999").unwrap_err().0,
-            "`99999999999999999999`, which is too large"
-        );
+        assert_eq!(hint.as_deref(), Some("write `10MiB` (in 1024s) or `10MB` (in 1000s)"));
+        assert_eq!(found("10kb").unwrap_err().1.as_deref(), Some("write `10KiB` (in 1024s) or `10KB` (in 1000s)"));
+        assert_eq!(found("1.5MiB").unwrap_err().0, "`1.5MiB`, which has a fraction");
+        assert_eq!(found("lots").unwrap_err().0, "`lots`, which does not start with a number");
+        assert_eq!(found("-1").unwrap_err().0, "`-1`, which does not start with a number");
+        assert_eq!(found("99999999999TiB").unwrap_err().0, "`99999999999TiB`, which is too large");
+        assert_eq!(found("99999999999999999999").unwrap_err().0, "`99999999999999999999`, which is too large");
         assert_eq!(found("").unwrap_err().0, "nothing");
-        assert_eq!(
-            found("5ü").unwrap_err().0,
-            "`5ü`, whose unit `ü` is unknown"
-        );
+        assert_eq!(found("5ü").unwrap_err().0, "`5ü`, whose unit `ü` is unknown");
     }
 
     #[test]
     fn printing_and_parsing_agree() {
-        for bytes in [
-            0,
-            1,
-            240,
-            1000,
-            1024,
-            1_000_000,
-            10 << 20,
-            (10 << 20) + 1,
-            u64::MAX,
-        ] {
+        for bytes in [0, 1, 240, 1000, 1024, 1_000_000, 10 << 20, (10 << 20) + 1, u64::MAX] {
             let size = ByteSize::new(bytes);
             assert_eq!(size.to_string().parse::<ByteSize>().unwrap(), size);
         }

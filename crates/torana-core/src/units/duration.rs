@@ -15,13 +15,7 @@ pub(super) const EXPECTED: &str = "a duration such as `3s`, `250ms` or `1m30s`";
 const LONGEST_MS: u64 = 36_500 * 24 * 3_600_000;
 
 /// The units, largest first, in milliseconds.
-const UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// A length of time as text: `3s`, `250ms`, `1m`, `2h`, `1d`, or several together, `1m30s`.
 ///
@@ -78,11 +72,7 @@ impl From<Duration> for std::time::Duration {
 /// What is said about a bare number.
 pub(super) fn without_unit(number: &str) -> Misfit {
     let text = found(number, "which has no unit");
-    let hint = if number == "0" {
-        "write `0s`".to_owned()
-    } else {
-        format!("write `{number}s` or `{number}ms`")
-    };
+    let hint = if number == "0" { "write `0s`".to_owned() } else { format!("write `{number}s` or `{number}ms`") };
     Misfit::new(EXPECTED, text).hint(hint)
 }
 
@@ -98,8 +88,7 @@ impl FromStr for Duration {
             return Err(without_unit(text));
         }
         if text.contains('.') {
-            return Err(misfit("which has a fraction")
-                .hint("use a smaller unit: `1s500ms` for one and a half seconds"));
+            return Err(misfit("which has a fraction").hint("use a smaller unit: `1s500ms` for one and a half seconds"));
         }
         let mut rest = text;
         let mut allowed = &UNITS[..];
@@ -108,15 +97,14 @@ impl FromStr for Duration {
             let Some((number, tail)) = split_number(rest) else {
                 return Err(misfit("which does not start with a number"));
             };
-            let unit_end = tail
-                .find(|c: char| c.is_ascii_digit())
-                .unwrap_or(tail.len());
+            let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
             let (unit, tail) = tail.split_at(unit_end);
             let Some(at) = allowed.iter().position(|(name, _)| *name == unit) else {
                 return Err(match (unit, UNITS.iter().any(|(name, _)| *name == unit)) {
                     ("", _) => misfit("whose last number has no unit"),
-                    (_, true) => misfit("whose units are not in order")
-                        .hint("largest unit first, each unit once: `1m30s`"),
+                    (_, true) => {
+                        misfit("whose units are not in order").hint("largest unit first, each unit once: `1m30s`")
+                    }
                     (_, false) => misfit(&format!("whose unit {} is unknown", quoted(unit)))
                         .hint("the units are `d`, `h`, `m`, `s` and `ms`"),
                 });
@@ -183,9 +171,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<u64, String> {
         let parsed: Result<Duration, Misfit> = text.parse();
-        parsed
-            .map(|duration| u64::try_from(duration.std().as_millis()).unwrap())
-            .map_err(|misfit| misfit.found)
+        parsed.map(|duration| u64::try_from(duration.std().as_millis()).unwrap()).map_err(|misfit| misfit.found)
     }
 
     #[test]
@@ -202,53 +188,23 @@ mod tests {
     fn what_is_refused_says_why() {
         assert_eq!(parse("3"), Err("`3`, which has no unit".to_owned()));
         assert_eq!(parse(""), Err("nothing".to_owned()));
-        assert_eq!(
-            parse("1.5s"),
-            Err("`1.5s`, which has a fraction".to_owned())
-        );
-        assert_eq!(
-            parse("-1s"),
-            Err("`-1s`, which does not start with a number".to_owned())
-        );
-        assert_eq!(
-            parse("3sec"),
-            Err("`3sec`, whose unit `sec` is unknown".to_owned())
-        );
-        assert_eq!(
-            parse("3 s"),
-            Err("`3 s`, whose unit ` s` is unknown".to_owned())
-        );
-        assert_eq!(
-            parse("30s1m"),
-            Err("`30s1m`, whose units are not in order".to_owned())
-        );
-        assert_eq!(
-            parse("1s1s"),
-            Err("`1s1s`, whose units are not in order".to_owned())
-        );
-        assert_eq!(
-            parse("1m30"),
-            Err("`1m30`, whose last number has no unit".to_owned())
-        );
-        assert_eq!(
-            parse("36501d"),
-            Err("`36501d`, which is more than a hundred years".to_owned())
-        );
+        assert_eq!(parse("1.5s"), Err("`1.5s`, which has a fraction".to_owned()));
+        assert_eq!(parse("-1s"), Err("`-1s`, which does not start with a number".to_owned()));
+        assert_eq!(parse("3sec"), Err("`3sec`, whose unit `sec` is unknown".to_owned()));
+        assert_eq!(parse("3 s"), Err("`3 s`, whose unit ` s` is unknown".to_owned()));
+        assert_eq!(parse("30s1m"), Err("`30s1m`, whose units are not in order".to_owned()));
+        assert_eq!(parse("1s1s"), Err("`1s1s`, whose units are not in order".to_owned()));
+        assert_eq!(parse("1m30"), Err("`1m30`, whose last number has no unit".to_owned()));
+        assert_eq!(parse("36501d"), Err("`36501d`, which is more than a hundred years".to_owned()));
         let huge = "18446744073709551615d";
-        assert_eq!(
-            parse(huge),
-            Err(format!("`{huge}`, which is more than a hundred years"))
-        );
+        assert_eq!(parse(huge), Err(format!("`{huge}`, which is more than a hundred years")));
     }
 
     #[test]
     fn a_bare_number_gets_a_hint_with_units() {
         let misfit = "30".parse::<Duration>().unwrap_err();
         assert_eq!(misfit.hint.as_deref(), Some("write `30s` or `30ms`"));
-        assert_eq!(
-            "0".parse::<Duration>().unwrap_err().hint.as_deref(),
-            Some("write `0s`")
-        );
+        assert_eq!("0".parse::<Duration>().unwrap_err().hint.as_deref(), Some("write `0s`"));
     }
 
     #[test]

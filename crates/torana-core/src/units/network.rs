@@ -59,19 +59,14 @@ impl FromStr for Network {
         let misfit = |which: &str| Misfit::new(EXPECTED, found(text, which));
         let Ok(net) = text.parse::<IpNet>() else {
             return Err(match text.split_once('/') {
-                Some((address, prefix)) if address.parse::<IpAddr>().is_ok() => misfit(&format!(
-                    "whose prefix length {} is not possible",
-                    crate::diagnostic::quoted(prefix)
-                )),
+                Some((address, prefix)) if address.parse::<IpAddr>().is_ok() => {
+                    misfit(&format!("whose prefix length {} is not possible", crate::diagnostic::quoted(prefix)))
+                }
                 _ => misfit("which is neither"),
             });
         };
         if net.trunc() != net {
-            let hint = format!(
-                "write `{}`, or `{}` for this one address",
-                net.trunc(),
-                net.addr()
-            );
+            let hint = format!("write `{}`, or `{}` for this one address", net.trunc(), net.addr());
             return Err(misfit("which has bits behind the prefix").hint(hint));
         }
         Ok(Self(net))
@@ -102,17 +97,9 @@ mod tests {
         assert!(network.contains("::ffff:10.1.1.1".parse().unwrap()));
         assert!(!network.contains("11.0.0.1".parse().unwrap()));
         let one: Network = "192.0.2.7".parse().unwrap();
-        assert!(
-            one.contains("192.0.2.7".parse().unwrap())
-                && !one.contains("192.0.2.8".parse().unwrap())
-        );
+        assert!(one.contains("192.0.2.7".parse().unwrap()) && !one.contains("192.0.2.8".parse().unwrap()));
         assert_eq!(one.to_string(), "192.0.2.7/32");
-        assert!(
-            "fd00::/8"
-                .parse::<Network>()
-                .unwrap()
-                .contains("fd12::1".parse().unwrap())
-        );
+        assert!("fd00::/8".parse::<Network>().unwrap().contains("fd12::1".parse().unwrap()));
     }
 
     #[test]
@@ -122,10 +109,7 @@ mod tests {
             misfit("10.1.2.3/8").hint.as_deref(),
             Some("write `10.0.0.0/8`, or `10.1.2.3` for this one address")
         );
-        assert_eq!(
-            misfit("10.0.0.0/33").found,
-            "`10.0.0.0/33`, whose prefix length `33` is not possible"
-        );
+        assert_eq!(misfit("10.0.0.0/33").found, "`10.0.0.0/33`, whose prefix length `33` is not possible");
         assert_eq!(misfit("private").found, "`private`, which is neither");
     }
 }

@@ -35,24 +35,10 @@ pub(super) struct Checked {
 /// before.
 pub(super) fn check(tree: &Written, schema: &SchemaTree, condemned: &HashSet<Span>) -> Checked {
     let mut left = tree.clone();
-    let mut walk = Walk {
-        schema,
-        condemned,
-        path: Vec::new(),
-        diagnostics: Vec::new(),
-        dropped: Vec::new(),
-    };
+    let mut walk = Walk { schema, condemned, path: Vec::new(), diagnostics: Vec::new(), dropped: Vec::new() };
     let fate = walk.node(&mut left, schema.root());
-    let Walk {
-        diagnostics,
-        dropped,
-        ..
-    } = walk;
-    Checked {
-        left: (fate == Fate::Keep).then_some(left),
-        diagnostics,
-        dropped,
-    }
+    let Walk { diagnostics, dropped, .. } = walk;
+    Checked { left: (fate == Fate::Keep).then_some(left), diagnostics, dropped }
 }
 
 /// The path of keys and indices from the root to the outermost part at `span`:
@@ -132,23 +118,12 @@ impl<'s> Walk<'s> {
                 OwnedStep::Item(index) => Step::Item(*index),
             })
             .collect();
-        if steps.is_empty() {
-            String::new()
-        } else {
-            format!("`{}`: ", shown(&steps))
-        }
+        if steps.is_empty() { String::new() } else { format!("`{}`: ", shown(&steps)) }
     }
 
-    fn report(
-        &mut self,
-        code: &'static str,
-        span: Span,
-        message: &str,
-        hint: Option<String>,
-    ) -> Fate {
+    fn report(&mut self, code: &'static str, span: Span, message: &str, hint: Option<String>) -> Fate {
         let message = format!("{}{message}", self.here());
-        self.diagnostics
-            .push(Diagnostic::error(code, message).at(span).maybe_hint(hint));
+        self.diagnostics.push(Diagnostic::error(code, message).at(span).maybe_hint(hint));
         Fate::Drop
     }
 
@@ -157,10 +132,7 @@ impl<'s> Walk<'s> {
             let message = format!("nested more than {DEEPEST} levels deep");
             return self.report("config.too_deep", node.span, &message, None);
         }
-        let failed = node
-            .reference
-            .as_ref()
-            .is_some_and(|reference| reference.failed);
+        let failed = node.reference.as_ref().is_some_and(|reference| reference.failed);
         let fate = if failed || self.condemned.contains(&node.span) {
             Fate::Drop
         } else {
@@ -190,25 +162,14 @@ impl<'s> Walk<'s> {
             let message = match &node.reference {
                 None => format!("expected {}, found {}", misfit.expected, misfit.found),
                 Some(reference) => {
-                    format!(
-                        "expected {}, which the value of {} is not",
-                        misfit.expected,
-                        quoted(&reference.raw)
-                    )
+                    format!("expected {}, which the value of {} is not", misfit.expected, quoted(&reference.raw))
                 }
             };
-            let hint = if node.reference.is_none() {
-                misfit.hint
-            } else {
-                None
-            };
+            let hint = if node.reference.is_none() { misfit.hint } else { None };
             return self.report("config.invalid_value", node.span, &message, hint);
         }
         // A parser of our own reads the value and says best what is wrong with it.
-        let parsed = schema
-            .get("format")
-            .and_then(Value::as_str)
-            .is_some_and(|format| format.starts_with("torana-"));
+        let parsed = schema.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("torana-"));
         if !parsed && !self.right_type(node, schema) {
             return self.wrong_type(node, &[schema]);
         }
@@ -238,8 +199,7 @@ impl<'s> Walk<'s> {
             Node::Bool(_) => wanted == "boolean",
             Node::Int(_) => wanted == "integer" || wanted == "number",
             Node::Float(value) => {
-                wanted == "number"
-                    || (wanted == "integer" && value.fract() == 0.0 && value.abs() < 9e15)
+                wanted == "number" || (wanted == "integer" && value.fract() == 0.0 && value.abs() < 9e15)
             }
             Node::String(_) => wanted == "string",
             Node::List(_) => wanted == "array",
@@ -257,20 +217,13 @@ impl<'s> Walk<'s> {
             }
             return true;
         }
-        let whole = node
-            .reference
-            .as_ref()
-            .is_some_and(|reference| reference.whole);
+        let whole = node.reference.as_ref().is_some_and(|reference| reference.whole);
         let Some(text) = node.as_str().filter(|_| whole) else {
             return false;
         };
         let became = wanted.iter().find_map(|wanted| match *wanted {
             "integer" => text.parse().ok().map(Node::Int),
-            "number" => text
-                .parse()
-                .ok()
-                .filter(|value: &f64| value.is_finite())
-                .map(Node::Float),
+            "number" => text.parse().ok().filter(|value: &f64| value.is_finite()).map(Node::Float),
             "boolean" => text.parse().ok().map(Node::Bool),
             _ => None,
         });
@@ -282,36 +235,21 @@ impl<'s> Walk<'s> {
     /// `anyOf` and `oneOf`: the alternatives whose type fits are tried; the nearest one tells what
     /// is wrong.
     fn one_of(&mut self, node: &mut Written, schema: &'s Value, branches: &[&'s Value]) -> Fate {
-        let open: Vec<&'s Value> = branches
-            .iter()
-            .copied()
-            .filter(|branch| self.may_fit(&mut node.clone(), branch))
-            .collect();
-        let all_choices: Option<Vec<&str>> = open
-            .iter()
-            .map(|branch| choices(branch))
-            .collect::<Option<Vec<_>>>()
-            .map(|all| all.concat());
+        let open: Vec<&'s Value> =
+            branches.iter().copied().filter(|branch| self.may_fit(&mut node.clone(), branch)).collect();
+        let all_choices: Option<Vec<&str>> =
+            open.iter().map(|branch| choices(branch)).collect::<Option<Vec<_>>>().map(|all| all.concat());
         match (open.as_slice(), all_choices) {
             ([], _) => {
-                let stated: Vec<&Value> = branches
-                    .iter()
-                    .copied()
-                    .filter(|b| types(b) != ["null"])
-                    .collect();
+                let stated: Vec<&Value> = branches.iter().copied().filter(|b| types(b) != ["null"]).collect();
                 self.wrong_type(node, &stated)
             }
             ([only], _) => self.resolved(node, only),
             (_, Some(choices)) => self.choice(node, &choices, noun(schema)),
             (several, None) => {
-                let nearest = several
-                    .iter()
-                    .copied()
-                    .min_by_key(|branch| self.distance(node, branch));
+                let nearest = several.iter().copied().min_by_key(|branch| self.distance(node, branch));
                 match nearest {
-                    Some(branch) if self.distance(node, branch).1 < usize::MAX => {
-                        self.resolved(node, branch)
-                    }
+                    Some(branch) if self.distance(node, branch).1 < usize::MAX => self.resolved(node, branch),
                     _ => self.unknown_variant(node, several),
                 }
             }
@@ -323,26 +261,16 @@ impl<'s> Walk<'s> {
         if !nested.is_empty() {
             return nested.into_iter().any(|branch| self.may_fit(node, branch));
         }
-        let parsed = branch
-            .get("format")
-            .and_then(Value::as_str)
-            .is_some_and(|format| format.starts_with("torana-"));
-        self.right_type(node, branch)
-            || (parsed && !matches!(node.node, Node::List(_) | Node::Map(_) | Node::Null))
+        let parsed = branch.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("torana-"));
+        self.right_type(node, branch) || (parsed && !matches!(node.node, Node::List(_) | Node::Map(_) | Node::Null))
     }
 
     /// How far a node is from a branch: errors, then keys the branch does not know (all unknown:
     /// `usize::MAX`).
     fn distance(&self, node: &Written, branch: &'s Value) -> (usize, usize) {
-        let mut trial = Walk {
-            path: Vec::new(),
-            diagnostics: Vec::new(),
-            dropped: Vec::new(),
-            ..*self
-        };
+        let mut trial = Walk { path: Vec::new(), diagnostics: Vec::new(), dropped: Vec::new(), ..*self };
         let fate = trial.resolved(&mut node.clone(), branch);
-        let errors = trial.diagnostics.len()
-            + usize::from(fate == Fate::Drop && trial.diagnostics.is_empty());
+        let errors = trial.diagnostics.len() + usize::from(fate == Fate::Drop && trial.diagnostics.is_empty());
         if errors == 0 {
             return (0, 0);
         }
@@ -350,11 +278,7 @@ impl<'s> Walk<'s> {
         let Some(known) = properties(branch).filter(|_| !entries.is_empty()) else {
             return (errors, 0);
         };
-        match entries
-            .iter()
-            .filter(|entry| !known.contains_key(entry.key.as_str()))
-            .count()
-        {
+        match entries.iter().filter(|entry| !known.contains_key(entry.key.as_str())).count() {
             unknown if unknown == entries.len() => (usize::MAX, usize::MAX),
             unknown => (errors, unknown),
         }
@@ -398,11 +322,7 @@ impl<'s> Walk<'s> {
             fate == Fate::Keep
         });
         // Only what was wrong is gone; a list that has become too short for it is of no use.
-        if (items.len() as u64) < least {
-            Fate::Drop
-        } else {
-            Fate::Keep
-        }
+        if (items.len() as u64) < least { Fate::Drop } else { Fate::Keep }
     }
 
     fn map(&mut self, node: &mut Written, schema: &'s Value) -> Fate {
@@ -417,22 +337,16 @@ impl<'s> Walk<'s> {
             .and_then(Value::as_array)
             .map(|keys| keys.iter().filter_map(Value::as_str).collect())
             .unwrap_or_default();
-        let missing: Vec<&str> = required
-            .iter()
-            .copied()
-            .filter(|key| !entries.iter().any(|entry| entry.key.value == *key))
-            .collect();
+        let missing: Vec<&str> =
+            required.iter().copied().filter(|key| !entries.iter().any(|entry| entry.key.value == *key)).collect();
         let mut lost = !missing.is_empty();
         let written = entries.len();
         entries.retain_mut(|entry| {
             let value = known.and_then(|known| known.get(entry.key.as_str()));
             let fate = match (value, rest) {
                 (None, Some(Value::Bool(false))) => {
-                    let names: Vec<&str> = known
-                        .into_iter()
-                        .flat_map(|known| known.keys())
-                        .map(String::as_str)
-                        .collect();
+                    let names: Vec<&str> =
+                        known.into_iter().flat_map(|known| known.keys()).map(String::as_str).collect();
                     self.unknown_key(entry, &names, noun(schema))
                 }
                 (None, None) => Fate::Keep,
@@ -452,25 +366,14 @@ impl<'s> Walk<'s> {
             // An entry that was cut out has been reported.
             if written == 0 {
                 let expected = describe(self.schema, schema);
-                self.report(
-                    "config.missing_key",
-                    span,
-                    &format!("expected {expected}, found an empty map"),
-                    None,
-                );
+                self.report("config.missing_key", span, &format!("expected {expected}, found an empty map"), None);
             }
             return Fate::Drop;
         }
         if entries.len() as u64 > bound("maxProperties").unwrap_or(u64::MAX) {
             let names = list_of(entries.iter().map(|entry| quoted(&entry.key)), "and");
-            let hint =
-                (noun(schema) == "policy").then(|| "give each policy its own list item".to_owned());
-            return self.report(
-                "config.too_many_keys",
-                span,
-                &format!("expected one key, found {names}"),
-                hint,
-            );
+            let hint = (noun(schema) == "policy").then(|| "give each policy its own list item".to_owned());
+            return self.report("config.too_many_keys", span, &format!("expected one key, found {names}"), hint);
         }
         if lost { Fate::Drop } else { Fate::Keep }
     }
@@ -478,17 +381,8 @@ impl<'s> Walk<'s> {
     fn missing_keys(&mut self, span: Span, missing: &[&str]) {
         if !missing.is_empty() {
             let names = list_of(missing.iter().map(|key| format!("`{key}`")), "and");
-            let (keys, are) = if missing.len() == 1 {
-                ("key", "is")
-            } else {
-                ("keys", "are")
-            };
-            self.report(
-                "config.missing_key",
-                span,
-                &format!("the {keys} {names} {are} missing"),
-                None,
-            );
+            let (keys, are) = if missing.len() == 1 { ("key", "is") } else { ("keys", "are") };
+            self.report("config.missing_key", span, &format!("the {keys} {names} {are} missing"), None);
         }
     }
 
@@ -498,31 +392,21 @@ impl<'s> Walk<'s> {
             return Fate::Drop;
         }
         let key = entry.key.as_str();
-        let code = if noun == "policy" {
-            "config.unknown_policy"
-        } else {
-            "config.unknown_key"
-        };
+        let code = if noun == "policy" { "config.unknown_policy" } else { "config.unknown_key" };
         let hint = if key == "<<" {
-            Some("YAML merge keys are not supported: write the keys out, or use an alias for the whole value".to_owned())
+            Some(
+                "YAML merge keys are not supported: write the keys out, or use an alias for the whole value".to_owned(),
+            )
         } else {
             suggestion(key, names, noun)
         };
-        self.report(
-            code,
-            entry.key.span,
-            &format!("unknown {noun} {}", quoted(key)),
-            hint,
-        )
+        self.report(code, entry.key.span, &format!("unknown {noun} {}", quoted(key)), hint)
     }
 }
 
 /// What the keys or strings of a schema name: its keyword `x-torana-noun`, or "key".
 fn noun(schema: &Value) -> &str {
-    schema
-        .get("x-torana-noun")
-        .and_then(Value::as_str)
-        .unwrap_or("key")
+    schema.get("x-torana-noun").and_then(Value::as_str).unwrap_or("key")
 }
 
 /// "did you mean", or the whole list where it is short enough to read.
@@ -534,21 +418,12 @@ fn suggestion(written: &str, names: &[&str], noun: &str) -> Option<String> {
     match names {
         [] if noun == "policy" => Some("this build of the gateway has no policies".to_owned()),
         [] => None,
-        few if few.len() <= MOST_LISTED => Some(format!(
-            "known here: {}",
-            list_of(few.iter().map(|name| format!("`{name}`")), "and")
-        )),
+        few if few.len() <= MOST_LISTED => {
+            Some(format!("known here: {}", list_of(few.iter().map(|name| format!("`{name}`")), "and")))
+        }
         many => {
-            let first = many
-                .iter()
-                .take(MOST_LISTED)
-                .map(|name| format!("`{name}`"))
-                .collect::<Vec<_>>()
-                .join(", ");
-            Some(format!(
-                "known here: {first} and {} more",
-                many.len() - MOST_LISTED
-            ))
+            let first = many.iter().take(MOST_LISTED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            Some(format!("known here: {first} and {} more", many.len() - MOST_LISTED))
         }
     }
 }

@@ -41,11 +41,7 @@ pub(super) fn decode<T: DeserializeOwned>(tree: &Written, schema: &SchemaTree) -
         let Some(left) = &checked.left else { break };
         let error = match T::deserialize(Reader(left)) {
             Ok(value) => {
-                return Decoded {
-                    value: Some(value),
-                    diagnostics: sorted(diagnostics),
-                    dropped: checked.dropped,
-                };
+                return Decoded { value: Some(value), diagnostics: sorted(diagnostics), dropped: checked.dropped };
             }
             Err(error) => error,
         };
@@ -59,11 +55,7 @@ pub(super) fn decode<T: DeserializeOwned>(tree: &Written, schema: &SchemaTree) -
         }
         checked = check::check(tree, schema, &condemned);
     }
-    Decoded {
-        value: None,
-        diagnostics: sorted(diagnostics),
-        dropped: checked.dropped,
-    }
+    Decoded { value: None, diagnostics: sorted(diagnostics), dropped: checked.dropped }
 }
 
 /// In the order of the files, each problem once: a value used through two YAML aliases is reported
@@ -71,9 +63,7 @@ pub(super) fn decode<T: DeserializeOwned>(tree: &Written, schema: &SchemaTree) -
 fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let place = |diagnostic: &Diagnostic| diagnostic.primary.as_ref().map(|label| label.span);
     diagnostics.sort_by_key(place);
-    diagnostics.dedup_by(|one, other| {
-        place(one).is_some() && place(one) == place(other) && one.code == other.code
-    });
+    diagnostics.dedup_by(|one, other| place(one).is_some() && place(one) == place(other) && one.code == other.code);
     diagnostics
 }
 
@@ -90,58 +80,38 @@ struct Refused {
 
 impl Refused {
     fn new(message: String) -> Self {
-        Self {
-            message,
-            at: None,
-            missing: false,
-            raw: None,
-        }
+        Self { message, at: None, missing: false, raw: None }
     }
 
     /// Remembers where, unless a place further inside is known already.
     fn within(mut self, written: &Written) -> Self {
         if self.at.is_none() {
             self.at = Some(written.span);
-            self.raw = written
-                .reference
-                .as_ref()
-                .map(|reference| reference.raw.clone());
+            self.raw = written.reference.as_ref().map(|reference| reference.raw.clone());
         }
         self
     }
 
     fn diagnostic(self, tree: &Written, span: Span) -> Diagnostic {
-        let path = path_to(tree, span)
-            .map(|path| format!("`{path}`: "))
-            .unwrap_or_default();
+        let path = path_to(tree, span).map(|path| format!("`{path}`: ")).unwrap_or_default();
         let value = self.raw.as_deref().map(crate::diagnostic::quoted);
         match (Misfit::parse(&self.message), value) {
             (Some(misfit), None) => {
                 let message = format!("{path}expected {}, found {}", misfit.expected, misfit.found);
-                Diagnostic::error(misfit.code, message)
-                    .at(span)
-                    .maybe_hint(misfit.hint)
+                Diagnostic::error(misfit.code, message).at(span).maybe_hint(misfit.hint)
             }
             (Some(misfit), Some(raw)) => {
-                let message = format!(
-                    "{path}expected {}, which the value of {raw} is not",
-                    misfit.expected
-                );
+                let message = format!("{path}expected {}, which the value of {raw} is not", misfit.expected);
                 Diagnostic::error(misfit.code, message).at(span)
             }
             (None, None) => {
-                let code = if self.missing {
-                    "config.missing_key"
-                } else {
-                    "config.invalid_value"
-                };
+                let code = if self.missing { "config.missing_key" } else { "config.invalid_value" };
                 Diagnostic::error(code, format!("{path}{}", self.message)).at(span)
             }
-            (None, Some(raw)) => Diagnostic::error(
-                "config.invalid_value",
-                format!("{path}the value of {raw} is not accepted here"),
-            )
-            .at(span),
+            (None, Some(raw)) => {
+                Diagnostic::error("config.invalid_value", format!("{path}the value of {raw} is not accepted here"))
+                    .at(span)
+            }
         }
     }
 }
@@ -160,9 +130,6 @@ impl de::Error for Refused {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self {
-            missing: true,
-            ..Self::new(format!("the key `{field}` is missing"))
-        }
+        Self { missing: true, ..Self::new(format!("the key `{field}` is missing")) }
     }
 }

@@ -17,9 +17,7 @@ impl SchemaTree {
     /// Takes a schema whose `$ref`s point into its own `$defs`.
     #[must_use]
     pub fn new(root: Value) -> Self {
-        Self {
-            root: Arc::new(root),
-        }
+        Self { root: Arc::new(root) }
     }
 
     /// The schema of `T`. Generated once per type: a policy used by ten thousand routes is decoded
@@ -36,9 +34,7 @@ impl SchemaTree {
     }
 
     fn generate<T: JsonSchema>() -> Self {
-        let generator = SchemaSettings::draft2020_12()
-            .for_deserialize()
-            .into_generator();
+        let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
         Self::new(generator.into_root_schema_for::<T>().to_value())
     }
 
@@ -57,9 +53,7 @@ impl SchemaTree {
             let Some(reference) = schema.get("$ref").and_then(Value::as_str) else {
                 return schema;
             };
-            let target = reference
-                .strip_prefix('#')
-                .and_then(|pointer| self.root.pointer(pointer));
+            let target = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
             match target {
                 Some(target) => schema = target,
                 None => return &Value::Bool(true),
@@ -70,12 +64,8 @@ impl SchemaTree {
 
     /// The alternatives of a schema, resolved; empty if it has none.
     pub(super) fn branches<'s>(&'s self, schema: &'s Value) -> Vec<&'s Value> {
-        let list = schema
-            .get("anyOf")
-            .or_else(|| schema.get("oneOf"))
-            .and_then(Value::as_array);
-        list.map(|list| list.iter().map(|branch| self.resolve(branch)).collect())
-            .unwrap_or_default()
+        let list = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array);
+        list.map(|list| list.iter().map(|branch| self.resolve(branch)).collect()).unwrap_or_default()
     }
 }
 
@@ -93,12 +83,7 @@ pub(super) fn choices(schema: &Value) -> Option<Vec<&str>> {
     if let Some(only) = schema.get("const") {
         return only.as_str().map(|only| vec![only]);
     }
-    schema
-        .get("enum")?
-        .as_array()?
-        .iter()
-        .map(Value::as_str)
-        .collect()
+    schema.get("enum")?.as_array()?.iter().map(Value::as_str).collect()
 }
 
 /// The schemas of the known keys.

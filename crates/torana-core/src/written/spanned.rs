@@ -42,11 +42,7 @@ impl<T> Spanned<T> {
     /// A value at a place.
     #[must_use]
     pub fn new(value: T, span: Span) -> Self {
-        Self {
-            value,
-            span,
-            raw: None,
-        }
+        Self { value, span, raw: None }
     }
 
     /// Remembers the text the value was written as, when it held `${…}` references.
@@ -59,11 +55,7 @@ impl<T> Spanned<T> {
     /// Another value at the same place.
     #[must_use]
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Spanned<U> {
-        Spanned {
-            value: f(self.value),
-            span: self.span,
-            raw: self.raw,
-        }
+        Spanned { value: f(self.value), span: self.span, raw: self.raw }
     }
 
     /// The written text, if the value holds `${…}` references: the value itself may then be a
@@ -193,9 +185,7 @@ schema_of_inner!(Spanned);
 fn key<'de, A: MapAccess<'de>>(map: &mut A, name: &str) -> Result<(), A::Error> {
     match map.next_key::<Cow<'de, str>>()? {
         Some(key) if key == name => Ok(()),
-        _ => Err(de::Error::custom(
-            "places in files are only known to `Written::decode`",
-        )),
+        _ => Err(de::Error::custom("places in files are only known to `Written::decode`")),
     }
 }
 
@@ -212,14 +202,7 @@ fn parts<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Span, Option<Reference>
     key(map, PARTS[4])?;
     let whole = map.next_value()?;
     key(map, PARTS[5])?;
-    Ok((
-        Span { file, start, end },
-        raw.map(|raw| Reference {
-            raw,
-            whole,
-            failed: false,
-        }),
-    ))
+    Ok((Span { file, start, end }, raw.map(|raw| Reference { raw, whole, failed: false })))
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Spanned<T> {
@@ -240,8 +223,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for SpannedVisitor<T> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (span, reference) = parts(&mut map)?;
         let value: T = map.next_value()?;
-        Ok(Spanned::new(value, span)
-            .written_as(reference.as_ref().map(|reference| reference.raw.as_str())))
+        Ok(Spanned::new(value, span).written_as(reference.as_ref().map(|reference| reference.raw.as_str())))
     }
 }
 
@@ -278,11 +260,7 @@ impl<'de> Visitor<'de> for WrittenVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Written, A::Error> {
         let (span, reference) = parts(&mut map)?;
         let node = map.next_value_seed(NodeSeed)?;
-        Ok(Written {
-            node,
-            span,
-            reference: reference.map(Box::new),
-        })
+        Ok(Written { node, span, reference: reference.map(Box::new) })
     }
 }
 
@@ -402,10 +380,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
                 f.write_str("a value or a list of them")
             }
 
-            fn visit_newtype_struct<D: Deserializer<'de>>(
-                self,
-                deserializer: D,
-            ) -> Result<Self::Value, D::Error> {
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
                 Vec::deserialize(deserializer).map(OneOrMany)
             }
 
@@ -430,8 +405,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
 pub fn others<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
     match Written::deserialize(deserializer)?.node {
         Node::Map(entries) => Ok(entries),
-        _ => Err(de::Error::custom(
-            "the remaining keys of a map were expected",
-        )),
+        _ => Err(de::Error::custom("the remaining keys of a map were expected")),
     }
 }

@@ -13,11 +13,7 @@ struct Maker(u32);
 impl Maker {
     fn span(&mut self) -> Span {
         self.0 += 10;
-        Span {
-            file: FileId(0),
-            start: self.0,
-            end: self.0 + 5,
-        }
+        Span { file: FileId(0), start: self.0, end: self.0 + 5 }
     }
 
     fn make(&mut self, json: &serde_json::Value) -> Written {
@@ -30,15 +26,10 @@ impl Maker {
                 None => Node::Float(number.as_f64().unwrap()),
             },
             serde_json::Value::String(text) => Node::String(text.clone()),
-            serde_json::Value::Array(items) => {
-                Node::List(items.iter().map(|item| self.make(item)).collect())
-            }
+            serde_json::Value::Array(items) => Node::List(items.iter().map(|item| self.make(item)).collect()),
             serde_json::Value::Object(map) => Node::Map(
                 map.iter()
-                    .map(|(key, value)| Entry {
-                        key: Spanned::new(key.clone(), self.span()),
-                        value: self.make(value),
-                    })
+                    .map(|(key, value)| Entry { key: Spanned::new(key.clone(), self.span()), value: self.make(value) })
                     .collect(),
             ),
         };
@@ -53,23 +44,14 @@ fn tree(json: serde_json::Value) -> Written {
 /// A string that stands for `expanded` and was written as one reference.
 fn reference(raw: &str, expanded: &str) -> Written {
     let mut written = tree(expanded.into());
-    written.reference = Some(Box::new(Reference {
-        raw: raw.to_owned(),
-        whole: true,
-        failed: false,
-    }));
+    written.reference = Some(Box::new(Reference { raw: raw.to_owned(), whole: true, failed: false }));
     written
 }
 
 fn put(tree: &mut Written, key: &str, value: Written) {
-    let Node::Map(entries) = &mut tree.node else {
-        panic!("not a map")
-    };
+    let Node::Map(entries) = &mut tree.node else { panic!("not a map") };
     entries.retain(|entry| entry.key.as_str() != key);
-    entries.push(Entry {
-        key: key.into(),
-        value,
-    });
+    entries.push(Entry { key: key.into(), value });
 }
 
 #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
@@ -120,19 +102,14 @@ impl<'de> Deserialize<'de> for Even {
             return Ok(Self(number));
         }
         Err(serde::de::Error::custom(
-            Misfit::new("an even number", format!("`{number}`"))
-                .code("test.odd")
-                .hint("add one"),
+            Misfit::new("an even number", format!("`{number}`")).code("test.odd").hint("add one"),
         ))
     }
 }
 
 fn messages(tree: &Written) -> Vec<String> {
     let diagnostics = tree.decode::<Server>().unwrap_err();
-    diagnostics
-        .into_iter()
-        .map(|d| format!("{} {}", d.code, d.message))
-        .collect()
+    diagnostics.into_iter().map(|d| format!("{} {}", d.code, d.message)).collect()
 }
 
 #[test]
@@ -149,15 +126,9 @@ fn everything_right_decodes_with_places() {
     assert_eq!(server.children[0].size.bytes(), 12);
     assert_eq!(server.mode, Mode::Careful);
     let (key, _) = server.labels.get_key_value("l").unwrap();
-    assert_eq!(
-        key.span,
-        written.get("labels").unwrap().entries()[0].key.span
-    );
+    assert_eq!(key.span, written.get("labels").unwrap().entries()[0].key.span);
     let free = server.free.unwrap();
-    assert_eq!(
-        free.get("k").unwrap().items()[0].span,
-        written.get("free").unwrap().get("k").unwrap().items()[0].span
-    );
+    assert_eq!(free.get("k").unwrap().items()[0].span, written.get("free").unwrap().get("k").unwrap().items()[0].span);
 }
 
 #[test]
@@ -188,23 +159,12 @@ fn values_only_their_parser_refuses_are_all_reported_too() {
         "name": "a", "even": 3, "children": [{"name": "b", "even": 5}, {"name": "c", "even": 6}]
     }));
     let diagnostics = written.decode::<Server>().unwrap_err();
-    let shown: Vec<_> = diagnostics
-        .iter()
-        .map(|d| (d.code.as_ref(), d.message.as_str(), d.hint.as_deref()))
-        .collect();
+    let shown: Vec<_> = diagnostics.iter().map(|d| (d.code.as_ref(), d.message.as_str(), d.hint.as_deref())).collect();
     assert_eq!(
         shown,
         [
-            (
-                "test.odd",
-                "`even`: expected an even number, found `3`",
-                Some("add one")
-            ),
-            (
-                "test.odd",
-                "`children[0].even`: expected an even number, found `5`",
-                Some("add one")
-            ),
+            ("test.odd", "`even`: expected an even number, found `3`", Some("add one")),
+            ("test.odd", "`children[0].even`: expected an even number, found `5`", Some("add one")),
         ]
     );
     let at = diagnostics[0].primary.as_ref().unwrap().span;
@@ -220,17 +180,9 @@ fn what_is_left_decodes_without_the_parts_in_error() {
     let server = decoded.value.unwrap();
     assert_eq!(server.weight, None);
     assert_eq!(server.children.len(), 1);
-    assert_eq!(
-        (server.children[0].name.as_str(), &server.children[0].even),
-        ("kept", &None)
-    );
+    assert_eq!((server.children[0].name.as_str(), &server.children[0].even), ("kept", &None));
     let lost = written.get("children").unwrap().items()[0].span;
-    assert!(
-        decoded.dropped.contains(&lost)
-            && decoded
-                .dropped
-                .contains(&written.get("weight").unwrap().span)
-    );
+    assert!(decoded.dropped.contains(&lost) && decoded.dropped.contains(&written.get("weight").unwrap().span));
 }
 
 #[test]
@@ -241,10 +193,7 @@ fn whole_references_become_what_the_schema_wants() {
     put(&mut written, "size", reference("${env:SIZE}", "1KiB"));
     put(&mut written, "name", reference("${env:NAME}", "12"));
     let server: Server = written.decode().unwrap();
-    assert_eq!(
-        (server.weight, server.on, server.size.bytes()),
-        (Some(7), true, 1024)
-    );
+    assert_eq!((server.weight, server.on, server.size.bytes()), (Some(7), true, 1024));
     assert_eq!(server.name.as_str(), "12");
     assert_eq!(server.name.raw(), Some("${env:NAME}"));
     assert_eq!(server.name.shown(), "`${env:NAME}`");
@@ -256,24 +205,17 @@ fn a_partial_reference_stays_text() {
     let mut value = reference("1${env:ZERO}", "10");
     value.reference.as_mut().unwrap().whole = false;
     put(&mut written, "weight", value);
-    let expected =
-        "config.wrong_type `weight`: expected an integer, which the value of `1${env:ZERO}` is not";
+    let expected = "config.wrong_type `weight`: expected an integer, which the value of `1${env:ZERO}` is not";
     assert_eq!(messages(&written), [expected]);
 }
 
 #[test]
 fn no_message_and_no_dump_shows_what_a_reference_stands_for() {
     let secret = "hunter2";
-    for key in [
-        "timeout", "size", "weight", "mode", "on", "even", "children", "labels", "name",
-    ] {
+    for key in ["timeout", "size", "weight", "mode", "on", "even", "children", "labels", "name"] {
         let mut written = tree(serde_json::json!({"name": "a"}));
         put(&mut written, key, reference("${env:SECRET}", secret));
-        let shown = format!(
-            "{written:?} {:?} {}",
-            written.decode::<Server>(),
-            written.redacted()
-        );
+        let shown = format!("{written:?} {:?} {}", written.decode::<Server>(), written.redacted());
         assert!(!shown.contains(secret), "{key}: {shown}");
         assert!(shown.contains("${env:SECRET}"), "{key}: {shown}");
     }
@@ -303,22 +245,12 @@ struct Open {
 #[test]
 fn keys_no_field_has_are_kept_with_their_places() {
     let written = tree(serde_json::json!({"x": {"y": 1}, "own": 3, "z": null}));
-    let decoded = written
-        .decode_along::<Open>(&SchemaTree::new(true.into()))
-        .value
-        .unwrap();
+    let decoded = written.decode_along::<Open>(&SchemaTree::new(true.into())).value.unwrap();
     assert_eq!(decoded.own, Some(3));
-    let names: Vec<_> = decoded
-        .rest
-        .iter()
-        .map(|entry| entry.key.as_str())
-        .collect();
+    let names: Vec<_> = decoded.rest.iter().map(|entry| entry.key.as_str()).collect();
     assert_eq!(names, ["x", "z"]);
     assert_eq!(decoded.rest[0].key.span, written.entries()[0].key.span);
-    assert_eq!(
-        decoded.rest[0].value.get("y").unwrap().span,
-        written.entries()[0].value.entries()[0].value.span
-    );
+    assert_eq!(decoded.rest[0].value.get("y").unwrap().span, written.entries()[0].value.entries()[0].value.span);
 }
 
 #[test]
@@ -340,34 +272,17 @@ enum Key {
 
 #[test]
 fn enums_with_content_decode_and_suggest() {
-    assert_eq!(
-        tree(serde_json::json!({"header": "x"})).decode::<Key>(),
-        Ok(Key::Header("x".into()))
-    );
-    assert_eq!(
-        tree(serde_json::json!({"query": {"name": "q"}})).decode::<Key>(),
-        Ok(Key::Query { name: "q".into() })
-    );
-    assert_eq!(
-        tree(serde_json::json!("address")).decode::<Key>(),
-        Ok(Key::Address)
-    );
-    let unknown = tree(serde_json::json!({"heder": "x"}))
-        .decode::<Key>()
-        .unwrap_err();
+    assert_eq!(tree(serde_json::json!({"header": "x"})).decode::<Key>(), Ok(Key::Header("x".into())));
+    assert_eq!(tree(serde_json::json!({"query": {"name": "q"}})).decode::<Key>(), Ok(Key::Query { name: "q".into() }));
+    assert_eq!(tree(serde_json::json!("address")).decode::<Key>(), Ok(Key::Address));
+    let unknown = tree(serde_json::json!({"heder": "x"})).decode::<Key>().unwrap_err();
     assert_eq!(unknown[0].message, "unknown key `heder`");
     assert_eq!(unknown[0].hint.as_deref(), Some("did you mean `header`?"));
-    let wrong = tree(serde_json::json!({"query": {"nam": "q"}}))
-        .decode::<Key>()
-        .unwrap_err();
+    let wrong = tree(serde_json::json!({"query": {"nam": "q"}})).decode::<Key>().unwrap_err();
     assert_eq!(wrong[0].message, "`query`: the key `name` is missing");
     assert_eq!(wrong[1].message, "`query`: unknown key `nam`");
     let neither = tree(serde_json::json!(3)).decode::<Key>().unwrap_err();
-    assert!(
-        neither[0].message.starts_with("expected `address`"),
-        "{}",
-        neither[0].message
-    );
+    assert!(neither[0].message.starts_with("expected `address`"), "{}", neither[0].message);
 }
 
 #[test]
@@ -382,10 +297,7 @@ fn very_deep_trees_are_refused_not_overflowed() {
     for _ in 0..30 {
         deep = Written::new(Node::List(vec![deep]), Span::NONE);
     }
-    assert_eq!(
-        deep.decode::<Nest>().err().unwrap()[0].code,
-        "config.too_deep"
-    );
+    assert_eq!(deep.decode::<Nest>().err().unwrap()[0].code, "config.too_deep");
 }
 
 #[test]

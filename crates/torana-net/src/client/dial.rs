@@ -97,9 +97,7 @@ async fn resolve_and_connect(host: &str, port: u16) -> Result<TcpStream, Rejecti
         }
     }
     Err(match last {
-        Some((address, error)) => {
-            Rejection::new(&refuse::UPSTREAM_CONNECT).because(format_args!("{address}: {error}"))
-        }
+        Some((address, error)) => Rejection::new(&refuse::UPSTREAM_CONNECT).because(format_args!("{address}: {error}")),
         None => unresolved(&"no addresses"),
     })
 }

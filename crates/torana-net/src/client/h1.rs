@@ -316,7 +316,8 @@ impl BodyStream for Connection {
                 None => Ok(Step::NeedMore { consumed: 0 }),
             };
             let Ok(step) = step else { return self.fail(&refuse::UPSTREAM_MALFORMED) };
-            let (Step::Data { skip: used, .. } | Step::NeedMore { consumed: used } | Step::End { consumed: used }) = step;
+            let (Step::Data { skip: used, .. } | Step::NeedMore { consumed: used } | Step::End { consumed: used }) =
+                step;
             if let Some(input) = &mut self.input {
                 input.consume(used);
                 if input.is_empty() {

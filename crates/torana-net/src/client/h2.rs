@@ -138,9 +138,7 @@ impl Connection {
             match response.as_mut().poll(cx) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(blame(&error))),
-                Poll::Pending if timer.poll_expired(cx) => {
-                    Poll::Ready(Err(Rejection::new(&refuse::UPSTREAM_TIMEOUT)))
-                }
+                Poll::Pending if timer.poll_expired(cx) => Poll::Ready(Err(Rejection::new(&refuse::UPSTREAM_TIMEOUT))),
                 Poll::Pending => Poll::Pending,
             }
         })
@@ -246,7 +244,16 @@ impl Incoming {
         length: Option<u64>,
         truncated: &'static torana_core::refusal::Refusal,
     ) -> Incoming {
-        Incoming { stream, data: Bytes::new(), ended: false, left: length, received: 0, meter: None, trailers: None, truncated }
+        Incoming {
+            stream,
+            data: Bytes::new(),
+            ended: false,
+            left: length,
+            received: 0,
+            meter: None,
+            trailers: None,
+            truncated,
+        }
     }
 
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, BodyError>> {

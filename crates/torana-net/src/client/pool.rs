@@ -44,13 +44,7 @@ impl Pool {
     /// An empty pool.
     #[must_use]
     pub fn new(max_idle: usize, idle_timeout: Duration, metrics: Arc<PoolMetrics>) -> Rc<Pool> {
-        Rc::new(Pool {
-            idle: RefCell::default(),
-            max_idle,
-            idle_timeout,
-            closed: Cell::new(false),
-            metrics,
-        })
+        Rc::new(Pool { idle: RefCell::default(), max_idle, idle_timeout, closed: Cell::new(false), metrics })
     }
 
     /// Takes a connection on which nothing has happened while it waited.

@@ -208,8 +208,7 @@ impl<S: Service> Server<S> {
         };
         let started = exchange.notes.started;
         // Read before anything strips the fields these depend on.
-        let wish =
-            Wish { keep: request::persistent(&exchange.head), leave: request::may_leave_http(&exchange.head) };
+        let wish = Wish { keep: request::persistent(&exchange.head), leave: request::may_leave_http(&exchange.head) };
         exchange.head.fields.remove_known(KnownName::Expect);
         self.link.body.set(BodyState::Done);
         self.link.received.set(0);
@@ -239,7 +238,13 @@ impl<S: Service> Server<S> {
     }
 
     /// Sends `reply`, accounts for the exchange, and says how to go on.
-    async fn finish(&mut self, mut exchange: Box<Exchange>, mut reply: Reply, settings: &Settings, wish: Wish) -> After {
+    async fn finish(
+        &mut self,
+        mut exchange: Box<Exchange>,
+        mut reply: Reply,
+        settings: &Settings,
+        wish: Wish,
+    ) -> After {
         // A body nobody took: dropping it tells whether its end has arrived.
         exchange.body = Body::Empty;
         let clean = self.link.body.get() == BodyState::Done

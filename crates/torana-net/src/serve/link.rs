@@ -47,7 +47,12 @@ pub(crate) enum BodyState {
 
 impl Link {
     pub(crate) fn new(io: Io) -> Link {
-        Link { io: RefCell::new(io), input: RefCell::default(), body: Cell::new(BodyState::Done), received: Cell::new(0) }
+        Link {
+            io: RefCell::new(io),
+            input: RefCell::default(),
+            body: Cell::new(BodyState::Done),
+            received: Cell::new(0),
+        }
     }
 
     /// How many bytes wait behind the current request.

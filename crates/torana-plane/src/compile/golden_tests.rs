@@ -42,7 +42,12 @@ fn describe(plan: &Plan, out: &mut String) {
         let (settings, how) = (&listener.settings, &listener.listening);
         let proxies = how.proxy_protocol.len();
         let (id, name, address) = (listener.id.0, &listener.name, &listener.address);
-        writeln!(out, "listener {id} {name} at {address}: {} body bytes, http2 {}, {proxies} proxies", settings.body_bytes, how.http2).unwrap();
+        writeln!(
+            out,
+            "listener {id} {name} at {address}: {} body bytes, http2 {}, {proxies} proxies",
+            settings.body_bytes, how.http2
+        )
+        .unwrap();
     }
     for upstream in &plan.upstreams {
         writeln!(out, "upstream {}: {:?}, {:?}", upstream.name, upstream.timeout, upstream.protocol).unwrap();
@@ -52,12 +57,14 @@ fn describe(plan: &Plan, out: &mut String) {
     }
     for (route, pattern) in plan.routes.iter().zip(plan.matcher.patterns()) {
         describe_route(route, out);
-        writeln!(out, "  hosts {:?}, methods {:?}, headers {:?}", pattern.hosts, pattern.methods, pattern.headers).unwrap();
+        writeln!(out, "  hosts {:?}, methods {:?}, headers {:?}", pattern.hosts, pattern.methods, pattern.headers)
+            .unwrap();
     }
 }
 
 fn describe_route(route: &Route, out: &mut String) {
-    writeln!(out, "route {} {}: {}, chain {:?}", route.name, route.pattern, route.target.describe(), route.chain).unwrap();
+    writeln!(out, "route {} {}: {}, chain {:?}", route.name, route.pattern, route.target.describe(), route.chain)
+        .unwrap();
     writeln!(out, "  host {:?}, timeout {:?}, body {:?}", route.host, route.timeout, route.body_bytes).unwrap();
     if let Some(rewrite) = &route.rewrite {
         writeln!(out, "  {:?} within {}", rewrite.change, rewrite.within).unwrap();
@@ -85,13 +92,16 @@ fn golden_pairs() {
 
 #[test]
 fn a_policy_that_cannot_be_built_leaves_no_plan() {
-    let with = |policies: &str| plan(&format!(r#"{{ "routes": [ {{ "name": "r", "policies": [{policies}], "respond": {{}} }} ] }}"#), None);
+    let with = |policies: &str| {
+        plan(&format!(r#"{{ "routes": [ {{ "name": "r", "policies": [{policies}], "respond": {{}} }} ] }}"#), None)
+    };
     assert!(with("").is_ok());
     for broken in [r#"{ "middle": { "id": "unbuildable" } }"#, r#"{ "middle": {} }"#, r#""middle""#, r#""jwt""#] {
         let problems = with(broken).unwrap_err();
         assert!(problems.iter().any(torana_core::diagnostic::Diagnostic::is_error), "{broken}");
     }
-    let global = r#"{ "policies": [ { "early": { "id": "unbuildable" } } ], "routes": [ { "name": "r", "respond": {} } ] }"#;
+    let global =
+        r#"{ "policies": [ { "early": { "id": "unbuildable" } } ], "routes": [ { "name": "r", "respond": {} } ] }"#;
     assert!(plan(global, None).is_err());
 }
 

@@ -17,7 +17,12 @@ pub(super) fn compile(config: &Config, context: &mut Context<'_>) -> (Vec<Listen
     (listeners, next)
 }
 
-fn listener(config: &Config, written: &Spanned<model::Listener>, next: &mut u32, context: &mut Context<'_>) -> Listener {
+fn listener(
+    config: &Config,
+    written: &Spanned<model::Listener>,
+    next: &mut u32,
+    context: &mut Context<'_>,
+) -> Listener {
     let name: Arc<str> = written.label().into();
     let before = context.previous.and_then(|previous| previous.listener_named(&name));
     let id = before.map_or_else(
@@ -64,10 +69,10 @@ fn server_tls(
             TlsVersion::V1_2 => MinVersion::Tls12,
             TlsVersion::V1_3 => MinVersion::Tls13,
         },
-        client_auth: tls.client_auth.as_ref().map(|auth| ClientAuthSpec {
-            ca: auth.ca.value.clone(),
-            required: auth.mode == ClientAuthMode::Required,
-        }),
+        client_auth: tls
+            .client_auth
+            .as_ref()
+            .map(|auth| ClientAuthSpec { ca: auth.ca.value.clone(), required: auth.mode == ClientAuthMode::Required }),
         http2: listener.http2,
     };
     context.files.extend(spec.files().map(Into::into));

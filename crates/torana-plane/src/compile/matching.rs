@@ -64,9 +64,12 @@ fn headers(
                     .hint("letters, digits and `-`"),
             ),
             Some(HeaderName::Known(known)) if known.is_hop_by_hop() => context.report(
-                Diagnostic::error("match.hop_by_hop", format!("the header {} is not there to be matched", name.shown()))
-                    .at(name.span)
-                    .hint("it concerns one connection only and is removed before routing (RFC 9110 §7.6.1)"),
+                Diagnostic::error(
+                    "match.hop_by_hop",
+                    format!("the header {} is not there to be matched", name.shown()),
+                )
+                .at(name.span)
+                .hint("it concerns one connection only and is removed before routing (RFC 9110 §7.6.1)"),
             ),
             Some(known) => headers.push((known, exact(value))),
         }
@@ -82,7 +85,8 @@ pub(super) fn report_shadows(routes: &[Spanned<model::Route>], patterns: &[Route
         let takers: Vec<&Spanned<String>> = shadow.by.iter().filter_map(|&id| written(id)).map(|r| &r.name).collect();
         let names: Vec<String> = takers.iter().map(|name| name.shown()).collect();
         let verb = if names.len() == 1 { "takes" } else { "together take" };
-        let message = format!("route {} is never reached: {} {verb} all its requests", route.name.shown(), names.join(", "));
+        let message =
+            format!("route {} is never reached: {} {verb} all its requests", route.name.shown(), names.join(", "));
         let mut diagnostic = Diagnostic::warning("route.shadowed", message)
             .at(place(route))
             .hint("remove one of them, or tell them apart by host, path, methods, headers or query");

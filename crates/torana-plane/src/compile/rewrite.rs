@@ -36,7 +36,8 @@ pub(super) fn path(written: &model::Rewrite, pattern: &PathPattern, context: &mu
 /// A strip that no matching path can have is a misunderstanding.
 fn warn_unless_reachable(prefix: &Spanned<String>, strip: &str, pattern: &PathPattern, context: &mut Context<'_>) {
     let literal = pattern.literal_prefix();
-    let is_under = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|r| r.is_empty() || r.starts_with('/'));
+    let is_under =
+        |long: &str, short: &str| long.strip_prefix(short).is_some_and(|r| r.is_empty() || r.starts_with('/'));
     // Longer than the literal part is fine: the rest of the path may have it.
     if is_under(&literal, strip) || is_under(strip, &literal) {
         return;
@@ -52,11 +53,10 @@ fn warn_unless_reachable(prefix: &Spanned<String>, strip: &str, pattern: &PathPa
 fn matched(by: &Spanned<String>, pattern: &PathPattern, context: &mut Context<'_>) -> Option<Rewrite> {
     let canonical = canonical_prefix(by, context)?;
     if !pattern.has_rest() {
-        let message = format!("`replace_prefix` needs a route whose path ends in `/*`; this one is `{}`", pattern.as_str());
+        let message =
+            format!("`replace_prefix` needs a route whose path ends in `/*`; this one is `{}`", pattern.as_str());
         context.report(
-            Diagnostic::error("rewrite.no_rest", message)
-                .at(by.span)
-                .hint("write `path` to replace the whole path"),
+            Diagnostic::error("rewrite.no_rest", message).at(by.span).hint("write `path` to replace the whole path"),
         );
         return None;
     }
@@ -116,8 +116,10 @@ fn check_canonical(written: &Spanned<String>, path: &str, context: &mut Context<
     let mut canonical = String::new();
     let diagnostic = match canonical_path(path.as_bytes(), &mut canonical) {
         Ok(()) if canonical == path => return Some(()),
-        Ok(()) if **written == path => Diagnostic::error("rewrite.path", format!("the path {} is not in canonical form", written.shown()))
-            .hint(format!("write `{canonical}`")),
+        Ok(()) if **written == path => {
+            Diagnostic::error("rewrite.path", format!("the path {} is not in canonical form", written.shown()))
+                .hint(format!("write `{canonical}`"))
+        }
         Ok(()) => Diagnostic::error("rewrite.path", format!("the path {} is not in canonical form", written.shown()))
             .hint("no `.` or `..`, no repeated slashes, special characters percent-encoded"),
         Err(error) => Diagnostic::error("rewrite.path", format!("{} cannot be a path: {error}", written.shown())),

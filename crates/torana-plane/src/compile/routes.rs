@@ -15,12 +15,8 @@ pub(super) fn compile(
     // Built once for all routes: a limit on every route is one limit.
     let global = chain::links(&config.policies, context);
     let before = context.diagnostics.len();
-    let patterns: Vec<RoutePattern> = config
-        .routes
-        .iter()
-        .enumerate()
-        .map(|(order, route)| matching::pattern(route, order, context))
-        .collect();
+    let patterns: Vec<RoutePattern> =
+        config.routes.iter().enumerate().map(|(order, route)| matching::pattern(route, order, context)).collect();
     if context.diagnostics.len() == before {
         // A pattern that was not understood stands for everything and would
         // seem to shadow the rest.

@@ -5,7 +5,19 @@ use crate::json::push_escaped;
 /// Parts of parameter names whose values are not written. Too much redacted is
 /// a nuisance, too little a leak: `postcode` goes with `code`.
 const SECRET: [&str; 14] = [
-    "token", "key", "secret", "pass", "pwd", "code", "sig", "auth", "session", "credential", "jwt", "otp", "sid",
+    "token",
+    "key",
+    "secret",
+    "pass",
+    "pwd",
+    "code",
+    "sig",
+    "auth",
+    "session",
+    "credential",
+    "jwt",
+    "otp",
+    "sid",
     "assertion",
 ];
 

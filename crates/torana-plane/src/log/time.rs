@@ -9,7 +9,9 @@ pub(super) fn write_rfc3339(time: SystemTime, out: &mut Vec<u8>) {
     let (year, month, day) = date(since.as_secs() / 86_400);
     let seconds = since.as_secs() % 86_400;
     digits(year, 4, out);
-    for (separator, value) in [(b'-', month), (b'-', day), (b'T', seconds / 3600), (b':', seconds / 60 % 60), (b':', seconds % 60)] {
+    for (separator, value) in
+        [(b'-', month), (b'-', day), (b'T', seconds / 3600), (b':', seconds / 60 % 60), (b':', seconds % 60)]
+    {
         out.push(separator);
         digits(value, 2, out);
     }

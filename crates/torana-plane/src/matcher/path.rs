@@ -30,12 +30,7 @@ pub(super) enum Segment {
 impl Default for PathPattern {
     /// Every path, captured as `rest`.
     fn default() -> Self {
-        PathPattern {
-            segments: Vec::new(),
-            has_rest: true,
-            names: vec!["rest".to_owned()],
-            text: "/*".to_owned(),
-        }
+        PathPattern { segments: Vec::new(), has_rest: true, names: vec!["rest".to_owned()], text: "/*".to_owned() }
     }
 }
 
@@ -46,10 +41,12 @@ impl PathPattern {
     /// What no request could match, or what other gateways mean differently.
     pub fn parse(text: &str) -> Result<PathPattern, PatternError> {
         let Some(body) = text.strip_prefix('/') else {
-            return Err(PatternError::new(format!("the path `{text}` does not begin with `/`"), format!("write `/{text}`")));
+            return Err(PatternError::new(
+                format!("the path `{text}` does not begin with `/`"),
+                format!("write `/{text}`"),
+            ));
         };
-        let mut pattern =
-            PathPattern { segments: Vec::new(), has_rest: false, names: Vec::new(), text: String::new() };
+        let mut pattern = PathPattern { segments: Vec::new(), has_rest: false, names: Vec::new(), text: String::new() };
         let count = body.split('/').count();
         if count > MOST_SEGMENTS {
             return Err(PatternError::new(
@@ -119,7 +116,11 @@ impl PathPattern {
         if self.names.iter().any(|known| known == name) {
             return Err(PatternError::new(
                 format!("the path `{whole}` captures `{name}` twice"),
-                if name == "rest" { "`*` captures `rest`; name it otherwise with `{name*}`" } else { "give each its own name" },
+                if name == "rest" {
+                    "`*` captures `rest`; name it otherwise with `{name*}`"
+                } else {
+                    "give each its own name"
+                },
             ));
         }
         self.names.push(name.to_owned());
@@ -226,9 +227,10 @@ fn canonical_literal(whole: &str, segment: &str) -> Result<String, PatternError>
     let mut canonical = String::new();
     canonical_path(format!("/{segment}").as_bytes(), &mut canonical).map_err(|error| {
         let hint = match error {
-            TargetError::EncodedSlash | TargetError::Backslash | TargetError::Parameters | TargetError::EncodedControl => {
-                "the gateway refuses requests with such paths, so no route can match them"
-            }
+            TargetError::EncodedSlash
+            | TargetError::Backslash
+            | TargetError::Parameters
+            | TargetError::EncodedControl => "the gateway refuses requests with such paths, so no route can match them",
             TargetError::AboveRoot => "write the path without `..`",
             TargetError::Escape => "a literal `%` is written `%25`",
             TargetError::Control => "a blank is written `%20`",

@@ -9,8 +9,26 @@ use std::time::{Duration, Instant};
 
 const HOSTS: [&str; 6] = ["", "a.x", "*.x", "b.a.x", "*.a.x", "y"];
 const PATHS: [&str; 20] = [
-    "/*", "/", "/a", "/a/", "/a/*", "/{p}", "/{p}/", "/{p}/*", "/a/b", "/a/{p}", "/{p}/b", "/{p}/{q}", "/a/b/*",
-    "/a/{p}/*", "/{p}/b/*", "/{p}/{q}/*", "/a/b/c", "/{p}/b/c", "/a/{p}/c", "/b/{p}/{r*}",
+    "/*",
+    "/",
+    "/a",
+    "/a/",
+    "/a/*",
+    "/{p}",
+    "/{p}/",
+    "/{p}/*",
+    "/a/b",
+    "/a/{p}",
+    "/{p}/b",
+    "/{p}/{q}",
+    "/a/b/*",
+    "/a/{p}/*",
+    "/{p}/b/*",
+    "/{p}/{q}/*",
+    "/a/b/c",
+    "/{p}/b/c",
+    "/a/{p}/c",
+    "/b/{p}/{r*}",
 ];
 const METHODS: [&str; 5] = ["", "GET", "POST", "GET POST", "PURGE"];
 
@@ -46,7 +64,10 @@ fn any_request() -> impl Strategy<Value = (CanonicalTarget, Head)> {
         prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "z"]), 0..4),
         any::<bool>(),
         prop::sample::select(vec!["GET", "HEAD", "POST", "PUT", "PURGE", "BREW"]),
-        prop::collection::vec((prop::sample::select(vec!["x-a", "accept"]), prop::sample::select(vec!["1", "2", "12"])), 0..3),
+        prop::collection::vec(
+            (prop::sample::select(vec!["x-a", "accept"]), prop::sample::select(vec!["1", "2", "12"])),
+            0..3,
+        ),
         prop::sample::select(vec!["", "?p=1", "?q=12", "?p=2&p=1&q", "?q=3"]),
     )
         .prop_map(|(host, segments, slash, method, headers, query)| {
@@ -80,7 +101,8 @@ fn naive(patterns: &[RoutePattern], request: &Request<'_>) -> (Vec<usize>, bool)
     matching.sort_by(|&one, &other| {
         let (a, b) = (&patterns[one], &patterns[other]);
         host_rank(a).cmp(&host_rank(b)).then(a.path.specificity(&b.path)).then_with(|| {
-            let key = |p: &RoutePattern| (p.methods.is_any(), Reverse(p.headers.len()), Reverse(p.query.len()), p.order);
+            let key =
+                |p: &RoutePattern| (p.methods.is_any(), Reverse(p.headers.len()), Reverse(p.query.len()), p.order);
             key(a).cmp(&key(b)).then(one.cmp(&other))
         })
     });
@@ -257,8 +279,9 @@ fn ten_thousand_routes_cost_as_much_as_ten() {
         best_many = best_many.min(time(&many));
     }
     // All services in turn: what the caches make of 10 000 routes.
-    let spread: Vec<_> =
-        (0..2_000).map(|n| request("GET", &format!("h.example/api/service-{}/v1/items/1", n * 7 % 2_000), &[])).collect();
+    let spread: Vec<_> = (0..2_000)
+        .map(|n| request("GET", &format!("h.example/api/service-{}/v1/items/1", n * 7 % 2_000), &[]))
+        .collect();
     let started = Instant::now();
     for _ in 0..200 {
         for (target, head) in &spread {
@@ -266,6 +289,9 @@ fn ten_thousand_routes_cost_as_much_as_ten() {
         }
     }
     let spread_ns = started.elapsed().as_secs_f64() * 1e9 / (200.0 * spread.len() as f64);
-    println!("10 routes {best_few:.1} ns, 10 000 routes {best_many:.1} ns, ratio {:.2}; spread over all {spread_ns:.1} ns", best_many / best_few);
+    println!(
+        "10 routes {best_few:.1} ns, 10 000 routes {best_many:.1} ns, ratio {:.2}; spread over all {spread_ns:.1} ns",
+        best_many / best_few
+    );
     assert!(best_many / best_few < 1.5);
 }

@@ -152,13 +152,15 @@ fn covering(
 /// Whether every request that satisfies the header and query predicates of
 /// `pattern` satisfies those of `other`.
 fn follows(pattern: &RoutePattern, other: &RoutePattern) -> bool {
-    let headers = other.headers.iter().all(|(name, wanted)| {
-        pattern.headers.iter().any(|(given, value)| given == name && value.implies(wanted))
-    });
+    let headers = other
+        .headers
+        .iter()
+        .all(|(name, wanted)| pattern.headers.iter().any(|(given, value)| given == name && value.implies(wanted)));
     headers
-        && other.query.iter().all(|(name, wanted)| {
-            pattern.query.iter().any(|(given, value)| given == name && value.implies(wanted))
-        })
+        && other
+            .query
+            .iter()
+            .all(|(name, wanted)| pattern.query.iter().any(|(given, value)| given == name && value.implies(wanted)))
 }
 
 /// The methods of a route that no earlier route has taken yet.

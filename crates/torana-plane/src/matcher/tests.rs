@@ -239,24 +239,23 @@ fn explanations_name_the_deciding_rule() {
         route(9, "", "*.example/a"),
     ]);
     let (target, head) = request("GET", "x.example/a", &[]);
-    let told: Vec<_> = matcher
-        .explain(&target, &head)
-        .considered
-        .iter()
-        .map(|one| format!("{}: {}", one.route.0, one.rule))
-        .collect();
-    assert_eq!(told, [
-        "9: wins",
-        "2: the header `x-v` does not match",
-        "3: the query parameter `q` does not match",
-        "1: the method does not match",
-        "4: matches, but the winner has a more specific host",
-        "5: matches, but the winner has a more specific host",
-        "6: matches, but the winner has a more specific host",
-        "0: matches, but the winner has a more specific host",
-        "7: the path does not match",
-        "8: the host does not match",
-    ]);
+    let told: Vec<_> =
+        matcher.explain(&target, &head).considered.iter().map(|one| format!("{}: {}", one.route.0, one.rule)).collect();
+    assert_eq!(
+        told,
+        [
+            "9: wins",
+            "2: the header `x-v` does not match",
+            "3: the query parameter `q` does not match",
+            "1: the method does not match",
+            "4: matches, but the winner has a more specific host",
+            "5: matches, but the winner has a more specific host",
+            "6: matches, but the winner has a more specific host",
+            "0: matches, but the winner has a more specific host",
+            "7: the path does not match",
+            "8: the host does not match",
+        ]
+    );
     let (target, head) = request("GET", "h/a", &[]);
     let rule = |route: u32| {
         let explanation = matcher.explain(&target, &head);

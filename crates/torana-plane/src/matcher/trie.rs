@@ -1,9 +1,9 @@
 //! Hosts and the segments of paths, as tables to look up.
 
+use super::RoutePattern;
 use super::hash::TextMap;
 use super::host::HostPattern;
 use super::path::Segment;
-use super::RoutePattern;
 use std::ops::{ControlFlow, Range};
 use torana_core::captures::Captures;
 

@@ -16,7 +16,8 @@ fn many_routes(count: usize) -> String {
 #[test]
 fn workers_are_summed_and_the_text_is_prometheus() {
     let metrics = Metrics::new();
-    let plan = plan(r#"{ "routes": [ { "name": "a\"b", "match": { "path": "/x/*" }, "respond": {} } ] }"#, None).unwrap();
+    let plan =
+        plan(r#"{ "routes": [ { "name": "a\"b", "match": { "path": "/x/*" }, "respond": {} } ] }"#, None).unwrap();
     metrics.plan_in_force(&plan);
     let route: &Route = &plan.routes[0];
     for _ in 0..2 {
@@ -82,7 +83,9 @@ fn reloads_are_counted_and_removed_routes_forgotten() {
 
 #[test]
 fn pools_are_published() {
-    let gateway = Gateway::new(r#"{ "upstreams": { "u": { "endpoints": ["http://127.0.0.1:1"] } }, "routes": [ { "name": "r", "upstream": "u" } ] }"#);
+    let gateway = Gateway::new(
+        r#"{ "upstreams": { "u": { "endpoints": ["http://127.0.0.1:1"] } }, "routes": [ { "name": "r", "upstream": "u" } ] }"#,
+    );
     gateway.plane.housekeeping();
     let text = render(&gateway.metrics.snapshot());
     assert!(text.contains("gateway_upstream_connections{upstream=\"u\",endpoint=\"http://fake\",state=\"idle\"} 1\n"));

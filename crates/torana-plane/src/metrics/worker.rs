@@ -1,7 +1,7 @@
 //! One worker's counters.
 
-use super::snapshot::Snapshot;
 use super::lock;
+use super::snapshot::Snapshot;
 use crate::forwarder::PoolSample;
 use crate::plan::{Plan, Route};
 use std::collections::{HashMap, HashSet};

@@ -118,9 +118,7 @@ fn clean(
         fields.remove_known(KnownName::Tracestate);
     }
     if has_proxy || !owned.is_empty() {
-        fields.retain(|name, _| {
-            !name.text.eq_ignore_ascii_case(b"proxy") && !is_owned_spelling(name.text, owned)
-        });
+        fields.retain(|name, _| !name.text.eq_ignore_ascii_case(b"proxy") && !is_owned_spelling(name.text, owned));
     }
     Ok(())
 }

@@ -74,7 +74,13 @@ mod tests {
 
     #[test]
     fn nominated_fields_go_in_every_case() {
-        let list = [("Connection", "keep-alive, X-SECRET"), ("connection", "Te,x-b"), ("x-secret", "1"), ("X-B", "2"), ("Accept", "*")];
+        let list = [
+            ("Connection", "keep-alive, X-SECRET"),
+            ("connection", "Te,x-b"),
+            ("x-secret", "1"),
+            ("X-B", "2"),
+            ("Accept", "*"),
+        ];
         assert_eq!(left(&list), ["accept"]);
         assert_eq!(left(&[("Accept", "*"), ("X-Keep", "1")]), ["accept", "X-Keep"]);
     }

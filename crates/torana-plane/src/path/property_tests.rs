@@ -18,8 +18,16 @@ thread_local! {
 }
 
 const OWNED: [&str; 10] = [
-    "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-prefix",
-    "x-forwarded-server", "x-real-ip", "forwarded", "x-request-id", "x-user-id",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-real-ip",
+    "forwarded",
+    "x-request-id",
+    "x-user-id",
 ];
 
 /// `name` with letters in some case and hyphens perhaps as underscores.
@@ -40,7 +48,8 @@ fn spelling(name: &str, seed: u64) -> String {
 }
 
 fn header() -> impl Strategy<Value = (String, String)> {
-    let owned = (0..OWNED.len(), any::<u64>(), "forged[0-9]{1,3}").prop_map(|(n, seed, value)| (spelling(OWNED[n], seed), value));
+    let owned = (0..OWNED.len(), any::<u64>(), "forged[0-9]{1,3}")
+        .prop_map(|(n, seed, value)| (spelling(OWNED[n], seed), value));
     let nominating = (0..OWNED.len(), any::<u64>())
         .prop_map(|(n, seed)| (spelling("connection", seed | 1), format!("close, {}", spelling(OWNED[n], seed >> 3))));
     let other = ("x-[a-z]{1,6}", "[a-z]{0,5}");

@@ -94,17 +94,17 @@ fn push_grpc_message(message: &str, out: &mut Vec<u8>) {
 /// that says UNKNOWN or UNAVAILABLE more exactly.
 const fn grpc_status(status: Status) -> u8 {
     match status.code() {
-        400 | 421 => 13,       // INTERNAL
-        401 => 16,             // UNAUTHENTICATED
-        403 => 7,              // PERMISSION_DENIED
-        404 | 405 | 501 => 12, // UNIMPLEMENTED
-        408 | 504 => 4,        // DEADLINE_EXCEEDED
-        409 => 10,             // ABORTED
+        400 | 421 => 13,            // INTERNAL
+        401 => 16,                  // UNAUTHENTICATED
+        403 => 7,                   // PERMISSION_DENIED
+        404 | 405 | 501 => 12,      // UNIMPLEMENTED
+        408 | 504 => 4,             // DEADLINE_EXCEEDED
+        409 => 10,                  // ABORTED
         413 | 414 | 429 | 431 => 8, // RESOURCE_EXHAUSTED
-        499 => 1,              // CANCELLED
-        502 | 503 => 14,       // UNAVAILABLE
+        499 => 1,                   // CANCELLED
+        502 | 503 => 14,            // UNAVAILABLE
         500..=599 => 13,
-        _ => 2,                // UNKNOWN
+        _ => 2, // UNKNOWN
     }
 }
 

@@ -58,8 +58,7 @@ fn apply(decided: Result<Decision, Rejection>, tools: &Tools, exchange: &mut Exc
 fn clean(tools: &Tools, reply: &mut Reply) {
     let fields = &mut reply.head.fields;
     let switches = reply.head.status == Status::SWITCHING_PROTOCOLS && reply.tunnel.is_some();
-    let protocol: Option<Box<[u8]>> =
-        if switches { fields.get(KnownName::Upgrade).map(Into::into) } else { None };
+    let protocol: Option<Box<[u8]>> = if switches { fields.get(KnownName::Upgrade).map(Into::into) } else { None };
     if hop::strip(fields, &mut tools.scratch.borrow_mut().nominated).is_err() {
         // An upstream out of its mind: nothing it nominates is left, nor
         // anything it does not.

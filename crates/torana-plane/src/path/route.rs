@@ -1,8 +1,8 @@
 //! Step 2: the route, and the limits it sets.
 
+use crate::matcher::Outcome;
 use crate::plan::Plan;
 use crate::refusals::{METHOD_NOT_ALLOWED, NOT_FOUND};
-use crate::matcher::Outcome;
 use torana_core::canonical::TargetForm;
 use torana_core::deadline::Deadline;
 use torana_core::exchange::{Exchange, RouteId};
@@ -58,7 +58,8 @@ fn names_trace(plan: &Plan, id: RouteId) -> bool {
 /// Sets the limit before anything reads the body, and refuses at once what
 /// says that it is longer.
 fn limit_body(plan: &Plan, of_route: Option<u64>, exchange: &mut Exchange) -> Result<(), Rejection> {
-    let of_listener = || plan.listener_named(&exchange.connection.listener).map(|listener| listener.settings.body_bytes);
+    let of_listener =
+        || plan.listener_named(&exchange.connection.listener).map(|listener| listener.settings.body_bytes);
     let Some(limit) = of_route.or_else(of_listener) else { return Ok(()) };
     if let Some(announced) = exchange.body.remaining()
         && announced > limit

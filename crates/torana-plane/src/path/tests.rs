@@ -29,7 +29,8 @@ const CONFIG: &str = r#"{
 #[test]
 fn a_plain_request_is_forwarded_with_what_the_gateway_knows() {
     let gateway = Gateway::new(CONFIG);
-    let seen = gateway.send("GET /api/users/7?q=1&token=x HTTP/1.1\nHost: Shop.Example:8080\nAccept: */*\nConnection: keep-alive");
+    let seen = gateway
+        .send("GET /api/users/7?q=1&token=x HTTP/1.1\nHost: Shop.Example:8080\nAccept: */*\nConnection: keep-alive");
     assert_eq!(seen.status(), 200);
     let sent = seen.sent.as_deref().unwrap();
     assert!(sent.starts_with("users: GET /users/7?q=1&token=x\nhost: Shop.Example:8080\naccept: */*\n"), "{sent}");
@@ -43,8 +44,15 @@ fn a_plain_request_is_forwarded_with_what_the_gateway_knows() {
     assert_eq!(seen.sent_headers("x-request-id"), [id.as_str()]);
     let log = &seen.log;
     for (name, value) in [
-        ("method", "GET"), ("host", "shop.example"), ("path", "/api/users/7"), ("query", "q=1&token=***"), ("route", "users"),
-        ("upstream", "users"), ("client_ip", "192.0.2.1"), ("version", "HTTP/1.1"), ("request_id", id.as_str()),
+        ("method", "GET"),
+        ("host", "shop.example"),
+        ("path", "/api/users/7"),
+        ("query", "q=1&token=***"),
+        ("route", "users"),
+        ("upstream", "users"),
+        ("client_ip", "192.0.2.1"),
+        ("version", "HTTP/1.1"),
+        ("request_id", id.as_str()),
     ] {
         assert_eq!(log[name], value, "{name}");
     }
@@ -163,10 +171,13 @@ fn what_is_about_the_server_is_answered_by_it() {
 #[test]
 fn replies_are_cleaned() {
     let gateway = Gateway::new(CONFIG);
-    *gateway.fake.reply.borrow_mut() =
-        Some("200\nConnection: close, X-Internal\nX-Internal: 1\nKeep-Alive: 5\nX-Request-Id: forged\nServer: s\n\nok".into());
+    *gateway.fake.reply.borrow_mut() = Some(
+        "200\nConnection: close, X-Internal\nX-Internal: 1\nKeep-Alive: 5\nX-Request-Id: forged\nServer: s\n\nok"
+            .into(),
+    );
     let seen = gateway.send("GET /chain HTTP/1.1\nHost: a");
-    let names: Vec<_> = seen.reply.head.fields.iter().map(|(n, _)| String::from_utf8_lossy(n.text).to_lowercase()).collect();
+    let names: Vec<_> =
+        seen.reply.head.fields.iter().map(|(n, _)| String::from_utf8_lossy(n.text).to_lowercase()).collect();
     assert_eq!(names, ["server", "x-request-id"]);
     assert_ne!(seen.header("x-request-id").as_deref(), Some("forged"));
 }
@@ -181,7 +192,9 @@ fn upgrades_are_noticed_unless_they_would_be_a_way_past_the_gateway() {
             torana_core::exchange::Upgrade::No => None,
             torana_core::exchange::Upgrade::To(protocol) => Some(String::from_utf8_lossy(protocol).into_owned()),
         };
-        assert!(!exchange.head.fields.contains(KnownName::Upgrade) && !exchange.head.fields.contains(KnownName::Connection));
+        assert!(
+            !exchange.head.fields.contains(KnownName::Upgrade) && !exchange.head.fields.contains(KnownName::Connection)
+        );
         gateway.end(exchange, reply);
         upgrade
     };
@@ -195,7 +208,9 @@ fn upgrades_are_noticed_unless_they_would_be_a_way_past_the_gateway() {
 #[test]
 fn only_trusted_peers_continue_ids_and_traces() {
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
-    let request = format!("GET /chain HTTP/1.1\nHost: a\nX-Request-Id: theirs-1\ntraceparent: {TRACE}\ntracestate: x=1\nX-Forwarded-For: 203.0.113.9");
+    let request = format!(
+        "GET /chain HTTP/1.1\nHost: a\nX-Request-Id: theirs-1\ntraceparent: {TRACE}\ntracestate: x=1\nX-Forwarded-For: 203.0.113.9"
+    );
     let stranger = Gateway::new(CONFIG).send(&request);
     assert_ne!(stranger.header("x-request-id").as_deref(), Some("theirs-1"));
     assert!(!stranger.sent_headers("traceparent")[0].contains("4bf92f35"));
@@ -207,7 +222,10 @@ fn only_trusted_peers_continue_ids_and_traces() {
     let trusted = gateway.send(&request);
     assert_eq!(trusted.header("x-request-id").as_deref(), Some("theirs-1"));
     let parent = trusted.sent_headers("traceparent")[0];
-    assert!(parent.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && parent.ends_with("-00") && parent != TRACE, "{parent}");
+    assert!(
+        parent.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && parent.ends_with("-00") && parent != TRACE,
+        "{parent}"
+    );
     assert_eq!(trusted.sent_headers("tracestate"), ["x=1"]);
     assert_eq!(trusted.log["client_ip"], "203.0.113.9");
     assert_eq!(trusted.log["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
@@ -219,7 +237,10 @@ fn only_trusted_peers_continue_ids_and_traces() {
 
 #[test]
 fn headers_that_a_policy_owns_are_removed_on_every_route() {
-    let config = CONFIG.replace(r#"{ "late": { "id": "c" } }, { "early": { "id": "a" } }"#, r#"{ "late": { "id": "c", "owns": ["X-User-Id"] } }"#);
+    let config = CONFIG.replace(
+        r#"{ "late": { "id": "c" } }, { "early": { "id": "a" } }"#,
+        r#"{ "late": { "id": "c", "owns": ["X-User-Id"] } }"#,
+    );
     let gateway = Gateway::new(&config);
     let seen = gateway.send("GET /api/users HTTP/1.1\nHost: a\nX-USER-ID: root\nX-Other: 1");
     assert!(seen.sent_headers("x-user-id").is_empty() && seen.sent_headers("x-other") == ["1"]);
@@ -232,7 +253,9 @@ fn an_exchange_ends_under_the_plan_it_began_with() {
     let mut exchange = raw_exchange("GET /chain HTTP/1.1\nHost: a");
     let reply = gateway.serve(&mut exchange);
     gateway.fake.sent.take();
-    let next = crate::testing::plan(r#"{ "routes": [ { "name": "only", "respond": {} } ] }"#, Some(&gateway.cell.load())).unwrap();
+    let next =
+        crate::testing::plan(r#"{ "routes": [ { "name": "only", "respond": {} } ] }"#, Some(&gateway.cell.load()))
+            .unwrap();
     assert_eq!(next.revision, 2);
     let old = Arc::downgrade(&gateway.cell.swap(next));
     let other = gateway.send("GET /chain HTTP/1.1\nHost: a");

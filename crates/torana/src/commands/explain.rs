@@ -56,7 +56,8 @@ fn text(explanation: &Explanation, style: Style) -> String {
     if let Some(target) = &explanation.target {
         let _ = writeln!(out, "{}  {target}", bold("target  "));
     }
-    let policies: Vec<String> = explanation.policies.iter().map(|step| format!("{} ({})", step.policy, step.stage)).collect();
+    let policies: Vec<String> =
+        explanation.policies.iter().map(|step| format!("{} ({})", step.policy, step.stage)).collect();
     if !policies.is_empty() {
         let _ = writeln!(out, "{}  {}", bold("policies"), policies.join(", "));
     }

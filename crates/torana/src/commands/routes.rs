@@ -24,7 +24,8 @@ pub(super) fn run(routes: &cli::Routes, terminal: Terminal) -> ExitCode {
 fn table(routes: &Value, style: Style) -> String {
     let mut rows = vec![["ROUTE", "HOST", "PATH", "METHODS", "WHEN", "POLICIES", "TARGET"].map(str::to_owned)];
     rows.extend(routes.as_array().into_iter().flatten().map(row));
-    let widths: [usize; 7] = std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let widths: [usize; 7] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     let mut out = String::new();
     for (index, row) in rows.iter().enumerate() {
         let mut line = String::new();
@@ -44,7 +45,8 @@ fn row(route: &Value) -> [String; 7] {
         Some(list) if !list.is_empty() => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
         _ => none.to_owned(),
     };
-    let query = route["query"].as_array().into_iter().flatten().filter_map(Value::as_str).map(|name| format!("?{name}"));
+    let query =
+        route["query"].as_array().into_iter().flatten().filter_map(Value::as_str).map(|name| format!("?{name}"));
     let headers = route["headers"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
     let when: Vec<String> = headers.chain(query).collect();
     let when = if when.is_empty() { "-".to_owned() } else { when.join(",") };

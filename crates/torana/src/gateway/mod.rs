@@ -139,7 +139,19 @@ impl Gateway {
             Reloader { path: options.path.clone(), shared: shared.clone(), log: log.clone(), admin: admin.place() };
         let watcher = options.watch.then(|| watcher(&reloads)).transpose()?;
         let reload_thread = supervisor.start(reloader, status.clone(), watcher, files, since)?;
-        Ok(Gateway { runtime, signals, shared, status, workers, log, log_thread, admin, admin_at, reloads, reload_thread })
+        Ok(Gateway {
+            runtime,
+            signals,
+            shared,
+            status,
+            workers,
+            log,
+            log_thread,
+            admin,
+            admin_at,
+            reloads,
+            reload_thread,
+        })
     }
 
     /// What was started, for people.

@@ -63,7 +63,11 @@ impl Reloader {
     }
 
     /// Where the admin interface moves to; `None`: it stays where it is.
-    fn new_admin(&self, wanted: Option<&ListenAddress>, before: Option<&ListenAddress>) -> io::Result<Option<Option<Socket>>> {
+    fn new_admin(
+        &self,
+        wanted: Option<&ListenAddress>,
+        before: Option<&ListenAddress>,
+    ) -> io::Result<Option<Option<Socket>>> {
         if wanted == before {
             return Ok(None);
         }

@@ -111,7 +111,9 @@ impl Bound {
             match listener.try_clone() {
                 // A worker that has ended serves nothing; that was reported.
                 Ok(listener) => drop(worker.send(Command::Listen { socket: self.socket, id: self.id, listener })),
-                Err(error) => torana_control::notice::warn(&format!("a worker cannot listen on {}: {error}", self.address)),
+                Err(error) => {
+                    torana_control::notice::warn(&format!("a worker cannot listen on {}: {error}", self.address))
+                }
             }
         }
     }

@@ -72,7 +72,8 @@ impl Worker {
         let run = move || {
             let _watch = Deadman;
             // The runtime is bound to the thread it is built on.
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
             match runtime {
                 Ok(runtime) => {
                     let _ = started.send(Ok(()));

@@ -12,44 +12,28 @@ pub(super) fn describe(tree: &SchemaTree, schema: &Value) -> String {
     }
     let branches = tree.branches(schema);
     if !branches.is_empty() {
-        return list_of(
-            branches.into_iter().map(|branch| describe(tree, branch)),
-            "or",
-        );
+        return list_of(branches.into_iter().map(|branch| describe(tree, branch)), "or");
     }
     if let Some(choices) = choices(schema) {
-        return list_of(
-            choices.into_iter().map(|choice| format!("`{choice}`")),
-            "or",
-        );
+        return list_of(choices.into_iter().map(|choice| format!("`{choice}`")), "or");
     }
-    let names = types(schema)
-        .into_iter()
-        .filter(|name| *name != "null")
-        .map(|name| match name {
-            "boolean" => "`true` or `false`".to_owned(),
-            "integer" => "an integer".to_owned(),
-            "number" => "a number".to_owned(),
-            "string" => "a string".to_owned(),
-            "array" => "a list".to_owned(),
-            "object" => match properties(schema) {
-                // The shape of an enum's variant with content.
-                Some(known) if known.len() == 1 && schema.get("required").is_some() => list_of(
-                    known
-                        .keys()
-                        .map(|key| format!("a map with the key `{key}`")),
-                    "or",
-                ),
-                _ => "a map".to_owned(),
-            },
-            other => other.to_owned(),
-        });
+    let names = types(schema).into_iter().filter(|name| *name != "null").map(|name| match name {
+        "boolean" => "`true` or `false`".to_owned(),
+        "integer" => "an integer".to_owned(),
+        "number" => "a number".to_owned(),
+        "string" => "a string".to_owned(),
+        "array" => "a list".to_owned(),
+        "object" => match properties(schema) {
+            // The shape of an enum's variant with content.
+            Some(known) if known.len() == 1 && schema.get("required").is_some() => {
+                list_of(known.keys().map(|key| format!("a map with the key `{key}`")), "or")
+            }
+            _ => "a map".to_owned(),
+        },
+        other => other.to_owned(),
+    });
     let described = list_of(names, "or");
-    if described.is_empty() {
-        "a value".to_owned()
-    } else {
-        described
-    }
+    if described.is_empty() { "a value".to_owned() } else { described }
 }
 
 /// `a`, `b` or `c`; what repeats is said once.

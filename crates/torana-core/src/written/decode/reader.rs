@@ -2,8 +2,7 @@
 
 use serde::de::value::{BorrowedStrDeserializer, U32Deserializer};
 use serde::de::{
-    self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+    self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -46,11 +45,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Refused> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Refused> {
         if name == ONE_OR_MANY {
             let items = match &self.0.node {
                 Node::List(items) => Items(items.iter()),
@@ -58,9 +53,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
             };
             return visitor.visit_seq(items);
         }
-        visitor
-            .visit_newtype_struct(self)
-            .map_err(|refused: Refused| refused.within(self.0))
+        visitor.visit_newtype_struct(self).map_err(|refused: Refused| refused.within(self.0))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -74,17 +67,10 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         }
         match &self.0.node {
             Node::Map(entries) if fields.contains(&OTHERS) => {
-                let (known, others): (Vec<_>, Vec<_>) = entries
-                    .iter()
-                    .partition(|entry| fields.contains(&entry.key.as_str()));
-                let pairs = Pairs {
-                    entries: known.into_iter(),
-                    value: None,
-                    others: Some((others, self.0.span)),
-                };
-                visitor
-                    .visit_map(pairs)
-                    .map_err(|refused: Refused| refused.within(self.0))
+                let (known, others): (Vec<_>, Vec<_>) =
+                    entries.iter().partition(|entry| fields.contains(&entry.key.as_str()));
+                let pairs = Pairs { entries: known.into_iter(), value: None, others: Some((others, self.0.span)) };
+                visitor.visit_map(pairs).map_err(|refused: Refused| refused.within(self.0))
             }
             _ => self.deserialize_any(visitor),
         }
@@ -102,10 +88,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
                 [entry] => visitor.visit_enum(Variant(entry)),
                 _ => Err(de::Error::custom("expected a map with exactly one key")),
             },
-            _ => Err(de::Error::custom(format!(
-                "expected a name, found {}",
-                self.0.describe()
-            ))),
+            _ => Err(de::Error::custom(format!("expected a name, found {}", self.0.describe()))),
         };
         visited.map_err(|refused: Refused| refused.within(self.0))
     }
@@ -119,8 +102,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 /// Lets `seed` read `written`. A type that parses what it has read refuses it only after its call
 /// into [`Reader`] has returned, so the place is also added here.
 fn read<'de, S: DeserializeSeed<'de>>(seed: S, written: &'de Written) -> Result<S::Value, Refused> {
-    seed.deserialize(Reader(written))
-        .map_err(|refused| refused.within(written))
+    seed.deserialize(Reader(written)).map_err(|refused| refused.within(written))
 }
 
 struct Items<'de>(std::slice::Iter<'de, Written>);
@@ -128,10 +110,7 @@ struct Items<'de>(std::slice::Iter<'de, Written>);
 impl<'de> SeqAccess<'de> for Items<'de> {
     type Error = Refused;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Refused> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Refused> {
         self.0.next().map(|item| read(seed, item)).transpose()
     }
 
@@ -149,29 +128,22 @@ struct Pairs<'de> {
 
 impl<'de> Pairs<'de> {
     fn all(entries: &'de [Entry]) -> Self {
-        Self {
-            entries: entries.iter().collect::<Vec<_>>().into_iter(),
-            value: None,
-            others: None,
-        }
+        Self { entries: entries.iter().collect::<Vec<_>>().into_iter(), value: None, others: None }
     }
 }
 
 impl<'de> MapAccess<'de> for Pairs<'de> {
     type Error = Refused;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Refused> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Refused> {
         if let Some(entry) = self.entries.next() {
             self.value = Some(&entry.value);
             return seed.deserialize(KeyReader(&entry.key)).map(Some);
         }
         match &self.others {
-            Some((others, _)) if !others.is_empty() => seed
-                .deserialize(BorrowedStrDeserializer::<Refused>::new(OTHERS))
-                .map(Some),
+            Some((others, _)) if !others.is_empty() => {
+                seed.deserialize(BorrowedStrDeserializer::<Refused>::new(OTHERS)).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -196,11 +168,7 @@ impl<'de> Deserializer<'de> for Rest<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
         let place = Written::new(Node::Null, self.span);
-        let entries = Pairs {
-            entries: self.others.into_iter(),
-            value: None,
-            others: None,
-        };
+        let entries = Pairs { entries: self.others.into_iter(), value: None, others: None };
         visitor.visit_map(Placed::new(&place, Value::Rest(entries)))
     }
 
@@ -217,19 +185,13 @@ impl<'de> Deserializer<'de> for KeyReader<'de> {
     type Error = Refused;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
-        visitor
-            .visit_borrowed_str(&self.0.value)
-            .map_err(|mut refused: Refused| {
-                refused.at.get_or_insert(self.0.span);
-                refused
-            })
+        visitor.visit_borrowed_str(&self.0.value).map_err(|mut refused: Refused| {
+            refused.at.get_or_insert(self.0.span);
+            refused
+        })
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Refused> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Refused> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -293,13 +255,9 @@ impl<'de> Placed<'de> {
 impl<'de> MapAccess<'de> for Placed<'de> {
     type Error = Refused;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Refused> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Refused> {
         let name = PARTS.get(self.next);
-        name.map(|name| seed.deserialize(BorrowedStrDeserializer::new(name)))
-            .transpose()
+        name.map(|name| seed.deserialize(BorrowedStrDeserializer::new(name))).transpose()
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Refused> {
@@ -318,9 +276,7 @@ impl<'de> MapAccess<'de> for Placed<'de> {
             _ => match self.value.take() {
                 Some(Value::Node(written)) => read(seed, written),
                 Some(Value::Key(key)) => seed.deserialize(KeyReader(key)),
-                Some(Value::Rest(pairs)) => {
-                    seed.deserialize(de::value::MapAccessDeserializer::new(pairs))
-                }
+                Some(Value::Rest(pairs)) => seed.deserialize(de::value::MapAccessDeserializer::new(pairs)),
                 None => Err(de::Error::custom("a value was read twice")),
             },
         }
@@ -361,10 +317,7 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
     fn unit_variant(self) -> Result<(), Refused> {
         match self.0.value.node {
             Node::Null => Ok(()),
-            _ => {
-                Err(Refused::new("expected no value under this name".to_owned())
-                    .within(&self.0.value))
-            }
+            _ => Err(Refused::new("expected no value under this name".to_owned()).within(&self.0.value)),
         }
     }
 
@@ -376,11 +329,7 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
         Reader(&self.0.value).deserialize_any(visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Refused> {
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Refused> {
         Reader(&self.0.value).deserialize_struct("", fields, visitor)
     }
 }

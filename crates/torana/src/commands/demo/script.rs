@@ -79,7 +79,10 @@ const LINES: &[(&str, &str)] = &[
     ("routing: this goes to `users`", "curl {gw}/api/users/7"),
     ("path parameters, rewritten to /products/sku-2", "curl {gw}/shop/books/items/sku-2"),
     ("a header decides: `users-v2` is more specific", "curl -H 'x-api-version: v2' {gw}/api/users/7"),
-    ("a body goes through", "curl -H 'content-type: application/json' -d '{\"sku\":\"sku-2\",\"count\":3}' {gw}/api/orders"),
+    (
+        "a body goes through",
+        "curl -H 'content-type: application/json' -d '{\"sku\":\"sku-2\",\"count\":3}' {gw}/api/orders",
+    ),
     ("a redirect, followed", "curl -iL {gw}/v1/products/sku-1"),
     ("nothing there: 404, as RFC 9457 has it", "curl -i {gw}/api/nothing"),
     ("wrong method: 405 says which are right", "curl -i -X DELETE {gw}/api/users/7"),

@@ -80,7 +80,9 @@ async fn serve(socket: std::net::TcpListener, service: Service) {
             async move { Ok::<_, Infallible>(answer(service, request, count).await) }
         });
         // The gateway closes connections as it pleases.
-        tokio::task::spawn_local(async move { drop(http1::Builder::new().serve_connection(TokioIo::new(io), answer).await) });
+        tokio::task::spawn_local(async move {
+            drop(http1::Builder::new().serve_connection(TokioIo::new(io), answer).await)
+        });
     }
 }
 
