@@ -100,6 +100,25 @@ fn http2_to_http2_with_trailers_as_grpc_wants_them() {
 }
 
 #[test]
+fn a_replys_trailers_cross_versions_both_ways() {
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nx-sum: 1\r\n\r\n";
+    let origin = Origin::replying(move |_| chunked.into());
+    let gateway = with_http1(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        let reply = client.ask(http2::get("http", "/"), b"").await.unwrap();
+        assert_eq!(reply.trailers.expect("trailers")["x-sum"], "1");
+    });
+    let origin = http2::Origin::start(|_| Answer {
+        data: Bytes::from_static(b"x"),
+        trailers: Some(map(&[("x-sum", "1")])),
+        ..Answer::default()
+    });
+    let reply = with_http2(&origin).ask(get("/", "te: trailers\r\nconnection: te\r\n"));
+    assert_eq!(reply.body.trailers, [("x-sum".to_owned(), "1".to_owned())]);
+}
+
+#[test]
 fn a_grpc_reply_of_trailers_only_stays_one() {
     let origin = http2::Origin::start(|_| Answer {
         headers: map(&[("content-type", "application/grpc"), ("grpc-status", "5"), ("grpc-message", "gone")]),

@@ -1,5 +1,6 @@
 //! Limits that take many connections or streams to reach.
 
+use crate::frames::{self, Answer, FINE};
 use h2::Reason;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -153,26 +154,13 @@ fn a_stream_beyond_the_limit_is_refused_and_those_before_it_go_on() {
     });
     let config = "limits: { http2_streams: 2 }\nroutes: [ { name: a, upstream: a } ]";
     let gateway = Setup::new(config).origin("a", &origin).start();
-    // Frames by hand, because a decent client waits for its turn.
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    // By hand, because a decent client waits for its turn.
+    let mut client = frames::start(gateway.connect());
     for stream in [1, 3, 5] {
-        // GET, http, `/`, and `:authority: x`, with END_STREAM | END_HEADERS.
-        let block = [0x82, 0x86, 0x84, 0x01, 0x01, b'x'];
-        bytes.extend([0, 0, 6, 1, 5, 0, 0, 0, stream]);
-        bytes.extend(block);
+        client.send(frames::headers(stream, &FINE, true));
     }
-    let mut client = gateway.connect();
-    client.send(bytes);
-    let (stream, code) = loop {
-        let head = client.reader.exactly(9).unwrap();
-        let payload = client.reader.exactly(usize::from(head[2])).unwrap();
-        assert_ne!(head[3], 1, "nothing is answered yet");
-        if head[3] == 3 {
-            break (head[8], payload[3]);
-        }
-    };
     // REFUSED_STREAM: the client may send it again.
-    assert_eq!((stream, code), (5, 7));
+    assert_eq!(frames::answer(&mut client), Answer::Reset(5, 7));
     origin.wait_seen(2);
     assert_eq!((origin.connections(), origin.open()), (2, 2));
 }

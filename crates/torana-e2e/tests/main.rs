@@ -5,10 +5,10 @@
 //! | `scenarios` | everything that can be written as data |
 //! | `streaming` | bodies, events and tunnels, as they flow |
 //! | `failures` | what happens when either side goes away |
-//! | `http2`, `tls` | the other ways to speak |
+//! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
 //! | `control` | reload and shutdown |
-//! | `smuggling` | requests with two readings |
+//! | `smuggling`, `downgrade` | requests with two readings, from HTTP/1.1 and from HTTP/2 |
 //! | `cve` | other gateways' mistakes, one test each |
 //! | `load` | reloads and slow clients beside traffic |
 
@@ -16,7 +16,9 @@
 
 mod control;
 mod cve;
+mod downgrade;
 mod failures;
+mod frames;
 mod http2;
 mod limits;
 mod load;

@@ -275,6 +275,33 @@ fn an_upgrade_becomes_a_tunnel_both_ways() {
 }
 
 #[test]
+fn a_tunnel_may_last_longer_than_a_request() {
+    let origin = Origin::start(echo);
+    let config =
+        "limits: { request_timeout: 200ms, idle_timeout: 10m }\nroutes: [ { name: a, upstream: a, timeout: 300ms } ]";
+    let gateway = Setup::new(config).origin("a", &origin).start();
+    let mut client = gateway.connect();
+    let begun = Instant::now();
+    assert_eq!(client.ask(get("/socket", UPGRADE)).status(), 101);
+    assert_eq!(client.reader.exactly(7).unwrap(), b"welcome");
+    wait_for("longer than any request may take", || (begun.elapsed() > Duration::from_millis(600)).then_some(()));
+    client.send("still there?");
+    assert_eq!(client.reader.exactly(12).unwrap(), b"STILL THERE?");
+}
+
+#[test]
+fn an_upstream_that_never_stops_announcing_is_given_up() {
+    let origin = Origin::start(|conn| {
+        conn.request();
+        while conn.send("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(100)) {}
+    });
+    let gateway = Setup::new(ROUTE).origin("a", &origin).start();
+    let reply = gateway.ask(get("/", ""));
+    assert_eq!((reply.status(), reply.code().as_str()), (502, "upstream.malformed"));
+    wait_for("the upstream to be released", || (origin.open() == 0).then_some(()));
+}
+
+#[test]
 fn the_end_of_an_upgraded_upstream_reaches_the_client() {
     let origin = Origin::start(|conn| {
         conn.request();

@@ -46,7 +46,7 @@ pub(super) struct ReplySpec {
     pub(super) headers: BTreeMap<String, String>,
     /// Body; its length is announced.
     pub(super) body: Option<String>,
-    /// The exact bytes instead of the above.
+    /// The exact bytes instead of the above; `{64KiB}` stands for as many `x`.
     pub(super) raw: Option<String>,
     /// What the origin does after it.
     pub(super) then: Then,

@@ -27,6 +27,10 @@ use torana_http1::{BodyDecoder, Framing, HeadLimits, HeadScanner, Parsed, Persis
 /// Limits for heads of replies: services are trusted more than strangers.
 const REPLY_LIMITS: HeadLimits = HeadLimits { head_bytes: 64 * 1024, fields: 200, uri_bytes: 0 };
 
+/// Interim replies taken before the final one. Services send one or two; one
+/// that never stops would keep its worker busy with nothing.
+const MOST_INTERIM: u8 = 32;
+
 /// A request as it goes to an upstream.
 pub struct Outgoing<'a> {
     /// The method.
@@ -72,6 +76,8 @@ pub struct Connection {
     received: u64,
     persistent: bool,
     failed: bool,
+    /// Interim replies to the request at hand.
+    interim: u8,
     body_idle: Duration,
     trailers: Option<Box<Fields>>,
     home: Option<Rc<Pool>>,
@@ -97,6 +103,7 @@ impl Connection {
             received: 0,
             persistent: true,
             failed: false,
+            interim: 0,
             body_idle: Duration::ZERO,
             trailers: None,
             home: None,
@@ -131,6 +138,7 @@ impl Connection {
     /// [`Failure`]; the connection is gone then.
     pub async fn send(mut self: Box<Self>, outgoing: Outgoing<'_>, body: Body) -> Result<Reply, Failure> {
         self.served += 1;
+        self.interim = 0;
         let framing = match (&body, body.remaining()) {
             (Body::Empty, _) => Framing::None,
             (_, Some(length)) => Framing::Length(length),
@@ -214,6 +222,11 @@ impl Connection {
                         }
                         if !head.status.is_interim() {
                             return Poll::Ready(Ok(()));
+                        }
+                        self.interim += 1;
+                        if self.interim > MOST_INTERIM {
+                            let cause = "too many interim replies";
+                            return Poll::Ready(Err(Rejection::new(&refuse::UPSTREAM_MALFORMED).because(cause)));
                         }
                         head.clear();
                         continue;
