@@ -32,7 +32,7 @@ pub struct Connection {
     /// Address of the peer: the socket's, or what a trusted PROXY protocol
     /// header said. `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
-    /// The address the client connected to, if known.
+    /// The address that is listened on; `0.0.0.0` where that is all of them.
     pub local: Option<SocketAddr>,
     /// TLS facts; `None` in the clear.
     pub tls: Option<Tls>,

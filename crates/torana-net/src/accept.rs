@@ -120,13 +120,14 @@ impl Drop for Permit {
 
 /// Accepts connections on `listener` until the task is dropped.
 pub async fn accept<S: Service>(listener: Listener, id: ListenerId, service: Rc<S>, count: Arc<ConnectionCount>) {
+    let local = match &listener {
+        Listener::Tcp(tcp) => tcp.local_addr().ok(),
+        Listener::Unix(_) => None,
+    };
     loop {
         let accepted = match &listener {
-            Listener::Tcp(tcp) => tcp.accept().await.map(|(socket, peer)| {
-                // A connection that cannot be told to send at once still works.
-                let _ = socket.set_nodelay(true);
-                (Socket::Tcp(socket), Some(peer))
-            }),
+            // `TCP_NODELAY` comes with the listening socket.
+            Listener::Tcp(tcp) => tcp.accept().await.map(|(socket, peer)| (Socket::Tcp(socket), Some(peer))),
             Listener::Unix(unix) => unix.accept().await.map(|(socket, _)| (Socket::Unix(socket), None)),
         };
         let (socket, peer) = match accepted {
@@ -147,7 +148,7 @@ pub async fn accept<S: Service>(listener: Listener, id: ListenerId, service: Rc<
                 let service = service.clone();
                 tokio::task::spawn_local(async move {
                     service.observe(ConnectionEvent::Opened);
-                    let start = Start { socket, peer, proxied, listening, id, permit };
+                    let start = Start { socket, peer, local, proxied, listening, id, permit };
                     start.run(&service).await;
                     service.observe(ConnectionEvent::Closed);
                 });
@@ -169,6 +170,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 struct Start {
     socket: Socket,
     peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
     proxied: bool,
     listening: Arc<Listening>,
     id: ListenerId,
@@ -181,9 +183,8 @@ impl Start {
             // Boxed, so that connections in the clear stay small.
             return Box::pin(self.run_prepared(service)).await;
         }
-        let Start { socket, peer, listening, id, permit, .. } = self;
-        let connection =
-            Rc::new(Connection { listener: listening.name.clone(), peer, local: local(&socket), tls: None });
+        let Start { socket, peer, local, listening, id, permit, .. } = self;
+        let connection = Rc::new(Connection { listener: listening.name.clone(), peer, local, tls: None });
         let http2 = listening.http2;
         drop(listening);
         speak(Io::Plain(socket), connection, id, service, http2).await;
@@ -194,12 +195,8 @@ impl Start {
     async fn run_prepared<S: Service>(mut self, service: &Rc<S>) {
         let mut timer = Timer::new();
         timer.arm(Deadline::after(timer::coarse_now(), self.listening.handshake_timeout));
-        let mut facts_of = Connection {
-            listener: self.listening.name.clone(),
-            peer: self.peer,
-            local: local(&self.socket),
-            tls: None,
-        };
+        let mut facts_of =
+            Connection { listener: self.listening.name.clone(), peer: self.peer, local: self.local, tls: None };
         let mut socket = self.socket;
         if self.proxied {
             match read_proxy_header(socket, &timer).await {
@@ -248,13 +245,6 @@ async fn speak<S: Service>(io: Io, connection: Rc<Connection>, id: ListenerId, s
     let ended = h1::serve(io, connection.clone(), id, service.clone(), http2).await;
     if let h1::Ended::Http2(io, early) = ended {
         Box::pin(h2::serve(io, Some(early), connection, id, service.clone())).await;
-    }
-}
-
-fn local(socket: &Socket) -> Option<SocketAddr> {
-    match socket {
-        Socket::Tcp(tcp) | Socket::ReadAhead(tcp, _) => tcp.local_addr().ok(),
-        Socket::Unix(_) => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
@@ -44,6 +44,20 @@ impl Io {
             Io::Plain(Socket::ReadAhead(tcp, None)) => tcp.poll_read_ready(cx),
             Io::ServerTls(_) | Io::ClientTls(_) => Poll::Ready(Ok(())),
         }
+    }
+
+    /// Whether the socket is known to have nothing to read, not even its end.
+    /// Costs no system call and wakes nobody; TLS cannot tell.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        let probe = match self {
+            // The closure runs only if something has arrived. Answering for it
+            // would clear the readiness that a later read needs.
+            Io::Plain(Socket::Tcp(tcp)) => tcp.try_io(Interest::READABLE, || Ok(())),
+            Io::Plain(Socket::Unix(unix)) => unix.try_io(Interest::READABLE, || Ok(())),
+            Io::Plain(Socket::ReadAhead(..)) | Io::ServerTls(_) | Io::ClientTls(_) => return false,
+        };
+        probe.is_err()
     }
 
     /// Reads into `room`; nothing read means the end of the stream.

@@ -23,8 +23,9 @@ use crate::bench::supervise::{self, Session};
 
 const CONNECTIONS: u32 = 16;
 const WARM_UP: u32 = 500;
-/// Fewer than one allocation in a hundred requests is background work, not the request.
-const NONE: f64 = 0.01;
+/// Fewer than one allocation in fifty requests is background work, not the request: the file watcher and the
+/// metrics allocate a few times a second, and under valgrind there are many more seconds to the request.
+const NONE: f64 = 0.02;
 
 const PROGRAMS: [(&str, &str); 4] =
     [("valgrind", "valgrind"), ("callgrind_control", "valgrind"), ("openssl", "openssl"), ("taskset", "util-linux")];

@@ -43,11 +43,12 @@ pub struct Limits {
     /// How long a request body may be slower than `min_body_rate`. Default `5s`.
     #[schemars(extend("default" = "5s"))]
     pub body_rate_grace: Option<Spanned<Duration>>,
-    /// Time from the end of the request head to the end of the response. A route may set its own.
-    /// `0s` means no limit, which long downloads and event streams need. Default `60s`.
+    /// Time from the end of the request head to the head of the response. The response's body may
+    /// take longer: downloads and event streams are held to `idle_timeout` and `min_body_rate`
+    /// instead. A route's own `timeout` covers the body too. `0s` means no limit. Default `60s`.
     #[schemars(extend("default" = "60s"))]
     pub request_timeout: Option<Spanned<Duration>>,
-    /// Connections open at the same time, per listener, over all workers. More are closed at once.
+    /// Connections open at the same time in the whole process. More are closed at once.
     /// Default 50000.
     #[schemars(extend("default" = 50_000), range(min = 1, max = 10_000_000))]
     pub connections: Option<Spanned<u32>>,

@@ -31,8 +31,8 @@ pub struct Upstream {
     #[serde(default = "minute")]
     pub idle_timeout: Spanned<Duration>,
     /// Unused connections kept, per worker and endpoint. 0 means a new connection for each request.
-    /// Default 64.
-    #[serde(default = "sixty_four")]
+    /// Default 256: what one busy HTTP/2 client can ask for at once.
+    #[serde(default = "two_hundred_fifty_six")]
     #[schemars(range(max = 100_000))]
     pub max_idle: u32,
     /// Version of HTTP. `auto` is HTTP/1.1, except that `https` offers HTTP/2 by ALPN and `h2c` is
@@ -53,8 +53,8 @@ fn five_seconds() -> Spanned<Duration> {
     Duration::from_secs(5).into()
 }
 
-fn sixty_four() -> u32 {
-    64
+fn two_hundred_fifty_six() -> u32 {
+    256
 }
 
 /// A version of HTTP towards an upstream.

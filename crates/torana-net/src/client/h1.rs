@@ -124,7 +124,7 @@ impl Connection {
         if self.failed || self.input.is_some() {
             return false;
         }
-        if self.io.poll_readable(&mut cx).is_pending() {
+        if self.io.is_silent() {
             return true;
         }
         // TLS may have had something to say to itself, such as a ticket.

@@ -330,7 +330,12 @@ impl<S: Service> Server<S> {
         let timer = &self.timer;
         let mut left = LINGER_BYTES;
         let mut shut = false;
-        let unread = link.body.get() != BodyState::Done || link.waiting() > 0 || !link.input.borrow().ended;
+        let unread = link.body.get() != BodyState::Done || link.waiting() > 0;
+        if !unread && matches!(*link.io.borrow(), Io::Plain(_)) {
+            // Nothing of the client's is in flight that a reset could cross;
+            // dropping the socket closes it in one call.
+            return;
+        }
         poll_fn(|cx| {
             if timer.poll_expired(cx) {
                 return Poll::Ready(());
