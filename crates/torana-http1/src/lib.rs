@@ -47,6 +47,7 @@ mod encode;
 mod error;
 mod framing;
 mod limits;
+mod plain;
 pub mod request;
 pub mod response;
 mod scan;

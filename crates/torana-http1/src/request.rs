@@ -6,7 +6,7 @@ use crate::error::{EncodeError, FramingError, HeadError};
 use crate::framing::{Announced, Framing, announced};
 use crate::limits::{HeadLimits, MAX_FIELDS, MAX_METHOD};
 use crate::scan::{HeadScanner, Parsed, drive};
-use crate::{Persist, strict};
+use crate::{Persist, plain, strict};
 use std::mem::MaybeUninit;
 use torana_core::head::{Fields, Head, Method, Version};
 use torana_core::names::{KnownName, is_token_byte};
@@ -53,6 +53,18 @@ pub fn parse(scanner: &mut HeadScanner, buf: &[u8], limits: &HeadLimits, head: &
 
 /// Parses a head that may be complete.
 fn parse_whole(window: &[u8], limits: &HeadLimits, head: &mut Head) -> Result<Option<usize>, HeadError> {
+    match plain::request(window, limits, head) {
+        Some(length) => Ok(Some(length)),
+        None => parse_thoroughly(window, limits, head),
+    }
+}
+
+/// Parses any head, plain or not, and says what is wrong with a bad one.
+pub(crate) fn parse_thoroughly(
+    window: &[u8],
+    limits: &HeadLimits,
+    head: &mut Head,
+) -> Result<Option<usize>, HeadError> {
     let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let slots = slots.get_mut(..limits.fields.min(MAX_FIELDS)).unwrap_or_default();
     let mut request = httparse::Request::new(&mut []);

@@ -6,7 +6,7 @@ use crate::error::{EncodeError, FramingError, HeadError};
 use crate::framing::{Announced, Framing, announced};
 use crate::limits::{HeadLimits, MAX_FIELDS};
 use crate::scan::{HeadScanner, Parsed, drive};
-use crate::{Persist, strict};
+use crate::{Persist, plain, strict};
 use std::mem::MaybeUninit;
 use torana_core::head::{Fields, Method, ReplyHead, Status, Version};
 use torana_core::names::KnownName;
@@ -38,6 +38,18 @@ pub fn parse(
 }
 
 fn parse_whole(window: &[u8], limits: &HeadLimits, head: &mut ReplyHead) -> Result<Option<usize>, HeadError> {
+    match plain::reply(window, limits, head) {
+        Some(length) => Ok(Some(length)),
+        None => parse_thoroughly(window, limits, head),
+    }
+}
+
+/// Parses any head, plain or not, and says what is wrong with a bad one.
+pub(crate) fn parse_thoroughly(
+    window: &[u8],
+    limits: &HeadLimits,
+    head: &mut ReplyHead,
+) -> Result<Option<usize>, HeadError> {
     let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let slots = slots.get_mut(..limits.fields.min(MAX_FIELDS)).unwrap_or_default();
     let mut reply = httparse::Response::new(&mut []);

@@ -107,10 +107,6 @@ fn deny(steps: &mut Steps) {
 }
 
 /// A process of its own: the budget becomes the child of a shell that cleans up after it.
-/// What a plain request may cost today. A ratchet: the goal is the budget's own default of 20 000, and this number
-/// only ever goes down.
-const MOST_INSTRUCTIONS: &str = "21500";
-
 fn budget() -> Outcome<()> {
     let this = std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
     let binary = workspace::target_directory()?.join("release").join("torana");

@@ -1,0 +1,293 @@
+//! The common case, read at a glance.
+//!
+//! Nearly every head is plain: complete, `Name: value` with one space on every
+//! line, CRLF behind each, no byte that needs a second thought. Such a head is
+//! read here in one pass. Everything else (partial heads, odd blanks, empty
+//! values, tabs, unusual bytes, anything malformed) is left to httparse and the
+//! strict check behind it, which alone decide what is refused and why.
+//!
+//! What is accepted here is a subset of what is accepted there, with the same
+//! reading; the test below and the fuzz targets hold it to that.
+
+use crate::limits::{HeadLimits, MAX_METHOD, MAX_NAME};
+use torana_core::head::{Fields, Head, ReplyHead, Status, Version};
+use torana_core::names::is_token_byte;
+
+/// Most fields of a plain head; longer ones take the other way.
+const MOST: usize = 48;
+
+/// Reads a plain request; `None` if it is not one. Then `head` may hold parts.
+pub(crate) fn request(window: &[u8], limits: &HeadLimits, head: &mut Head) -> Option<usize> {
+    let method_len = prefix(window, &TOKEN);
+    let (method, rest) = window.split_at_checked(method_len)?;
+    if method.is_empty() || method.len() > MAX_METHOD {
+        return None;
+    }
+    let rest = rest.strip_prefix(b" ")?;
+    let (target, rest) = rest.split_at_checked(prefix(rest, &TARGET))?;
+    if target.is_empty() || target.len() > limits.uri_bytes {
+        return None;
+    }
+    let (version, section) = match rest.split_first_chunk::<11>()? {
+        (b" HTTP/1.1\r\n", section) => (Version::Http11, section),
+        (b" HTTP/1.0\r\n", section) => (Version::Http10, section),
+        _ => return None,
+    };
+    let length = fields(section, limits, &mut head.fields)?;
+    head.set_method(method);
+    head.set_raw_target(target);
+    head.version = version;
+    window.len().checked_sub(section.len())?.checked_add(length)
+}
+
+/// Reads a plain reply; `None` if it is not one. Then `head` may hold parts.
+pub(crate) fn reply(window: &[u8], limits: &HeadLimits, head: &mut ReplyHead) -> Option<usize> {
+    let rest = window.strip_prefix(b"HTTP/1.1 ")?;
+    let (code, rest) = rest.split_first_chunk::<4>()?;
+    let [hundreds @ b'1'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b' '] = *code else { return None };
+    let digit = |byte: u8| u16::from(byte.wrapping_sub(b'0'));
+    let number = digit(hundreds).checked_mul(100)?.checked_add(digit(tens).checked_mul(10)?)?;
+    let status = Status::new(number.checked_add(digit(ones))?)?;
+    let (reason, rest) = rest.split_at_checked(plain_len(rest))?;
+    if !reason.is_ascii() {
+        return None;
+    }
+    let section = rest.strip_prefix(b"\r\n")?;
+    let length = fields(section, limits, &mut head.fields)?;
+    head.status = status;
+    head.version = Version::Http11;
+    window.len().checked_sub(section.len())?.checked_add(length)
+}
+
+/// Reads field lines up to the empty one; answers the length of all of them.
+fn fields(section: &[u8], limits: &HeadLimits, into: &mut Fields) -> Option<usize> {
+    let mut lines = [(0_usize, 0_usize, 0_usize); MOST];
+    let mut count: usize = 0;
+    let mut at: usize = 0;
+    loop {
+        let rest = section.get(at..)?;
+        let name = prefix(rest, &TOKEN);
+        let (between, behind) = rest.get(name..)?.split_first_chunk::<2>()?;
+        if name == 0 {
+            if between == b"\r\n" {
+                break;
+            }
+            return None;
+        }
+        if name > MAX_NAME || between != b": " {
+            return None;
+        }
+        let (value, behind) = behind.split_at_checked(plain_len(behind))?;
+        let blank = matches!(value.first(), None | Some(b' ')) || value.last() == Some(&b' ');
+        if blank || behind.first_chunk::<2>()? != b"\r\n" {
+            return None;
+        }
+        *lines.get_mut(count)? = (at, name, value.len());
+        count = count.checked_add(1)?;
+        at = at.checked_add(name)?.checked_add(value.len())?.checked_add(4)?;
+    }
+    if count > limits.fields {
+        return None;
+    }
+    let length = at.checked_add(2)?;
+    into.load(section.get(..length)?);
+    for &(at, name, value) in lines.get(..count)? {
+        into.push_line(at, name, value);
+    }
+    Some(length)
+}
+
+/// How many bytes at the front are in `table`.
+fn prefix(bytes: &[u8], table: &[bool; 256]) -> usize {
+    let in_table = |byte: &u8| table.get(usize::from(*byte)).copied().unwrap_or(false);
+    bytes.iter().position(|byte| !in_table(byte)).unwrap_or(bytes.len())
+}
+
+const TOKEN: [bool; 256] = table(false);
+/// Bytes of targets that every parser takes as they stand; others go the long
+/// way, where each has its own answer.
+const TARGET: [bool; 256] = table(true);
+
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "runs when compiling")]
+#[expect(clippy::cast_possible_truncation, reason = "below 256")]
+const fn table(target: bool) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let this = byte as u8;
+        table[byte] = if target {
+            this.is_ascii_alphanumeric()
+                || matches!(
+                    this,
+                    b'-' | b'.'
+                        | b'_'
+                        | b'~'
+                        | b'/'
+                        | b'?'
+                        | b'%'
+                        | b'&'
+                        | b'='
+                        | b'+'
+                        | b','
+                        | b':'
+                        | b'@'
+                        | b'!'
+                        | b'$'
+                        | b'*'
+                        | b'('
+                        | b')'
+                        | b'\''
+                        | b';'
+                )
+        } else {
+            is_token_byte(this)
+        };
+        byte += 1;
+    }
+    table
+}
+
+/// How many bytes at the front are neither control characters nor DEL.
+fn plain_len(bytes: &[u8]) -> usize {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    const SPACE: u64 = 0x2020_2020_2020_2020;
+    const DEL: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let mut len: usize = 0;
+    let mut rest = bytes;
+    while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*chunk);
+        let del = word ^ DEL;
+        // The classic searches for a byte below a bound and for a zero byte: a
+        // borrow can only make a false hit above a true one, and the lowest
+        // hit is the one that is used.
+        let hits = (word.wrapping_sub(SPACE) & !word | del.wrapping_sub(LOW) & !del) & HIGH;
+        if hits != 0 {
+            let first = usize::try_from(hits.trailing_zeros().wrapping_shr(3)).unwrap_or(0);
+            return len.saturating_add(first);
+        }
+        len = len.saturating_add(8);
+        rest = behind;
+    }
+    let tail = rest.iter().position(|byte| *byte < b' ' || *byte == 0x7f).unwrap_or(rest.len());
+    len.saturating_add(tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{request as requests, response as replies};
+
+    /// SplitMix64: the same messages in every run.
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            usize::try_from((z ^ (z >> 31)) % sides as u64).unwrap()
+        }
+
+        fn mutate(&mut self, message: &mut Vec<u8>) {
+            const ODD: &[u8] = b"\r\n\t :;,\0\x7f\x80\xff\"<>{}|\\^`#%aA0\x1f\x0b";
+            for _ in 0..self.roll(4) {
+                let at = self.roll(message.len());
+                let odd = ODD[self.roll(ODD.len())];
+                match self.roll(4) {
+                    0 => message[at] = odd,
+                    1 => message.insert(at, odd),
+                    2 => drop(message.remove(at)),
+                    _ => message.truncate(at.max(1)),
+                }
+                if message.is_empty() {
+                    message.push(b'G');
+                }
+            }
+        }
+    }
+
+    const REQUESTS: [&str; 4] = [
+        "GET /a/b?c=d%20e HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\nX-Long: 0123456789abcdef 0123456789\r\n\r\n",
+        "POST / HTTP/1.0\r\nContent-Length: 5\r\nx: y\r\n\r\nhello",
+        "OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\nCookie: a=b; c=d\r\n\r\nGET / HTTP/1.1\r\n",
+        "M-SEARCH /x;y=z HTTP/1.1\r\n\r\n",
+    ];
+    const REPLIES: [&str; 3] = [
+        "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+        "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x01",
+    ];
+
+    fn lines(fields: &Fields) -> Vec<(Vec<u8>, Vec<u8>)> {
+        fields.iter().map(|(name, value)| (name.text.to_vec(), value.to_vec())).collect()
+    }
+
+    #[test]
+    fn what_is_plain_is_read_as_the_long_way_reads_it() {
+        let mut dice = Dice(7);
+        let limits = HeadLimits::default();
+        let mut plain = 0;
+        for _ in 0..200_000 {
+            let mut message = REQUESTS[dice.roll(REQUESTS.len())].as_bytes().to_vec();
+            dice.mutate(&mut message);
+            let (mut short, mut long) = (Head::default(), Head::default());
+            if let Some(length) = request(&message, &limits, &mut short) {
+                plain += 1;
+                let shown = String::from_utf8_lossy(&message).into_owned();
+                assert_eq!(requests::parse_thoroughly(&message, &limits, &mut long), Ok(Some(length)), "{shown:?}");
+                assert_eq!(short.method_text(), long.method_text());
+                assert_eq!((short.raw_target(), short.version), (long.raw_target(), long.version));
+                assert_eq!(lines(&short.fields), lines(&long.fields), "{shown:?}");
+            }
+        }
+        assert!(plain > 20_000, "only {plain} messages took the short way");
+    }
+
+    #[test]
+    fn plain_replies_are_read_as_the_long_way_reads_them() {
+        let mut dice = Dice(11);
+        let limits = HeadLimits::default();
+        let mut plain = 0;
+        for _ in 0..200_000 {
+            let mut message = REPLIES[dice.roll(REPLIES.len())].as_bytes().to_vec();
+            dice.mutate(&mut message);
+            let (mut short, mut long) = (ReplyHead::default(), ReplyHead::default());
+            if let Some(length) = reply(&message, &limits, &mut short) {
+                plain += 1;
+                let shown = String::from_utf8_lossy(&message).into_owned();
+                assert_eq!(replies::parse_thoroughly(&message, &limits, &mut long), Ok(Some(length)), "{shown:?}");
+                assert_eq!((short.status, short.version), (long.status, long.version));
+                assert_eq!(lines(&short.fields), lines(&long.fields), "{shown:?}");
+            }
+        }
+        assert!(plain > 20_000, "only {plain} messages took the short way");
+    }
+
+    #[test]
+    fn unmutated_messages_are_plain() {
+        let limits = HeadLimits::default();
+        for message in REQUESTS {
+            let whole = request(message.as_bytes(), &limits, &mut Head::default());
+            assert!(whole.is_some(), "{message:?}");
+        }
+        for message in REPLIES {
+            assert!(reply(message.as_bytes(), &limits, &mut ReplyHead::default()).is_some(), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn plain_text_ends_at_the_first_control_character() {
+        for at in 0..40 {
+            for odd in (0..0x20).chain([0x7f]) {
+                let mut text = vec![b'a'; 40];
+                text[at] = odd;
+                text[39] = b'\r';
+                assert_eq!(plain_len(&text), at, "{odd:#x}");
+            }
+        }
+        assert_eq!(plain_len(&[0x80; 19]), 19);
+        assert_eq!(plain_len(b"~ \xff~ \xff~ \xff~ \xff"), 12);
+    }
+}
