@@ -37,7 +37,7 @@ Counts user instructions and allocator calls per plain proxied request with valg
   --proxy NAME          measure nginx or haproxy instead, to check the method; no limits unless given
   --requests N          counted requests, after a warm-up (default 4000)
   --max-instructions N  fail above this many per request (default 20000)
-  --max-allocations N   fail above this many per request (default 0; less than 0.02 counts as none)
+  --max-allocations N   fail above this many per request (default 0; less than 0.01 counts as none)
   --keep DIR            copy callgrind's files there, for callgrind_annotate
 ";
 
