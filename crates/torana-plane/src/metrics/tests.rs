@@ -94,7 +94,7 @@ fn pools_are_published() {
 
 /// The bar is 50 ms in a release build (`cargo test --release -- --ignored`).
 #[test]
-#[ignore = "measures time"]
+#[ignore = "timing: run alone, with --release, on a quiet machine"]
 fn a_scrape_of_ten_thousand_routes_is_quick() {
     let plan = plan(&many_routes(10_000), None).unwrap();
     let metrics = Metrics::new();
