@@ -10,7 +10,9 @@ use crate::captures::Captures;
 use crate::deadline::Deadline;
 use crate::head::{Head, Status, Version};
 use crate::identity::Identity;
+use crate::interim::Interim;
 use crate::outbound::Outbound;
+use crate::rewrite::ForwardHost;
 use crate::target::UpstreamId;
 use crate::trace::TraceContext;
 use std::any::Any;
@@ -91,7 +93,8 @@ pub struct Exchange {
     pub identity: Option<Box<Identity>>,
     /// The request id: a trusted caller's, or ours.
     pub request_id: String,
-    /// The trace the exchange belongs to; `span` is the gateway's.
+    /// The trace the exchange belongs to; `span` is the gateway's: random bits,
+    /// fresh for each exchange.
     pub trace: TraceContext,
     /// Whether the client asked to switch protocols, and to what.
     pub upgrade: Upgrade,
@@ -99,6 +102,9 @@ pub struct Exchange {
     pub forward: Forward,
     /// Facts for the log and metrics.
     pub notes: Notes,
+    /// Where interim replies of an upstream go; `None` if the client knows
+    /// none (HTTP/1.0).
+    pub interim: Option<Rc<dyn Interim>>,
     /// How policies and targets call out.
     pub outbound: Option<Rc<dyn Outbound>>,
     /// The plan this exchange is served by, pinned when it is admitted, so
@@ -127,18 +133,6 @@ pub struct Forward {
     pub path: String,
     /// What `Host` the upstream sees.
     pub host: ForwardHost,
-}
-
-/// What `Host` the upstream sees.
-#[derive(Debug, Default, Clone)]
-pub enum ForwardHost {
-    /// The host the client asked for.
-    #[default]
-    Preserve,
-    /// The endpoint's own authority.
-    Endpoint,
-    /// This one.
-    Fixed(Arc<str>),
 }
 
 /// The head of a request as it goes upstream.
@@ -223,6 +217,7 @@ impl Exchange {
             upgrade: Upgrade::No,
             forward: Forward::default(),
             notes: Notes::new(now),
+            interim: None,
             outbound: None,
             plan: None,
             policies_run: 0,
@@ -247,6 +242,7 @@ impl Exchange {
         self.forward.path.clear();
         self.forward.host = ForwardHost::Preserve;
         self.notes = Notes::new(now);
+        self.interim = None;
         self.outbound = None;
         self.plan = None;
         self.policies_run = 0;

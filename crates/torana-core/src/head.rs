@@ -9,7 +9,7 @@ mod fields;
 mod method;
 mod status;
 
-pub use fields::{FieldName, Fields};
+pub use fields::{FieldName, Fields, InvalidValue};
 pub use method::{Method, MethodSet};
 pub use status::Status;
 

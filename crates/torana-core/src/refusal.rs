@@ -2,11 +2,13 @@
 //!
 //! A [`Refusal`] is declared once, as a constant beside the code that makes
 //! it; a [`Rejection`] is one occurrence on one request. The cause goes to the
-//! log, only [`Refusal::message`] goes on the wire. Error-code pages, metrics
-//! labels and log reasons are derived from the declarations.
+//! log, only [`Refusal::message`] and [`Rejection::detail`] go on the wire.
+//! Error-code pages, metrics labels and log reasons are derived from the
+//! declarations.
 
 use crate::head::{Fields, Status};
 use crate::names::HeaderName;
+use std::borrow::Cow;
 use std::fmt;
 
 /// Who made the request fail.
@@ -53,6 +55,9 @@ pub struct Rejection {
     pub refusal: &'static Refusal,
     /// What happened exactly, for the log only.
     pub cause: Option<Box<str>>,
+    /// What the caller may read after [`Refusal::message`]: sentences that the
+    /// configuration decides, never the request.
+    pub detail: Option<Box<str>>,
     /// Headers the reply must carry, such as `Allow` or `Retry-After`.
     pub fields: Option<Box<Fields>>,
 }
@@ -61,7 +66,7 @@ impl Rejection {
     /// An occurrence of `refusal`.
     #[must_use]
     pub const fn new(refusal: &'static Refusal) -> Rejection {
-        Rejection { refusal, cause: None, fields: None }
+        Rejection { refusal, cause: None, detail: None, fields: None }
     }
 
     /// Adds what happened exactly, for the log.
@@ -69,6 +74,22 @@ impl Rejection {
     pub fn because(mut self, cause: impl fmt::Display) -> Rejection {
         self.cause = Some(cause.to_string().into());
         self
+    }
+
+    /// Adds what the caller may read besides.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<Box<str>>) -> Rejection {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// All the caller may read.
+    #[must_use]
+    pub fn message(&self) -> Cow<'static, str> {
+        match &self.detail {
+            Some(detail) => format!("{} {detail}", self.refusal.message).into(),
+            None => self.refusal.message.into(),
+        }
     }
 
     /// Adds a header to the reply. A value that cannot stand in a header is

@@ -1,11 +1,12 @@
 //! Targets: what answers a route.
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::exchange::Exchange;
 use crate::refusal::{Refusal, Rejection};
-use crate::reply::Reply;
+use crate::reply::{Reply, ReplyFields};
+use crate::rewrite::{ForwardHost, Rewrite, RoutePath};
 use crate::verdict::LocalBoxFuture;
-use crate::written::Written;
+use crate::written::{Spanned, Written};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -25,11 +26,42 @@ pub enum Answer<'a> {
     /// The exchange goes to an upstream as it stands. The common case, spelled
     /// out so that it costs neither a box nor a virtual future.
     Forward(UpstreamId),
+    /// The exchange goes to an upstream in this one of the target's
+    /// [`ways`](Target::ways).
+    ForwardBy(usize),
+}
+
+/// A way to an upstream, for a target that has more to say about it than which
+/// upstream it is.
+///
+/// It is data, fixed when the plan is compiled: the plane follows it, so that
+/// every target rewrites and answers for its upstreams by the same rules.
+pub struct Way {
+    /// Where it leads.
+    pub upstream: UpstreamId,
+    /// What is done with the path, in place of the route's rewrite.
+    pub rewrite: Option<Rewrite>,
+    /// What `Host` the upstream sees, in place of what the route says.
+    pub host: Option<ForwardHost>,
+    /// What replies that come this way say besides, refusals among them.
+    pub reply: ReplyFields,
+}
+
+impl Way {
+    /// The way that is nothing but its end.
+    #[must_use]
+    pub fn to(upstream: UpstreamId) -> Way {
+        Way { upstream, rewrite: None, host: None, reply: ReplyFields::default() }
+    }
 }
 
 /// What answers a route. One value serves all workers.
 pub trait Target: Send + Sync {
-    /// Answers the exchange.
+    /// Answers the exchange, which does not have the route's rewrite yet: it is
+    /// made of what is forwarded, and only of that.
+    ///
+    /// Explanations ask as well, so nothing happens here: a target that acts
+    /// does so in the future of [`Answer::Wait`].
     fn answer<'a>(&'a self, exchange: &'a mut Exchange) -> Answer<'a>;
 
     /// One line for listings and `explain`: `upstream users`, `redirect 308 /v2/{rest}`.
@@ -37,16 +69,52 @@ pub trait Target: Send + Sync {
 
     /// Upstreams it may send to, for listings.
     fn upstreams(&self) -> Vec<UpstreamId> {
-        Vec::new()
+        self.ways().iter().map(|way| way.upstream).collect()
+    }
+
+    /// What [`Answer::ForwardBy`] chooses from.
+    fn ways(&self) -> &[Way] {
+        &[]
     }
 }
 
-/// What a target may ask of the plan being built.
+/// What a target may ask of the plan being built, and tell it.
 pub trait Names {
+    /// The route's name.
+    fn route(&self) -> &str;
+    /// The route's path.
+    fn path(&self) -> RoutePath<'_>;
+    /// The names of the parameters the route's path captures.
+    fn captures(&self) -> &[String] {
+        self.path().names
+    }
     /// The upstream called `name`, if the configuration has it.
     fn upstream(&self, name: &str) -> Option<UpstreamId>;
-    /// The names of the parameters the route's path captures.
-    fn captures(&self) -> &[String];
+    /// The names of all upstreams.
+    fn upstreams(&self) -> Vec<&str>;
+    /// Whether all of the target's configuration is there. If not, the rest is
+    /// only looked through for more errors, and a lack in it proves nothing.
+    fn is_whole(&self) -> bool;
+    /// Takes a warning: what is wrong without keeping the target from being
+    /// built.
+    fn warn(&self, warning: Diagnostic);
+}
+
+/// The upstream that a configuration names.
+///
+/// # Errors
+/// There is none of that name; the diagnostic stands at it.
+pub fn find_upstream(name: &Spanned<String>, names: &dyn Names) -> Result<UpstreamId, Box<Diagnostic>> {
+    names.upstream(name).ok_or_else(|| {
+        let known = names.upstreams();
+        let hint = match did_you_mean(name, known.iter().copied()).filter(|_| name.raw().is_none()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => "there are no upstreams: add `upstreams`".to_owned(),
+            None => "add it to `upstreams`".to_owned(),
+        };
+        let message = format!("there is no upstream {}", name.shown());
+        Box::new(Diagnostic::error("config.unknown_upstream", message).at(name.span).hint(hint))
+    })
 }
 
 /// What a target is called and how it is made.
@@ -87,7 +155,7 @@ pub const fn entry<K: TargetKind>() -> TargetEntry {
     TargetEntry {
         name: K::NAME,
         refusals: K::REFUSALS,
-        schema: <K::Config as JsonSchema>::json_schema,
+        schema: |generator| generator.subschema_for::<K::Config>(),
         build: |written, names| K::build(written.decode::<K::Config>()?, written, names),
     }
 }

@@ -3,15 +3,18 @@
 //! Everything in here panics on what a test should not have written, and runs
 //! futures that are ready when polled; nothing of the gateway uses it.
 
+use crate::canonical::CanonicalTarget;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::exchange::{Connection, Exchange};
 use crate::head::{Fields, Status};
 use crate::policy::{Policy, PolicyEntry};
 use crate::reply::Reply;
-use crate::target::{Answer, Names, TargetEntry, UpstreamId};
+use crate::rewrite::RoutePath;
+use crate::target::{Answer, Names, Target, TargetEntry, UpstreamId};
 use crate::verdict::{Decision, Verdict};
 use crate::written::{Entry, Node, Written};
 use serde_json::Value;
+use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -171,7 +174,9 @@ pub fn run(policy: &dyn Policy, exchange: &mut Exchange, upstream_reply: Reply) 
 /// must be in the request's path.
 #[must_use]
 pub fn target_transcript(entry: &TargetEntry, config: &str, captures: &[(&str, &str)], request: &str) -> String {
-    let names = TestNames(captures.iter().map(|(name, _)| (*name).to_owned()).collect());
+    let segment = |name: &&str| if *name == "rest" { "/*".to_owned() } else { format!("/{{{name}}}") };
+    let path: String = captures.iter().map(|(name, _)| segment(name)).collect();
+    let names = TestNames::new("test", &path);
     let target = match (entry.build)(&written(config), &names) {
         Ok(target) => target,
         Err(diagnostics) => return show_diagnostics(&diagnostics),
@@ -181,34 +186,104 @@ pub fn target_transcript(entry: &TargetEntry, config: &str, captures: &[(&str, &
         let Some(start) = exchange.target().path().find(text) else { panic!("the path does not hold `{text}`") };
         exchange.captures.push(start, start + text.len());
     }
-    let mut out = format!("{}\n", target.describe());
-    match target.answer(&mut exchange) {
-        Answer::Now(reply) => show_reply(&reply, &mut out),
-        Answer::Reject(rejection) => {
-            let _ = writeln!(out, "rejected {} {}", rejection.refusal.code, rejection.refusal.status.code());
-        }
-        Answer::Forward(upstream) => {
-            let _ = writeln!(out, "forward to {}", upstream.0);
-        }
-        Answer::Wait(_) => out.push_str("waits\n"),
-    }
+    let mut out = show_diagnostics(&names.warnings.take());
+    let _ = writeln!(out, "{}", target.describe());
+    show_answer(&*target, &mut exchange, &mut out);
     out
 }
 
-/// Knows the upstreams `users` (0) and `orders` (1).
-struct TestNames(Vec<String>);
+/// Appends what `target` answers; for a way to an upstream, with the path as
+/// it is rewritten and the fields that a reply gets.
+pub fn show_answer(target: &dyn Target, exchange: &mut Exchange, out: &mut String) {
+    let index = match target.answer(exchange) {
+        Answer::Now(reply) => return show_reply(&reply, out),
+        Answer::Reject(rejection) => {
+            let _ = write!(out, "rejected {} {}", rejection.refusal.code, rejection.refusal.status.code());
+            let _ = writeln!(out, "{}", rejection.detail.map(|detail| format!(": {detail}")).unwrap_or_default());
+            return rejection.fields.iter().for_each(|fields| show_fields(fields, out));
+        }
+        Answer::Forward(upstream) => {
+            let _ = writeln!(out, "forward to {}", upstream.0);
+            return;
+        }
+        Answer::Wait(_) => return out.push_str("waits\n"),
+        Answer::ForwardBy(index) => index,
+    };
+    let Some(way) = target.ways().get(index) else { panic!("there is no way {index}") };
+    let _ = write!(out, "forward to {}", way.upstream.0);
+    if let Some(rewrite) = &way.rewrite {
+        let (mut text, mut rewritten) = (String::new(), CanonicalTarget::default());
+        let _ = match rewrite.apply(exchange.target(), &exchange.captures, &mut text, &mut rewritten) {
+            Ok(()) => write!(out, " {}", rewritten.path_and_query()),
+            Err(error) => write!(out, " refused: {error}"),
+        };
+    }
+    if let Some(host) = &way.host {
+        let _ = write!(out, ", host {host:?}");
+    }
+    out.push('\n');
+    let mut fields = Fields::default();
+    way.reply.write(&mut fields);
+    show_fields(&fields, out);
+}
+
+/// A route for targets to be built for. Knows the upstreams `users` (0) and
+/// `orders` (1).
+#[derive(Debug)]
+pub struct TestNames {
+    route: String,
+    pattern: String,
+    names: Vec<String>,
+    /// The warnings so far.
+    pub warnings: RefCell<Vec<Diagnostic>>,
+}
+
+impl TestNames {
+    /// The route called `route` with this path: `/api/{version}/*`.
+    #[must_use]
+    pub fn new(route: &str, path: &str) -> TestNames {
+        let names = path.split('/').filter_map(|segment| match segment {
+            "*" => Some("rest".to_owned()),
+            segment => Some(segment.strip_prefix('{')?.strip_suffix('}')?.to_owned()),
+        });
+        TestNames {
+            route: route.to_owned(),
+            pattern: path.to_owned(),
+            names: names.collect(),
+            warnings: RefCell::default(),
+        }
+    }
+}
 
 impl Names for TestNames {
-    fn upstream(&self, name: &str) -> Option<UpstreamId> {
-        match name {
-            "users" => Some(UpstreamId(0)),
-            "orders" => Some(UpstreamId(1)),
-            _ => None,
+    fn route(&self) -> &str {
+        &self.route
+    }
+
+    fn path(&self) -> RoutePath<'_> {
+        RoutePath {
+            pattern: &self.pattern,
+            names: &self.names,
+            has_rest: self.pattern.ends_with('*'),
+            literal: self.pattern.split(['{', '*']).next().unwrap_or_default().trim_end_matches('/').to_owned(),
         }
     }
 
-    fn captures(&self) -> &[String] {
-        &self.0
+    fn upstream(&self, name: &str) -> Option<UpstreamId> {
+        let position = self.upstreams().iter().position(|known| *known == name)?;
+        u32::try_from(position).ok().map(UpstreamId)
+    }
+
+    fn upstreams(&self) -> Vec<&str> {
+        vec!["users", "orders"]
+    }
+
+    fn is_whole(&self) -> bool {
+        true
+    }
+
+    fn warn(&self, warning: Diagnostic) {
+        self.warnings.borrow_mut().push(warning);
     }
 }
 

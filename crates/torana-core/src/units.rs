@@ -2,7 +2,7 @@
 //!
 //! Each is a newtype that parses, prints and describes itself in the JSON Schema, and each says
 //! what it expected and what it found. [`Written::decode`](crate::written::Written::decode) checks
-//! [`Duration`], [`ByteSize`] and [`Network`] while it walks the tree, so all bad values of a file
+//! [`Duration`], [`ByteSize`], [`Moment`], [`Network`] and [`Percent`] while it walks the tree, so all bad values of a file
 //! are reported at once.
 
 use serde_json::Value;
@@ -12,11 +12,15 @@ use crate::written::{Node, Written};
 
 mod byte_size;
 mod duration;
+mod moment;
 mod network;
+mod percent;
 
 pub use byte_size::ByteSize;
 pub use duration::Duration;
+pub use moment::Moment;
 pub use network::Network;
+pub use percent::Percent;
 
 /// What is wrong with a node whose schema has the `format` of one of our scalars; `None` if nothing
 /// is, or if the format is not ours.
@@ -25,13 +29,17 @@ pub(crate) fn check(schema: &Value, node: &Written) -> Option<Misfit> {
     let (expected, parse): (_, fn(&str) -> Option<Misfit>) = match format {
         duration::FORMAT => (duration::EXPECTED, |text| text.parse::<Duration>().err()),
         byte_size::FORMAT => (byte_size::EXPECTED, |text| text.parse::<ByteSize>().err()),
+        moment::FORMAT => (moment::EXPECTED, |text| text.parse::<Moment>().err()),
         network::FORMAT => (network::EXPECTED, |text| text.parse::<Network>().err()),
+        percent::FORMAT => (percent::EXPECTED, |text| text.parse::<Percent>().err()),
         _ => return None,
     };
     match &node.node {
         Node::String(text) => parse(text),
         Node::Int(value) if format == duration::FORMAT => Some(duration::without_unit(&value.to_string())),
         Node::Float(value) if format == duration::FORMAT => Some(duration::without_unit(&value.to_string())),
+        Node::Int(value) if format == percent::FORMAT => Some(percent::without_sign(&value.to_string())),
+        Node::Float(value) if format == percent::FORMAT => Some(percent::without_sign(&value.to_string())),
         Node::Int(value) if format == byte_size::FORMAT && u64::try_from(*value).is_ok() => None,
         _ => Some(Misfit::new(expected, node.describe())),
     }

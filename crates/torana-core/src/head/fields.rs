@@ -95,6 +95,22 @@ impl Fields {
         self.push_entry(known, name, value..value + value_len, true);
     }
 
+    /// Adds a field whose whole line, `Name: value` with one space and CRLF,
+    /// will start at `start` of the bytes that [`fill`](Fields::fill) brings.
+    /// `known` is what a look-up of its name has found. For a codec that reads
+    /// a head in one pass: the list must be empty before, and until it is
+    /// filled its values read as empty.
+    pub fn push_ahead(&mut self, known: Option<KnownName>, start: usize, name_len: usize, value_len: usize) {
+        let value = start + name_len + BETWEEN.len();
+        self.push_entry(known, start..start + name_len, value..value + value_len, true);
+    }
+
+    /// Brings the bytes of the fields that were pushed ahead.
+    pub fn fill(&mut self, head: &[u8]) {
+        debug_assert!(self.bytes.is_empty(), "what was pushed ahead is relative to the beginning");
+        self.bytes.extend_from_slice(head);
+    }
+
     fn push_entry(&mut self, known: Option<KnownName>, name: Range<usize>, value: Range<usize>, line: bool) {
         if let Some(known) = known {
             self.present.insert(known);
@@ -125,6 +141,22 @@ impl Fields {
         Ok(())
     }
 
+    /// Adds a field whose name has been looked up and checked by the codec that
+    /// read it.
+    ///
+    /// # Errors
+    /// As [`append`](Fields::append).
+    pub fn append_named(&mut self, name: FieldName<'_>, value: &[u8]) -> Result<(), InvalidValue> {
+        if !value.iter().copied().all(is_value_byte) {
+            return Err(InvalidValue);
+        }
+        match name.known {
+            Some(known) => self.push_known(known, value),
+            None => self.push_other(name.text, value),
+        }
+        Ok(())
+    }
+
     /// Adds a field with a name from a message. A known name is written in
     /// lower case, any other as it stands.
     ///
@@ -134,14 +166,7 @@ impl Fields {
         if name.is_empty() || !name.iter().copied().all(crate::names::is_token_byte) {
             return Err(InvalidValue);
         }
-        if !value.iter().copied().all(is_value_byte) {
-            return Err(InvalidValue);
-        }
-        match KnownName::lookup(name) {
-            Some(known) => self.push_known(known, value),
-            None => self.push_other(name, value),
-        }
-        Ok(())
+        self.append_named(FieldName { known: KnownName::lookup(name), text: name }, value)
     }
 
     fn push_known(&mut self, known: KnownName, value: &[u8]) {
@@ -313,6 +338,21 @@ impl Fields {
             .iter()
             .filter(|entry| entry.kind != REMOVED)
             .map(|entry| (entry.field_name(&self.bytes), entry.value(&self.bytes)))
+    }
+
+    /// The bytes that [`places`](Fields::places) points into.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// All fields in order, with where their values lie in
+    /// [`bytes`](Fields::bytes): for a codec that wants the values owned.
+    pub fn places(&self) -> impl Iterator<Item = (FieldName<'_>, Range<usize>)> {
+        self.entries.iter().filter(|entry| entry.kind != REMOVED).map(|entry| {
+            let start = entry.value_start as usize;
+            (entry.field_name(&self.bytes), start..start + entry.value_len as usize)
+        })
     }
 
     /// How many fields there are.

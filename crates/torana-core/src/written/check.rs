@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::schema_tree::{choices, properties, types};
 use super::{Entry, Node, SchemaTree, Written};
@@ -340,6 +340,7 @@ impl<'s> Walk<'s> {
         let missing: Vec<&str> =
             required.iter().copied().filter(|key| !entries.iter().any(|entry| entry.key.value == *key)).collect();
         let mut lost = !missing.is_empty();
+        let mut misspelt: Vec<&str> = Vec::new();
         let written = entries.len();
         entries.retain_mut(|entry| {
             let value = known.and_then(|known| known.get(entry.key.as_str()));
@@ -347,19 +348,26 @@ impl<'s> Walk<'s> {
                 (None, Some(Value::Bool(false))) => {
                     let names: Vec<&str> =
                         known.into_iter().flat_map(|known| known.keys()).map(String::as_str).collect();
+                    misspelt.extend(did_you_mean(&entry.key, names.iter().copied()));
                     self.unknown_key(entry, &names, noun(schema))
                 }
                 (None, None) => Fate::Keep,
                 (Some(of), _) | (None, Some(of)) => {
+                    let before = self.diagnostics.len();
                     self.path.push(OwnedStep::Key(entry.key.value.clone()));
                     let fate = self.node(&mut entry.value, of);
                     self.path.pop();
+                    if value.is_none() && fate == Fate::Drop {
+                        self.perhaps_misspelt(before, entry, known);
+                    }
                     fate
                 }
             };
             lost |= fate == Fate::Drop && required.contains(&entry.key.as_str());
             fate == Fate::Keep
         });
+        // Who is told of a misspelt key knows where the right one is.
+        let missing: Vec<&str> = missing.into_iter().filter(|key| !misspelt.contains(key)).collect();
         self.missing_keys(span, &missing);
         let bound = |key: &str| schema.get(key).and_then(Value::as_u64);
         if entries.is_empty() && bound("minProperties").is_some_and(|least| least > 0) {
@@ -376,6 +384,17 @@ impl<'s> Walk<'s> {
             return self.report("config.too_many_keys", span, &format!("expected one key, found {names}"), hint);
         }
         if lost { Fate::Drop } else { Fate::Keep }
+    }
+
+    /// Where other keys than the known ones are names of something, one with the wrong type of
+    /// value may be a known one misspelt.
+    fn perhaps_misspelt(&mut self, before: usize, entry: &Entry, known: Option<&Map<String, Value>>) {
+        let near = did_you_mean(&entry.key, known.into_iter().flat_map(Map::keys).map(String::as_str));
+        let (Some(near), Some([only])) = (near, self.diagnostics.get_mut(before..)) else { return };
+        let span = only.primary.as_ref().map_or(Span::NONE, |label| label.span);
+        if only.code == "config.wrong_type" && span == entry.value.span {
+            only.hint = Some(format!("did you mean `{near}`?"));
+        }
     }
 
     fn missing_keys(&mut self, span: Span, missing: &[&str]) {

@@ -138,7 +138,7 @@ fn all_problems_are_reported_at_once() {
         "children": [{"name": 1}, {"name": "b", "even": 5, "timeout": "3x"}, {}], "labels": {"l": "x"}
     }));
     let expected = [
-        "config.missing_key the key `name` is missing",
+        // Not that `name` is missing: the hint of this one says where it is.
         "config.unknown_key unknown key `nam`",
         "config.invalid_value `timeout`: expected a duration such as `3s`, `250ms` or `1m30s`, found `3`, which has no unit",
         "config.invalid_value `size`: expected a size such as `64KiB`, `10MiB` or a whole number of bytes, found `10M`, whose unit `M` is unknown",
@@ -278,9 +278,9 @@ fn enums_with_content_decode_and_suggest() {
     let unknown = tree(serde_json::json!({"heder": "x"})).decode::<Key>().unwrap_err();
     assert_eq!(unknown[0].message, "unknown key `heder`");
     assert_eq!(unknown[0].hint.as_deref(), Some("did you mean `header`?"));
-    let wrong = tree(serde_json::json!({"query": {"nam": "q"}})).decode::<Key>().unwrap_err();
+    let wrong = tree(serde_json::json!({"query": {"other": "q"}})).decode::<Key>().unwrap_err();
     assert_eq!(wrong[0].message, "`query`: the key `name` is missing");
-    assert_eq!(wrong[1].message, "`query`: unknown key `nam`");
+    assert_eq!(wrong[1].message, "`query`: unknown key `other`");
     let neither = tree(serde_json::json!(3)).decode::<Key>().unwrap_err();
     assert!(neither[0].message.starts_with("expected `address`"), "{}", neither[0].message);
 }
@@ -306,4 +306,37 @@ fn schemas_of_two_types_are_not_mixed_up() {
     assert!(written.decode::<Server>().is_ok());
     assert!(written.decode::<Key>().is_err());
     assert!(written.decode::<Server>().is_ok());
+}
+
+/// Settings beside things that have names: any key is a name.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Named {
+    #[serde(default)]
+    default: Option<String>,
+    #[serde(default, rename = "$others", deserialize_with = "others")]
+    #[schemars(flatten, with = "BTreeMap<String, Limits>")]
+    rest: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[allow(dead_code, reason = "only the schema is used")]
+struct Limits {
+    most: u32,
+}
+
+#[test]
+fn a_misspelt_setting_among_names_is_told_from_a_wrong_value() {
+    let problems = |json| -> Vec<(String, Option<String>)> {
+        let problems = tree(json).decode::<Named>().err().unwrap_or_default();
+        problems.into_iter().map(|problem| (problem.message, problem.hint)).collect()
+    };
+    let named: Named = tree(serde_json::json!({ "default": "a", "a": { "most": 1 } })).decode().unwrap();
+    assert_eq!((named.default.as_deref(), named.rest.len()), (Some("a"), 1));
+    let expected = "`defualt`: expected a map with the key `most`, found the string `a`".to_owned();
+    let hint = Some("did you mean `default`?".to_owned());
+    assert_eq!(problems(serde_json::json!({ "defualt": "a" })), [(expected, hint)]);
+    // What is wrong inside of a named thing is wrong there.
+    let expected = "`defualt.most`: expected an integer, found the string `a`".to_owned();
+    assert_eq!(problems(serde_json::json!({ "defualt": { "most": "a" } })), [(expected, None)]);
+    assert_eq!(problems(serde_json::json!({ "other": 1 }))[0].1, None);
 }
