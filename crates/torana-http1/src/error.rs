@@ -78,7 +78,7 @@ errors! {
         FieldNameInvalid = "http1.field_name_invalid" BAD_REQUEST "a header name is not a token",
         /// A control character in a value (RFC 9110 §5.5).
         FieldValueInvalid = "http1.field_value_invalid" BAD_REQUEST "a header value holds control characters",
-        /// The final check found another reading than the parser.
+        /// The final check found another reading than the parser, or knows of a common peer's.
         Ambiguous = "http1.ambiguous" BAD_REQUEST "the message head has more than one reading",
     }
 }

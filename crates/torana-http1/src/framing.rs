@@ -27,7 +27,8 @@ pub(crate) enum Announced {
     Chunked,
 }
 
-const FRAMING: NameSet = NameSet::of(&[KnownName::ContentLength, KnownName::TransferEncoding]);
+/// The fields that say where a message ends.
+pub(crate) const FRAMING: NameSet = NameSet::of(&[KnownName::ContentLength, KnownName::TransferEncoding]);
 
 /// Reads `Content-Length` and `Transfer-Encoding`. Everything that RFC 9112
 /// §6.3 calls an error, and everything it lets a recipient repair, is an error.

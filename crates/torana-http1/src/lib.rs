@@ -17,7 +17,7 @@
 //!    a tunnel's, or nobody's.
 //!
 //! A client writes with [`request::write_head`] and reads with
-//! [`response::parse`], skipping interim replies itself.
+//! [`response::parse`], passing on or skipping interim replies itself.
 //!
 //! # One reading
 //!

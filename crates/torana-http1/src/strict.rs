@@ -15,17 +15,20 @@
 //! | more than one blank between the parts of the start line | version or target with a blank in it |
 //! | blank before the colon | another header name, or `Content-Length ` ignored |
 //! | blank before the first field, folded lines | continuation of the start line, a field more or less |
+//! | a tab beside the value of a framing field | part of the value, so no length and no coding (nginx) |
 //! | bytes above 0x7e in the target | Latin-1 or UTF-8, decided by each hop |
 //! | names above 1 KiB | truncated by fixed-size tables |
 //!
-//! Kept because all readings agree: blanks around a value (trimmed), empty
-//! values, bytes above 0x7f in values (opaque, RFC 9110 §5.5), a status line
-//! that ends right behind the code.
+//! Kept because all readings agree: blanks around a value (trimmed; spaces only
+//! where it frames), empty values, bytes above 0x7f in values (opaque, RFC 9110
+//! §5.5), a status line that ends right behind the code.
 
 use crate::error::HeadError;
+use crate::framing::FRAMING;
 use crate::limits::MAX_NAME;
 use std::ops::Range;
 use torana_core::head::Fields;
+use torana_core::names::KnownName;
 
 /// Checks that a line ends at `at` with CRLF and answers where the next starts.
 /// For a start line, `at` is what its parts and the blanks between them add up
@@ -103,6 +106,10 @@ fn field_line(section: &[u8], at: usize, field: &httparse::Header<'_>) -> Result
         return Err(HeadError::Ambiguous);
     }
     let next = line_end(section, skip_blanks(section, end))?;
+    let tab = |from, to| section.get(from..to).is_some_and(|blanks| blanks.contains(&b'\t'));
+    if (tab(colon, start) || tab(end, next)) && KnownName::lookup(name).is_some_and(|name| FRAMING.contains(name)) {
+        return Err(HeadError::Ambiguous);
+    }
     Ok((at..colon, start..end, next))
 }
 

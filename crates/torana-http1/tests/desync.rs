@@ -68,6 +68,23 @@ fn te_te_disguises_are_refused() {
     }
 }
 
+/// A tab is a blank to the grammar, but nginx keeps it in the value: it reads a
+/// reply whose length has one as ending with the connection.
+#[test]
+fn tabs_beside_framing_values_are_refused() {
+    for line in ["Content-Length:\t5", "Content-Length: \t5", "Content-Length: 5\t", "content-length: 5 \t "] {
+        assert_eq!(verdict(&post(&format!("{line}\r\n"), "hello")), Err(Head(E::Ambiguous)), "{line:?}");
+        let reply = format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\nhello");
+        assert_eq!(read_reply(Method::Get, reply.as_bytes()), Err(Head(E::Ambiguous)), "{line:?}");
+    }
+    for line in ["Transfer-Encoding:\tchunked", "Transfer-Encoding: chunked\t"] {
+        assert_eq!(verdict(&post(&format!("{line}\r\n"), "0\r\n\r\n")), Err(Head(E::Ambiguous)), "{line:?}");
+    }
+    // Elsewhere they are blanks, and other blanks are blanks here too.
+    let text = post("X:\ty\t\r\nContent-Length:  5 \r\n", "hello");
+    assert_eq!(verdict(&text), Ok(text.len()));
+}
+
 /// Names that only resemble the framing fields are other fields, and say
 /// nothing: CGI-style peers fold `_` into `-`, so admission drops them.
 #[test]

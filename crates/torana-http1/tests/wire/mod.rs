@@ -34,7 +34,7 @@ impl From<BodyError> for Refused {
 }
 
 /// A message as read, with nothing left of how it was written.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reading {
     pub method: String,
     pub target: Vec<u8>,
@@ -45,8 +45,41 @@ pub struct Reading {
     pub body: Vec<u8>,
     pub trailers: Vec<(Vec<u8>, Vec<u8>)>,
     pub persistent: bool,
-    /// Bytes behind the message.
+    /// Whether what follows may be another protocol's.
+    pub may_leave: bool,
+    /// Bytes of the message.
     pub consumed: usize,
+}
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Reading { method, target, status, version, framing, .. } = self;
+        write!(f, "{method} {} {status} {version:?}", target.escape_ascii())?;
+        for (name, value) in &self.fields {
+            write!(f, " | {}: {}", name.escape_ascii(), value.escape_ascii())?;
+        }
+        write!(f, " | {framing:?} \"{}\"", self.body.escape_ascii())?;
+        for (name, value) in &self.trailers {
+            write!(f, " | trailer {}: {}", name.escape_ascii(), value.escape_ascii())?;
+        }
+        write!(f, " | {} bytes", self.consumed)?;
+        f.write_str(if self.persistent { "" } else { ", closes" })?;
+        f.write_str(if self.may_leave { ", may leave HTTP" } else { "" })
+    }
+}
+
+/// Why no further request is read from a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// All bytes are used up.
+    Bytes,
+    /// The last request closes the connection; the bytes behind it are nobody's.
+    Close,
+    /// Bytes wait behind a request that may leave HTTP: undecidable without its
+    /// reply, nobody's if that does not switch.
+    Leave,
+    /// What follows is refused, or incomplete.
+    Refused(Refused),
 }
 
 pub fn list(fields: &Fields) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -162,12 +195,37 @@ pub fn read_request_in(bytes: &[u8], cuts: &[usize]) -> Result<Reading, Refused>
         body,
         trailers,
         persistent: request::persistent(&head),
+        may_leave: request::may_leave_http(&head),
         consumed: pieces.used,
     })
 }
 
 pub fn read_request(bytes: &[u8]) -> Result<Reading, Refused> {
     read_request_in(bytes, &[])
+}
+
+/// Reads all requests a client sent on one connection, none of which switches
+/// protocols.
+pub fn read_connection(mut bytes: &[u8]) -> (Vec<Reading>, End) {
+    let mut readings = Vec::new();
+    loop {
+        let reading = match read_request(bytes) {
+            _ if bytes.is_empty() => return (readings, End::Bytes),
+            Ok(reading) => reading,
+            Err(refused) => return (readings, End::Refused(refused)),
+        };
+        bytes = &bytes[reading.consumed..];
+        let end = match &reading {
+            _ if bytes.is_empty() => Some(End::Bytes),
+            reading if !reading.persistent => Some(End::Close),
+            reading if reading.may_leave => Some(End::Leave),
+            _ => None,
+        };
+        readings.push(reading);
+        if let Some(end) = end {
+            return (readings, end);
+        }
+    }
 }
 
 /// Reads one reply to a `method` request that arrives in pieces cut at `cuts`.
@@ -195,6 +253,7 @@ pub fn read_reply_in(method: Method, bytes: &[u8], cuts: &[usize]) -> Result<Rea
         body,
         trailers,
         persistent: response::persistent(&head, framing),
+        may_leave: response::switches(&head),
         consumed: pieces.used,
     })
 }
