@@ -4,6 +4,7 @@ use crate::buffer::Buffer;
 use crate::io::{Io, Socket};
 use crate::proxy_protocol;
 use crate::refusals as refuse;
+use crate::serve::crew::Crew;
 use crate::serve::{h1, h2};
 use crate::service::{ConnectionEvent, ListenerId, Listening, Service};
 use crate::timer::{self, Timer};
@@ -124,6 +125,8 @@ pub async fn accept<S: Service>(listener: Listener, id: ListenerId, service: Rc<
         Listener::Tcp(tcp) => tcp.local_addr().ok(),
         Listener::Unix(_) => None,
     };
+    let connections = Crew::new();
+    let streams = Crew::new();
     loop {
         let accepted = match &listener {
             // `TCP_NODELAY` comes with the listening socket.
@@ -145,11 +148,12 @@ pub async fn accept<S: Service>(listener: Listener, id: ListenerId, service: Rc<
         let client = peer.filter(|_| !proxied).map(|peer| peer.ip().to_canonical());
         match count.admit(client, &listening) {
             Ok(permit) => {
-                let service = service.clone();
-                tokio::task::spawn_local(async move {
+                let start = Start { socket, peer, local, proxied, listening, id, permit };
+                let (service, streams) = (service.clone(), streams.clone());
+                // Boxed, or every idle connection would keep room for it.
+                connections.give(Box::new(start), async move |start: Box<Start>| {
                     service.observe(ConnectionEvent::Opened);
-                    let start = Start { socket, peer, local, proxied, listening, id, permit };
-                    start.run(&service).await;
+                    start.run(&service, &streams).await;
                     service.observe(ConnectionEvent::Closed);
                 });
             }
@@ -178,21 +182,21 @@ struct Start {
 }
 
 impl Start {
-    async fn run<S: Service>(self, service: &Rc<S>) {
+    async fn run<S: Service>(self, service: &Rc<S>, streams: &h2::Streams<S>) {
         if self.proxied || self.listening.tls.is_some() {
             // Boxed, so that connections in the clear stay small.
-            return Box::pin(self.run_prepared(service)).await;
+            return Box::pin(self.run_prepared(service, streams)).await;
         }
         let Start { socket, peer, local, listening, id, permit, .. } = self;
         let connection = Rc::new(Connection { listener: listening.name.clone(), peer, local, tls: None });
         let http2 = listening.http2;
         drop(listening);
-        speak(Io::Plain(socket), connection, id, service, http2).await;
+        speak(Io::Plain(socket), connection, id, service, streams, http2).await;
         drop(permit);
     }
 
     /// PROXY protocol and TLS first.
-    async fn run_prepared<S: Service>(mut self, service: &Rc<S>) {
+    async fn run_prepared<S: Service>(mut self, service: &Rc<S>, streams: &h2::Streams<S>) {
         let mut timer = Timer::new();
         timer.arm(Deadline::after(timer::coarse_now(), self.listening.handshake_timeout));
         let mut facts_of =
@@ -232,19 +236,26 @@ impl Start {
         drop(timer);
         let connection = Rc::new(facts_of);
         if negotiated {
-            h2::serve(io, None, connection, self.id, service.clone()).await;
+            h2::serve(io, None, connection, self.id, service.clone(), streams.clone()).await;
         } else {
-            speak(io, connection, self.id, service, http2).await;
+            speak(io, connection, self.id, service, streams, http2).await;
         }
         drop(self.permit);
     }
 }
 
 /// HTTP/1.x, unless the client starts with HTTP/2's preface.
-async fn speak<S: Service>(io: Io, connection: Rc<Connection>, id: ListenerId, service: &Rc<S>, http2: bool) {
+async fn speak<S: Service>(
+    io: Io,
+    connection: Rc<Connection>,
+    id: ListenerId,
+    service: &Rc<S>,
+    streams: &h2::Streams<S>,
+    http2: bool,
+) {
     let ended = h1::serve(io, connection.clone(), id, service.clone(), http2).await;
     if let h1::Ended::Http2(io, early) = ended {
-        Box::pin(h2::serve(io, Some(early), connection, id, service.clone())).await;
+        Box::pin(h2::serve(io, Some(early), connection, id, service.clone(), streams.clone())).await;
     }
 }
 

@@ -3,8 +3,9 @@
 use crate::refusals as refuse;
 use crate::service::Settings;
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderValue};
-use torana_core::head::{Fields, Head, ReplyHead, Status, Version};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use std::sync::LazyLock;
+use torana_core::head::{FieldName, Fields, Head, ReplyHead, Status, Version};
 use torana_core::names::KnownName;
 use torana_core::refusal::Refusal;
 
@@ -63,7 +64,8 @@ fn read_fields(map: &HeaderMap, fields: &mut Fields, most: usize, bytes: usize) 
             // Crumbs are joined below (§8.2.3).
             Some(KnownName::Cookie) => cookies += 1,
             _ => {
-                fields.append_text(name.as_str().as_bytes(), value.as_bytes()).map_err(|_| &refuse::HTTP2_MALFORMED)?
+                let name = FieldName { known, text: name.as_str().as_bytes() };
+                fields.append_named(name, value.as_bytes()).map_err(|_| &refuse::HTTP2_MALFORMED)?;
             }
         }
     }
@@ -94,19 +96,33 @@ pub(crate) fn read_trailers(map: &HeaderMap) -> Box<Fields> {
     fields
 }
 
+/// The known names as HTTP/2's types have them, by their number.
+static NAMES: LazyLock<Vec<HeaderName>> =
+    LazyLock::new(|| KnownName::ALL.iter().map(|name| HeaderName::from_static(name.as_str())).collect());
+
 /// Fields as HTTP/2 writes them: lower case, without those that describe a
 /// connection. `host` is left out: `:authority` carries it.
 pub(crate) fn write_fields(fields: &Fields, map: &mut HeaderMap, host: bool) {
-    for (name, value) in fields.iter() {
+    // All values share one block.
+    let block = Bytes::copy_from_slice(fields.bytes());
+    map.reserve(fields.len());
+    for (name, place) in fields.places() {
+        let value = block.slice(place);
         match name.known {
             // `te: trailers` is allowed and gRPC needs it.
-            Some(KnownName::Te) if value == b"trailers" => {}
+            Some(KnownName::Te) if value == b"trailers"[..] => {}
             Some(KnownName::Host) if !host => continue,
             Some(known) if known.is_hop_by_hop() => continue,
             _ => {}
         }
-        let Ok(name) = http::HeaderName::from_bytes(name.text) else { continue };
-        let Ok(value) = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(value)) else { continue };
+        let name = match name.known.and_then(|known| NAMES.get(known as usize)) {
+            Some(name) => name.clone(),
+            None => match HeaderName::from_bytes(name.text) {
+                Ok(name) => name,
+                Err(_) => continue,
+            },
+        };
+        let Ok(value) = HeaderValue::from_maybe_shared(value) else { continue };
         map.append(name, value);
     }
 }

@@ -31,6 +31,8 @@ pub(crate) fn exchange(connection: &Rc<Connection>, now: Instant) -> Box<Exchang
 /// Keeps a finished exchange's buffers, and nothing else of it.
 pub(crate) fn keep_exchange(mut exchange: Box<Exchange>) {
     exchange.body = Body::Empty;
+    // Or the client's socket would stay open with it.
+    exchange.interim = None;
     exchange.outbound = None;
     exchange.identity = None;
     EXCHANGES.with_borrow_mut(|kept| {

@@ -43,6 +43,8 @@ torana_core::refusals! {
     HTTP2_URI = "http2.uri_too_long" 414 Caller Never "The request target is too long.";
     /// No connection to the endpoint could be made.
     UPSTREAM_CONNECT = "upstream.connect_failed" 502 Upstream Always "The service cannot be reached.";
+    /// The gateway has no descriptors, ports or memory left for a connection: no fault of the endpoint.
+    NO_SOCKET = "limit.sockets" 503 Gateway Never "The gateway is busy.";
     /// No connection within `connect_timeout`.
     UPSTREAM_CONNECT_TIMEOUT = "upstream.connect_timeout" 504 Upstream Always "The service cannot be reached in time.";
     /// The endpoint's name does not resolve.

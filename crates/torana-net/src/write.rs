@@ -27,6 +27,8 @@ pub(crate) struct Writer {
     /// Bytes the socket has taken so far.
     written: u64,
     with_trailers: bool,
+    /// Whether the connection is closed as soon as the message is written.
+    closes: bool,
 }
 
 /// Why a message cannot be written to its end.
@@ -43,7 +45,22 @@ impl Writer {
     /// A writer whose output holds the head.
     pub(crate) const fn new(out: Output, framing: Framing, with_trailers: bool) -> Writer {
         let ended = matches!(framing, Framing::None | Framing::Tunnel);
-        Writer { out, encoder: BodyEncoder::new(framing), framing, ended, body_bytes: 0, written: 0, with_trailers }
+        Writer {
+            out,
+            encoder: BodyEncoder::new(framing),
+            framing,
+            ended,
+            body_bytes: 0,
+            written: 0,
+            with_trailers,
+            closes: false,
+        }
+    }
+
+    /// Says that the connection will be closed as soon as the message is
+    /// written.
+    pub(crate) const fn set_closes(&mut self) {
+        self.closes = true;
     }
 
     pub(crate) const fn framing(&self) -> Framing {
@@ -115,6 +132,7 @@ impl Writer {
             let written = match (self.out.is_empty(), direct) {
                 (true, false) => break,
                 (true, true) => io.poll_write(cx, data),
+                (false, false) if self.closes && self.ended => io.poll_write_last(cx, self.out.data()),
                 (false, false) => io.poll_write(cx, self.out.data()),
                 (false, true) => io.poll_write_both(cx, self.out.data(), data),
             };

@@ -3,13 +3,14 @@
 use crate::io::{Io, Socket};
 use crate::refusals as refuse;
 use crate::tls::client::{Alpn, ClientTls};
+use rustix::io::Errno;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_rustls::TlsConnector;
-use torana_core::refusal::Rejection;
+use torana_core::refusal::{Refusal, Rejection};
 
 /// Where to connect.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ pub async fn dial(place: Place<'_>, security: Option<Security<'_>>, timeout: Dur
 }
 
 async fn connect(place: Place<'_>, security: Option<Security<'_>>) -> Result<Dialled, Rejection> {
-    let failed = |error: io::Error| Rejection::new(&refuse::UPSTREAM_CONNECT).because(error);
+    let failed = |error: io::Error| Rejection::new(blame(&error)).because(error);
     let socket = match place {
         Place::Socket(address) => Socket::Tcp(tcp(address).await.map_err(failed)?),
         Place::Unix(path) => Socket::Unix(UnixStream::connect(path).await.map_err(failed)?),
@@ -75,6 +76,18 @@ async fn connect(place: Place<'_>, security: Option<Security<'_>>) -> Result<Dia
         return Err(broken(&"the service does not speak HTTP/2"));
     }
     Ok(Dialled { io: Io::ClientTls(Box::new(tls)), http2 })
+}
+
+/// Whose doing it is that no connection could be made: a shortage of our own
+/// must not be charged to the endpoint.
+fn blame(error: &io::Error) -> &'static Refusal {
+    let is_ours = |errno: Errno| {
+        matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL)
+    };
+    match Errno::from_io_error(error) {
+        Some(errno) if is_ours(errno) => &refuse::NO_SOCKET,
+        _ => &refuse::UPSTREAM_CONNECT,
+    }
 }
 
 async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
@@ -97,7 +110,22 @@ async fn resolve_and_connect(host: &str, port: u16) -> Result<TcpStream, Rejecti
         }
     }
     Err(match last {
-        Some((address, error)) => Rejection::new(&refuse::UPSTREAM_CONNECT).because(format_args!("{address}: {error}")),
+        Some((address, error)) => Rejection::new(blame(&error)).because(format_args!("{address}: {error}")),
         None => unresolved(&"no addresses"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_our_own_is_no_fault_of_the_endpoint() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::ADDRNOTAVAIL] {
+            assert_eq!(blame(&errno.into()).code, "limit.sockets", "{errno}");
+        }
+        for errno in [Errno::CONNREFUSED, Errno::NETUNREACH, Errno::CONNRESET] {
+            assert_eq!(blame(&errno.into()).code, "upstream.connect_failed", "{errno}");
+        }
+    }
 }

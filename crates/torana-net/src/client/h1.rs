@@ -5,6 +5,7 @@
 //! from there, so a proxied request allocates nothing.
 
 use crate::buffer::{Buffer, LARGE, Output};
+use crate::client::interim::Interims;
 use crate::client::pool::Pool;
 use crate::io::Io;
 use crate::recycle;
@@ -20,16 +21,13 @@ use std::time::{Duration, Instant};
 use torana_core::body::{Body, BodyError, BodyStream, Progress};
 use torana_core::deadline::Deadline;
 use torana_core::head::{Fields, Method, ReplyHead, Status};
+use torana_core::interim::Interim;
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::Reply;
 use torana_http1::{BodyDecoder, Framing, HeadLimits, HeadScanner, Parsed, Persist, Step, request, response};
 
 /// Limits for heads of replies: services are trusted more than strangers.
 const REPLY_LIMITS: HeadLimits = HeadLimits { head_bytes: 64 * 1024, fields: 200, uri_bytes: 0 };
-
-/// Interim replies taken before the final one. Services send one or two; one
-/// that never stops would keep its worker busy with nothing.
-const MOST_INTERIM: u8 = 32;
 
 /// A request as it goes to an upstream.
 pub struct Outgoing<'a> {
@@ -47,6 +45,8 @@ pub struct Outgoing<'a> {
     pub deadline: Deadline,
     /// How long the reply's body may pause.
     pub body_idle: Duration,
+    /// Who takes interim replies.
+    pub interim: Option<&'a dyn Interim>,
 }
 
 /// A request that got no reply.
@@ -77,7 +77,7 @@ pub struct Connection {
     persistent: bool,
     failed: bool,
     /// Interim replies to the request at hand.
-    interim: u8,
+    interims: Interims,
     body_idle: Duration,
     trailers: Option<Box<Fields>>,
     home: Option<Rc<Pool>>,
@@ -103,7 +103,7 @@ impl Connection {
             received: 0,
             persistent: true,
             failed: false,
-            interim: 0,
+            interims: Interims::default(),
             body_idle: Duration::ZERO,
             trailers: None,
             home: None,
@@ -138,7 +138,7 @@ impl Connection {
     /// [`Failure`]; the connection is gone then.
     pub async fn send(mut self: Box<Self>, outgoing: Outgoing<'_>, body: Body) -> Result<Reply, Failure> {
         self.served += 1;
-        self.interim = 0;
+        self.interims = Interims::default();
         let framing = match (&body, body.remaining()) {
             (Body::Empty, _) => Framing::None,
             (_, Some(length)) => Framing::Length(length),
@@ -161,7 +161,7 @@ impl Connection {
         self.body_idle = outgoing.body_idle;
         self.timer.arm(outgoing.deadline);
         let mut head = recycle::reply_head();
-        match poll_fn(|cx| self.poll_head(cx, &mut head)).await {
+        match poll_fn(|cx| self.poll_head(cx, &outgoing, &mut head)).await {
             Ok(()) => self.receive(head, &outgoing),
             Err(rejection) => Err(self.failure(rejection)),
         }
@@ -172,7 +172,7 @@ impl Connection {
         let closed = rejection.refusal.code == refuse::UPSTREAM_CLOSED.code;
         Failure {
             body: untouched.then(|| mem::take(&mut self.request)),
-            stale: closed && self.served > 1 && self.input.is_none(),
+            stale: closed && self.served > 1 && self.input.is_none() && self.interims.is_empty(),
             rejection,
         }
     }
@@ -208,7 +208,12 @@ impl Connection {
         }
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>, head: &mut ReplyHead) -> Poll<Result<(), Rejection>> {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        outgoing: &Outgoing<'_>,
+        head: &mut ReplyHead,
+    ) -> Poll<Result<(), Rejection>> {
         if let Poll::Ready(Err(error)) = self.poll_push(cx) {
             return Poll::Ready(Err(error.into()));
         }
@@ -223,12 +228,7 @@ impl Connection {
                         if !head.status.is_interim() {
                             return Poll::Ready(Ok(()));
                         }
-                        self.interim += 1;
-                        if self.interim > MOST_INTERIM {
-                            let cause = "too many interim replies";
-                            return Poll::Ready(Err(Rejection::new(&refuse::UPSTREAM_MALFORMED).because(cause)));
-                        }
-                        head.clear();
+                        self.interims.pass_on(head, outgoing)?;
                         continue;
                     }
                     Ok(Parsed::Partial) => {}

@@ -7,12 +7,13 @@ use crate::refusals as refuse;
 use crate::serve::h2::Pump;
 use crate::timer::{self, Timer};
 use bytes::Bytes;
-use h2::client::SendRequest;
+use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use torana_core::body::{Body, BodyError, BodyStream, Progress};
 use torana_core::deadline::Deadline;
@@ -22,6 +23,7 @@ use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 
 use super::h1::{Failure, Outgoing};
+use super::interim::Interims;
 
 /// Window of a stream, and of the connection: enough for 100 MB/s over 10 ms.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -121,7 +123,7 @@ impl Connection {
             }
         }
         let end = body.is_empty();
-        let (response, stream) = match sender.send_request(request, end) {
+        let (mut response, stream) = match sender.send_request(request, end) {
             Ok(sent) => sent,
             Err(error) => {
                 let rejection = Rejection::new(&refuse::UPSTREAM_CLOSED).because(error);
@@ -130,16 +132,14 @@ impl Connection {
         };
         let permit = Permit::new(&self.state);
         let mut pump = Pump::new(stream, body, end, false);
-        let mut response = std::pin::pin!(response);
+        let mut interims = Interims::default();
         let outcome = poll_fn(|cx| {
             if let Poll::Ready(Err(error)) = pump.poll(cx) {
                 return Poll::Ready(Err(Rejection::from(error)));
             }
-            match response.as_mut().poll(cx) {
-                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(blame(&error))),
+            match poll_head(cx, &mut response, &outgoing, &mut interims) {
                 Poll::Pending if timer.poll_expired(cx) => Poll::Ready(Err(Rejection::new(&refuse::UPSTREAM_TIMEOUT))),
-                Poll::Pending => Poll::Pending,
+                polled => polled,
             }
         })
         .await;
@@ -173,6 +173,24 @@ fn build(outgoing: &Outgoing<'_>, secure: bool, authority: &str) -> Result<http:
     *request.version_mut() = http::Version::HTTP_2;
     message::write_fields(outgoing.fields, request.headers_mut(), false);
     Ok(request)
+}
+
+/// Waits for the final head; interim ones are passed on.
+fn poll_head(
+    cx: &mut Context<'_>,
+    response: &mut ResponseFuture,
+    outgoing: &Outgoing<'_>,
+    interims: &mut Interims,
+) -> Poll<Result<http::Response<RecvStream>, Rejection>> {
+    // Polling the response itself would throw interim ones away.
+    while let Some(interim) = ready!(response.poll_informational(cx)) {
+        let (parts, ()) = interim.map_err(|error| blame(&error))?.into_parts();
+        let mut head = recycle::reply_head();
+        message::read_reply(&parts, &mut head).map_err(Rejection::new)?;
+        interims.pass_on(&mut head, outgoing)?;
+        recycle::keep_reply_head(&mut head);
+    }
+    Pin::new(response).poll(cx).map_err(|error| blame(&error))
 }
 
 fn receive(

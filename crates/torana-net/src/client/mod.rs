@@ -3,4 +3,5 @@
 pub mod dial;
 pub mod h1;
 pub mod h2;
+mod interim;
 pub mod pool;

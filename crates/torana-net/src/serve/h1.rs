@@ -25,7 +25,7 @@ use torana_core::head::Status;
 use torana_core::names::KnownName;
 use torana_core::refusal::{Origin, Refusal, Rejection};
 use torana_core::reply::Reply;
-use torana_http1::{Behind, BodyDecoder, Framing, HeadLimits, Parsed, Persist, behind, request};
+use torana_http1::{Behind, BodyDecoder, Framing, HeadLimits, Parsed, Persist, behind, request, response};
 
 /// How long an ended connection is read on, so that the reply to a client
 /// still sending is not destroyed by a reset (RFC 9112 §9.6).
@@ -192,6 +192,8 @@ impl<S: Service> Server<S> {
     /// Answers a request whose head cannot be used, and ends the connection:
     /// where the next message starts is not known.
     async fn refuse(&mut self, mut exchange: Box<Exchange>, refusal: &'static Refusal, settings: &Settings) -> After {
+        // The client may still be sending what was refused.
+        self.link.body.set(BodyState::Abandoned);
         let reply = self.service.reject(&mut exchange, Rejection::new(refusal));
         self.finish(exchange, reply, settings, Wish { keep: false, leave: false }).await;
         After::Close
@@ -212,6 +214,10 @@ impl<S: Service> Server<S> {
         exchange.head.fields.remove_known(KnownName::Expect);
         self.link.body.set(BodyState::Done);
         self.link.received.set(0);
+        self.link.interim.open();
+        if response::interim_allowed(exchange.head.version) {
+            exchange.interim = Some(self.link.clone());
+        }
         exchange.body = match framing {
             Framing::None | Framing::Length(0) | Framing::UntilClose | Framing::Tunnel => Body::Empty,
             Framing::Length(_) | Framing::Chunked => {
@@ -226,6 +232,7 @@ impl<S: Service> Server<S> {
             let link = &self.link;
             poll_fn(|cx| match serving.as_mut().poll(cx) {
                 Poll::Ready(reply) => Poll::Ready(Some(reply)),
+                Poll::Pending if matches!(link.poll_interim(cx), Poll::Ready(Err(_))) => Poll::Ready(None),
                 Poll::Pending => link.poll_gone(cx).map(|()| None),
             })
             .await
@@ -245,6 +252,7 @@ impl<S: Service> Server<S> {
         settings: &Settings,
         wish: Wish,
     ) -> After {
+        self.link.interim.close();
         // A body nobody took: dropping it tells whether its end has arrived.
         exchange.body = Body::Empty;
         let clean = self.link.body.get() == BodyState::Done
@@ -263,6 +271,9 @@ impl<S: Service> Server<S> {
                 }
             }
         };
+        if clean && self.link.waiting() == 0 {
+            sending.nothing_unread();
+        }
         self.timer.arm(exchange.end_by);
         let link = &self.link;
         let timer = &mut self.timer;

@@ -8,6 +8,8 @@ use crate::io::Io;
 use crate::message;
 use crate::recycle;
 use crate::refusals as refuse;
+use crate::serve::crew::Crew;
+use crate::serve::interim::Offered;
 use crate::serve::link::Pace;
 use crate::serve::send::broken_off;
 use crate::service::{ConnectionEvent, ListenerId, Service, Settings};
@@ -40,6 +42,16 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// Resets are counted over this time.
 const RESET_WINDOW: Duration = Duration::from_secs(30);
 
+/// What serves the streams of a listener's connections.
+pub(crate) type Streams<S> = Rc<Crew<Stream<S>>>;
+
+/// A stream to serve.
+pub(crate) struct Stream<S> {
+    shared: Rc<Shared<S>>,
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+}
+
 /// What the streams of a connection share.
 struct Shared<S> {
     connection: Rc<Connection>,
@@ -58,6 +70,7 @@ pub(crate) async fn serve<S: Service>(
     connection: Rc<Connection>,
     listener: ListenerId,
     service: Rc<S>,
+    streams: Streams<S>,
 ) {
     let settings = service.settings(listener);
     let mut timer = Timer::new();
@@ -91,7 +104,7 @@ pub(crate) async fn serve<S: Service>(
         resets: Cell::new(0),
         window: Cell::new(timer::coarse_now()),
     });
-    accept(&mut http2, &shared, &mut timer).await;
+    accept(&mut http2, &shared, &mut timer, &streams).await;
 }
 
 /// Accepts streams until the connection is over.
@@ -99,6 +112,7 @@ async fn accept<S: Service>(
     http2: &mut h2::server::Connection<Prefixed, Bytes>,
     shared: &Rc<Shared<S>>,
     timer: &mut Timer,
+    streams: &Crew<Stream<S>>,
 ) {
     let mut going = false;
     loop {
@@ -137,7 +151,7 @@ async fn accept<S: Service>(
         match next {
             Some(Ok((request, respond))) => {
                 shared.streams.set(shared.streams.get() + 1);
-                tokio::task::spawn_local(stream(shared.clone(), request, respond));
+                streams.give(Stream { shared: shared.clone(), request, respond }, stream);
             }
             Some(Err(error)) => {
                 // The codec counts resets of streams nobody has accepted yet.
@@ -175,11 +189,8 @@ impl<S> Shared<S> {
 }
 
 /// One request.
-async fn stream<S: Service>(
-    shared: Rc<Shared<S>>,
-    request: http::Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-) {
+async fn stream<S: Service>(job: Stream<S>) {
+    let Stream { shared, request, mut respond } = job;
     let service = &shared.service;
     let settings = service.settings(shared.listener);
     let now = timer::now();
@@ -189,6 +200,8 @@ async fn stream<S: Service>(
     exchange.deadline = Deadline::after(now, settings.request_timeout);
     exchange.head.fields.remove_known(KnownName::Expect);
     let mut received: Option<Rc<Cell<u64>>> = None;
+    let interim = Offered::take();
+    exchange.interim = Some(interim.clone());
     let reply = match read {
         Err(refusal) => Some(service.reject(&mut exchange, Rejection::new(refusal))),
         Ok(()) => {
@@ -204,9 +217,19 @@ async fn stream<S: Service>(
                 }));
             }
             let mut serving = pin!(service.serve(&mut exchange));
-            poll_fn(|cx| match serving.as_mut().poll(cx) {
-                Poll::Ready(reply) => Poll::Ready(Some(reply)),
-                Poll::Pending => respond.poll_reset(cx).map(|_| None),
+            poll_fn(|cx| {
+                let served = serving.as_mut().poll(cx);
+                if !interim.is_empty() {
+                    // A stream that is reset takes nothing more.
+                    if respond.poll_reset(cx).is_ready() {
+                        return Poll::Ready(None);
+                    }
+                    interim.send(&mut respond);
+                }
+                match served {
+                    Poll::Ready(reply) => Poll::Ready(Some(reply)),
+                    Poll::Pending => respond.poll_reset(cx).map(|_| None),
+                }
             })
             .await
         }
@@ -224,6 +247,7 @@ async fn stream<S: Service>(
     exchange.notes.request_bytes = received.map_or(0, |received| received.get());
     service.account(&mut exchange, timer::now());
     recycle::keep_exchange(exchange);
+    interim.keep();
 }
 
 /// `Content-Length`, checked against the data by the codec.

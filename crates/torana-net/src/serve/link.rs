@@ -4,6 +4,7 @@
 use crate::buffer::{Buffer, LARGE, SMALL};
 use crate::io::Io;
 use crate::refusals as refuse;
+use crate::serve::interim::Unsent;
 use crate::service::Settings;
 use crate::timer::{self, Timer};
 use std::cell::{Cell, RefCell};
@@ -12,14 +13,17 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use torana_core::body::{BodyError, BodyStream, Progress};
 use torana_core::deadline::Deadline;
-use torana_core::head::Fields;
-use torana_http1::{BodyDecoder, HeadScanner, Step, response};
+use torana_core::head::{Fields, Status};
+use torana_core::interim::Interim;
+use torana_http1::{BodyDecoder, HeadScanner, Step};
 
 /// One client connection speaking HTTP/1.x.
 pub(crate) struct Link {
     pub(crate) io: RefCell<Io>,
     pub(crate) input: RefCell<Input>,
     pub(crate) body: Cell<BodyState>,
+    /// What goes out before the reply to the current request.
+    pub(crate) interim: Unsent,
     /// Body bytes received of the current request.
     pub(crate) received: Cell<u64>,
 }
@@ -51,6 +55,7 @@ impl Link {
             io: RefCell::new(io),
             input: RefCell::default(),
             body: Cell::new(BodyState::Done),
+            interim: Unsent::default(),
             received: Cell::new(0),
         }
     }
@@ -74,6 +79,14 @@ impl Link {
         let count = ready!(read)?;
         input.ended |= count == 0;
         Poll::Ready(Ok(count > 0))
+    }
+
+    /// Sends the interim replies that wait. Ready when none does.
+    pub(crate) fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        if !self.interim.is_owing() {
+            return Poll::Ready(Ok(()));
+        }
+        self.interim.poll_send(cx, &mut self.io.borrow_mut())
     }
 
     /// Whether the client has gone away while its request is being served. A
@@ -102,6 +115,12 @@ impl Link {
     }
 }
 
+impl Interim for Link {
+    fn offer(&self, status: Status, fields: &Fields) {
+        self.interim.offer(status, fields);
+    }
+}
+
 /// The body of the current request: bytes of the client's connection.
 pub(crate) struct RequestBody {
     link: Rc<Link>,
@@ -113,8 +132,8 @@ pub(crate) struct RequestBody {
     limit: u64,
     length: Option<u64>,
     pace: Pace,
-    /// What is left to send of `100 Continue`.
-    interim: &'static [u8],
+    /// Whether the client waits for `100 Continue`.
+    uninvited: bool,
     timer: Timer,
     state: BodyState,
     trailers: Option<Box<Fields>>,
@@ -133,7 +152,7 @@ impl RequestBody {
         RequestBody {
             link: link.clone(),
             // A client that did not wait needs no invitation.
-            interim: if expects_continue && buffer.is_none() { response::CONTINUE } else { b"" },
+            uninvited: expects_continue && buffer.is_none(),
             buffer,
             decoder,
             ready: 0,
@@ -145,20 +164,6 @@ impl RequestBody {
             state: BodyState::Reading,
             trailers: None,
         }
-    }
-
-    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        while !self.interim.is_empty() {
-            let mut io = self.link.io.borrow_mut();
-            match ready!(io.poll_write(cx, self.interim)) {
-                Ok(count) if count > 0 => self.interim = self.interim.get(count..).unwrap_or_default(),
-                _ => return Poll::Ready(Err(BodyError::new(&refuse::CLIENT_GONE))),
-            }
-            if self.interim.is_empty() && ready!(io.poll_flush(cx)).is_err() {
-                return Poll::Ready(Err(BodyError::new(&refuse::CLIENT_GONE)));
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
@@ -223,8 +228,10 @@ impl BodyStream for RequestBody {
                 BodyState::Abandoned => return Poll::Ready(Err(BodyError::new(&refuse::BODY_TRUNCATED))),
                 BodyState::Reading => {}
             }
-            if let Err(error) = ready!(self.poll_interim(cx)) {
-                return self.fail(error);
+            if self.uninvited {
+                // The serve loop sends it as soon as this body has to wait.
+                self.uninvited = false;
+                self.link.interim.invite();
             }
             let step = match &self.buffer {
                 Some(buffer) => self.decoder.decode(buffer.data()),

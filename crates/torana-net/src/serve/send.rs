@@ -82,6 +82,14 @@ impl Sending {
         self.persist
     }
 
+    /// Says that nothing of the client's waits to be read: if the reply ends the
+    /// connection, it is closed right behind it.
+    pub(crate) fn nothing_unread(&mut self) {
+        if self.persist == Persist::Close && self.framing() != Framing::Tunnel {
+            self.writer.set_closes();
+        }
+    }
+
     /// Whether the client has been sent nothing yet.
     pub(crate) const fn is_unsent(&self) -> bool {
         self.writer.written() == 0
@@ -98,6 +106,10 @@ impl Sending {
     ) -> Poll<Result<(), &'static Refusal>> {
         loop {
             let source_waits = self.writer.fill(cx, body).map_err(blame)?;
+            // Interim replies go first, and whole: one may be written in part.
+            if link.interim.is_owing() && self.poll_interim(cx, link)?.is_pending() {
+                return self.poll_limits(cx, timer, true).map(Err);
+            }
             let before = self.writer.written();
             let out = self.writer.poll_out(cx, &mut link.io.borrow_mut(), body);
             notes.response_bytes = self.writer.body_bytes();
@@ -119,6 +131,21 @@ impl Sending {
                 }
                 return self.poll_limits(cx, timer, false).map(Err);
             }
+        }
+    }
+
+    /// Sends the interim replies that were not taken while the reply was
+    /// waited for.
+    fn poll_interim(&mut self, cx: &mut Context<'_>, link: &Link) -> Result<Poll<()>, &'static Refusal> {
+        let before = link.interim.waiting();
+        let sent = link.poll_interim(cx);
+        let moved = before - link.interim.waiting();
+        if moved > 0 {
+            self.pace.moved(moved, timer::coarse_now());
+        }
+        match sent {
+            Poll::Ready(Err(_)) => Err(&refuse::CLIENT_GONE),
+            sent => Ok(sent.map(drop)),
         }
     }
 
