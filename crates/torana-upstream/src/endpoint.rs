@@ -1,5 +1,6 @@
 //! One endpoint on one worker: its connections, and one attempt.
 
+use crate::balance::Load;
 use crate::spec::{Address, EndpointSpec, Protocol, UpstreamSpec};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -38,6 +39,9 @@ pub struct Endpoint {
     opening: Mutex<()>,
     requests: Counter,
     failures: Counter,
+    load: Rc<Load>,
+    /// Whether it was out when last looked at.
+    out: Cell<bool>,
 }
 
 /// A connection to send on.
@@ -47,7 +51,7 @@ enum Lane {
 }
 
 impl Endpoint {
-    pub(crate) fn new(upstream: &Arc<UpstreamSpec>, spec: &EndpointSpec) -> Rc<Endpoint> {
+    pub(crate) fn new(upstream: &Arc<UpstreamSpec>, spec: &EndpointSpec, load: Load) -> Rc<Endpoint> {
         let pool_metrics = Arc::<PoolMetrics>::default();
         Rc::new(Endpoint {
             upstream: upstream.clone(),
@@ -60,6 +64,8 @@ impl Endpoint {
             opening: Mutex::new(()),
             requests: Counter::default(),
             failures: Counter::default(),
+            load: Rc::new(load),
+            out: Cell::new(false),
         })
     }
 
@@ -79,6 +85,18 @@ impl Endpoint {
     #[must_use]
     pub const fn name(&self) -> &Rc<str> {
         &self.name
+    }
+
+    /// What it has to do.
+    pub(crate) const fn load(&self) -> &Rc<Load> {
+        &self.load
+    }
+
+    /// Notes whether it is out; one that comes back starts slowly.
+    pub(crate) fn set_out(&self, out: bool, now: Instant) {
+        if self.out.replace(out) && !out {
+            self.load.recover(now);
+        }
     }
 
     /// Its spec.
@@ -216,7 +234,7 @@ impl Endpoint {
 }
 
 /// The host of an authority, without port and brackets.
-fn host_of(authority: &str) -> &str {
+pub(crate) fn host_of(authority: &str) -> &str {
     match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => authority.split(':').next().unwrap_or(authority),

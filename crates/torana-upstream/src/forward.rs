@@ -1,27 +1,27 @@
 //! Sends exchanges to upstreams.
 
-use crate::endpoint::{BODY_IDLE, Endpoint};
-use crate::select::RoundRobin;
-use crate::spec::UpstreamSpec;
+use crate::attempt::Tries;
+use crate::ceiling;
+use crate::endpoint::BODY_IDLE;
+use crate::held::hold;
+use crate::outbound;
+use crate::replay::Replay;
+use crate::retry::Trigger;
+use crate::spec::{Fallback, UpstreamSpec};
+use crate::state::State;
+pub use crate::upstream::Upstream;
+use crate::upstream::{NO_ENDPOINT, NO_UPSTREAM};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
-use torana_core::body::Body;
-use torana_core::deadline::Deadline;
-use torana_core::exchange::{Exchange, Notes, Upgrade};
-use torana_core::head::Method;
+use torana_core::exchange::{Exchange, Upgrade};
 use torana_core::names::KnownName;
 use torana_core::outbound::OutboundRequest;
-use torana_core::refusal::{Rejection, Retry};
+use torana_core::refusal::{Origin, Rejection};
 use torana_core::reply::Reply;
-use torana_core::target::UpstreamId;
+use torana_core::target::{Answer, UpstreamId};
 use torana_net::client::h1::Outgoing;
 use torana_net::timer;
-
-torana_core::refusals! {
-    /// The plan has no upstream at this position: a fault of the gateway.
-    NO_UPSTREAM = "internal.no_upstream" 500 Gateway Never "The gateway is misconfigured.";
-}
 
 /// The upstreams of one plan on one worker.
 #[derive(Debug, Default)]
@@ -29,24 +29,17 @@ pub struct Upstreams {
     list: Vec<Rc<Upstream>>,
 }
 
-/// An upstream on one worker.
-#[derive(Debug)]
-pub struct Upstream {
-    spec: Arc<UpstreamSpec>,
-    endpoints: Vec<Rc<Endpoint>>,
-    rotation: RoundRobin,
-}
-
 impl Upstreams {
-    /// The upstreams of the next plan. What has not changed is shared with
-    /// this one: whole upstreams, or endpoints with their pools.
+    /// The upstreams of the next plan, each with what is known about it. What
+    /// has not changed is shared with this one: whole upstreams, or endpoints
+    /// with their pools.
     #[must_use]
-    pub fn succeed(&self, specs: &[Arc<UpstreamSpec>]) -> Upstreams {
-        let list = specs.iter().map(|spec| {
+    pub fn succeed(&self, specs: &[Arc<UpstreamSpec>], states: &[Arc<State>]) -> Upstreams {
+        let list = specs.iter().zip(states).map(|(spec, state)| {
             let known = self.list.iter().find(|known| known.spec.name == spec.name);
             match known {
-                Some(known) if Arc::ptr_eq(&known.spec, spec) || known.spec == *spec => Rc::clone(known),
-                known => Upstream::new(spec, known.map(|known| &**known)),
+                Some(known) if Arc::ptr_eq(&known.state, state) => Rc::clone(known),
+                known => Upstream::new(spec, state, known.map(|known| &**known)),
             }
         });
         Upstreams { list: list.collect() }
@@ -57,11 +50,15 @@ impl Upstreams {
         self.list.iter().map(|upstream| &**upstream)
     }
 
-    /// Closes connections that have waited too long or are gone. To be called
-    /// about once a second.
+    /// Closes connections that have waited too long or are gone, and ends
+    /// ejections. To be called about once a second.
     pub fn tend(&self, now: Instant) {
-        for endpoint in self.list.iter().flat_map(|upstream| &upstream.endpoints) {
-            endpoint.tend(now);
+        for upstream in &self.list {
+            upstream.state.health().tend(now);
+            for (index, endpoint) in upstream.endpoints.iter().enumerate() {
+                endpoint.tend(now);
+                endpoint.set_out(!upstream.state.health().is_usable(index), now);
+            }
         }
     }
 
@@ -69,23 +66,99 @@ impl Upstreams {
     /// to come. Keeps to `exchange.deadline`.
     ///
     /// # Errors
-    /// No endpoint gave a reply.
+    /// Neither the upstream nor what stands in for it gave a reply.
     pub async fn forward(&self, id: UpstreamId, exchange: &mut Exchange) -> Result<Reply, Rejection> {
         let Some(upstream) = self.list.get(id.0 as usize) else {
             return Err(Rejection::new(&NO_UPSTREAM));
         };
-        let mut body = std::mem::take(&mut exchange.body);
-        let upgrade = match &exchange.upgrade {
-            Upgrade::No => false,
-            Upgrade::To(protocol) => {
-                exchange.head.fields.set_own(KnownName::Upgrade, protocol);
-                true
+        if let Upgrade::To(protocol) = &exchange.upgrade {
+            exchange.head.fields.set_own(KnownName::Upgrade, protocol);
+        }
+        let body = std::mem::take(&mut exchange.body);
+        let mut replay = Replay::new(body, upstream.spec.replay_bytes);
+        let result = upstream.serve(exchange, &mut replay).await;
+        if upstream.spec.fallback.is_empty() || !upstream.has_failed(&result) {
+            return result;
+        }
+        // Boxed: rare, and what leads to it should not make every request larger.
+        Box::pin(self.fall_back(upstream, exchange, replay, result)).await
+    }
+
+    /// Asks those who stand in for `upstream`, in order, until one can answer.
+    async fn fall_back(
+        &self,
+        upstream: &Upstream,
+        exchange: &mut Exchange,
+        mut replay: Replay,
+        mut result: Result<Reply, Rejection>,
+    ) -> Result<Reply, Rejection> {
+        for fallback in &upstream.spec.fallback {
+            if let Err(rejection) = &result {
+                // The log tells why somebody else answers.
+                let why = format!("{}: {}", upstream.spec.name, rejection.refusal.code);
+                exchange.notes.cause = Some(why.into());
             }
+            let other = match fallback {
+                Fallback::Answer(fixed) => {
+                    // What the gateway answers itself has a reason.
+                    exchange.notes.code = result.as_ref().err().map(|rejection| rejection.refusal.code);
+                    match fixed.target.answer(exchange) {
+                        Answer::Now(reply) => return Ok(*reply),
+                        Answer::Reject(rejection) => return Err(rejection),
+                        // No other kind is compiled into a fallback.
+                        Answer::Wait(_) | Answer::Forward(_) | Answer::ForwardBy(_) => continue,
+                    }
+                }
+                Fallback::Upstream(name) => self.list.iter().position(|other| other.spec.name == *name),
+            };
+            let Some((position, other)) = other.and_then(|position| Some((position, self.list.get(position)?))) else {
+                continue;
+            };
+            let harmless =
+                !replay.is_sent() || exchange.head.method.is_idempotent() || upstream.spec.retry.non_idempotent;
+            if !replay.is_there() || !harmless {
+                // The request cannot be sent again; a fixed answer may follow.
+                continue;
+            }
+            exchange.notes.upstream = u32::try_from(position).ok().map(UpstreamId);
+            result = other.serve(exchange, &mut replay).await;
+            if !other.has_failed(&result) {
+                return result;
+            }
+        }
+        result
+    }
+
+    /// Sends a request of the gateway's own.
+    pub fn send(
+        &self,
+        id: UpstreamId,
+        request: OutboundRequest,
+    ) -> impl Future<Output = Result<Reply, Rejection>> + use<> {
+        let upstream = self.list.get(id.0 as usize).cloned();
+        async move {
+            let upstream = upstream.ok_or_else(|| Rejection::new(&NO_UPSTREAM))?;
+            outbound::send(&upstream, request).await
+        }
+    }
+}
+
+impl Upstream {
+    /// Sends the exchange to this upstream.
+    async fn serve(&self, exchange: &mut Exchange, replay: &mut Replay) -> Result<Reply, Rejection> {
+        let bound = self.state.sticky().and_then(|sticky| sticky.find(exchange.head.fields.get_all(KnownName::Cookie)));
+        let place = match &self.lane {
+            None => None,
+            Some(_) => self.place(exchange.deadline).await?,
         };
-        let deadline = exchange.deadline.earlier(upstream.deadline());
-        let mut attempts = Attempts::new(upstream, exchange.head.method);
+        let mut tries = Tries::new(self, &*exchange, bound);
+        // An attempt that fails may have announced something: it did no harm.
+        let interim = exchange.interim.clone();
+        let upgrade = matches!(exchange.upgrade, Upgrade::To(_));
         loop {
-            let endpoint = attempts.endpoint.clone();
+            let mut call = tries.next()?;
+            let Some(body) = replay.play() else { return Err(tries.over()) };
+            let endpoint = &self.endpoints[call.index];
             exchange.write_host(&endpoint.spec().authority);
             let (outgoing, notes) = exchange.outgoing();
             notes.attempts = notes.attempts.saturating_add(1);
@@ -97,123 +170,56 @@ impl Upstreams {
                 target: &[outgoing.path.as_bytes(), query[0].as_bytes(), query[1].as_bytes()],
                 fields: &outgoing.head.fields,
                 upgrade,
-                deadline,
+                deadline: call.deadline,
                 body_idle: BODY_IDLE,
+                interim: interim.as_deref(),
             };
-            match endpoint.attempt(request, body, attempts.fresh, notes).await {
-                Ok(reply) => {
+            let wait = match endpoint.attempt(request, body, call.fresh, notes).await {
+                Ok(mut reply) => {
                     // Only the log asks, and it has asked before.
                     if notes.dispatched.is_some() {
                         notes.replied = Some(timer::now());
                     }
-                    return Ok(reply);
+                    let in_flight = call.in_flight.take();
+                    match tries.replied(call, &reply, replay) {
+                        Some(wait) => wait,
+                        None => {
+                            replay.settle();
+                            if in_flight.is_some() || place.is_some() {
+                                reply.body = hold(reply.body, place, in_flight);
+                            }
+                            if let Some(sticky) = self.state.sticky() {
+                                let tls = exchange.connection.is_secure();
+                                if let Some(cookie) = sticky.set_cookie(tries.index(), tries.bound(), tls) {
+                                    // Its own words: name and attributes are checked when compiled.
+                                    let _ = reply.head.fields.append(KnownName::SetCookie, cookie.as_bytes());
+                                }
+                            }
+                            return Ok(reply);
+                        }
+                    }
                 }
-                Err(failure) => body = attempts.again(failure)?,
+                Err(failure) => tries.failed(call, failure, replay)?,
+            };
+            if !wait.is_zero() {
+                // Boxed: rare, and an idle connection holds room for what is not.
+                Box::pin(tokio::time::sleep(wait)).await;
             }
         }
     }
 
-    /// Sends a request of the gateway's own.
-    pub fn send(
-        &self,
-        id: UpstreamId,
-        mut request: OutboundRequest,
-    ) -> impl Future<Output = Result<Reply, Rejection>> + use<> {
-        let upstream = self.list.get(id.0 as usize).cloned();
-        async move {
-            let upstream = upstream.ok_or_else(|| Rejection::new(&NO_UPSTREAM))?;
-            let mut body = std::mem::take(&mut request.body);
-            let deadline = request.deadline.earlier(upstream.deadline());
-            let mut attempts = Attempts::new(&upstream, request.method);
-            let mut notes = Notes::new(timer::coarse_now());
-            loop {
-                let endpoint = attempts.endpoint.clone();
-                request.fields.set_own(KnownName::Host, endpoint.spec().authority.as_bytes());
-                let outgoing = Outgoing {
-                    method: request.method,
-                    method_text: request.method.as_str(),
-                    target: &[request.path_and_query.as_bytes()],
-                    fields: &request.fields,
-                    upgrade: false,
-                    deadline,
-                    body_idle: BODY_IDLE,
-                };
-                match endpoint.attempt(outgoing, body, attempts.fresh, &mut notes).await {
-                    Ok(reply) => return Ok(reply),
-                    Err(failure) => body = attempts.again(failure)?,
-                }
+    /// Whether somebody else should answer in its place: it gave no answer, or
+    /// one that was worth another attempt.
+    fn has_failed(&self, result: &Result<Reply, Rejection>) -> bool {
+        match result {
+            Ok(reply) => self.spec.retry.on.has(Trigger::Status(reply.head.status.code())),
+            Err(rejection) => {
+                let refusal = rejection.refusal;
+                refusal.origin == Origin::Upstream
+                    || refusal.code == NO_ENDPOINT.code
+                    || ceiling::REFUSALS.iter().any(|known| known.code == refusal.code)
+                    || crate::breaker::REFUSALS.iter().any(|known| known.code == refusal.code)
             }
         }
-    }
-}
-
-impl Upstream {
-    fn new(spec: &Arc<UpstreamSpec>, before: Option<&Upstream>) -> Rc<Upstream> {
-        let endpoints = spec.endpoints.iter().map(|wanted| {
-            let known = before.and_then(|before| before.endpoints.iter().find(|known| known.fits(spec, wanted)));
-            known.cloned().unwrap_or_else(|| Endpoint::new(spec, wanted))
-        });
-        Rc::new(Upstream {
-            endpoints: endpoints.collect(),
-            rotation: RoundRobin::new(spec.endpoints.iter().map(|endpoint| endpoint.weight)),
-            spec: spec.clone(),
-        })
-    }
-
-    /// What it was made of.
-    #[must_use]
-    pub const fn spec(&self) -> &Arc<UpstreamSpec> {
-        &self.spec
-    }
-
-    /// Its endpoints, as written.
-    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.endpoints.iter().map(|endpoint| &**endpoint)
-    }
-
-    fn deadline(&self) -> Deadline {
-        Deadline::after(timer::coarse_now(), self.spec.timeout)
-    }
-
-    fn pick(&self) -> Rc<Endpoint> {
-        // A spec without endpoints is refused when it is compiled.
-        self.endpoints[self.rotation.next()].clone()
-    }
-}
-
-/// How often and where one request has been sent.
-struct Attempts<'a> {
-    upstream: &'a Upstream,
-    method: Method,
-    endpoint: Rc<Endpoint>,
-    /// The last connection was stale: ask for a new one.
-    fresh: bool,
-    left: usize,
-}
-
-impl<'a> Attempts<'a> {
-    fn new(upstream: &'a Upstream, method: Method) -> Attempts<'a> {
-        Attempts { upstream, method, endpoint: upstream.pick(), fresh: false, left: upstream.endpoints.len() }
-    }
-
-    /// Decides whether a failed request is sent once more, and with what body.
-    ///
-    /// * A connection that had waited in the pool and was closed without a
-    ///   word: once more to the same endpoint, on a new connection, if the
-    ///   method is idempotent (RFC 9110 §9.2.2).
-    /// * Nothing was sent: to the next endpoint, whatever the method.
-    fn again(&mut self, failure: torana_net::client::h1::Failure) -> Result<Body, Rejection> {
-        let Some(body) = failure.body else { return Err(failure.rejection) };
-        if failure.stale && !self.fresh && self.method.is_idempotent() {
-            self.fresh = true;
-            return Ok(body);
-        }
-        self.left = self.left.saturating_sub(1);
-        if failure.rejection.refusal.retry == Retry::Always && self.left > 0 {
-            self.fresh = false;
-            self.endpoint = self.upstream.pick();
-            return Ok(body);
-        }
-        Err(failure.rejection)
     }
 }

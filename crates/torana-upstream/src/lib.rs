@@ -1,11 +1,23 @@
 //! Who answers behind us: upstreams, their endpoints and how one is chosen.
 //!
-//! Everything here belongs to one worker and stays on its thread; only the
-//! counters are read from elsewhere.
+//! Pools, loads and rotations belong to one worker and stay on its thread. What
+//! is known about an upstream ([`state`]) is shared by all: whether its endpoints
+//! are well, and whether it is left alone.
 
+mod attempt;
+pub mod balance;
+pub mod breaker;
+pub mod ceiling;
 mod endpoint;
 pub mod forward;
-pub mod select;
+pub mod health;
+mod held;
+mod outbound;
+pub mod outcome;
+mod replay;
+pub mod retry;
 pub mod spec;
+pub mod state;
+pub mod upstream;
 
 pub use endpoint::Endpoint;

@@ -1,10 +1,34 @@
 //! Upstreams as compiled: immutable, shared by all workers.
 
+pub mod health;
+
+use crate::balance::{Algorithm, BalanceSpec, StickySpec};
+use crate::breaker::BreakerSpec;
+use crate::ceiling::CeilingSpec;
+use crate::retry::{Backoff, RetrySpec, Trigger, Triggers};
+use health::HealthSpec;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use torana_core::names::HeaderName;
+use torana_core::target::Target;
 use torana_net::tls::client::ClientTls;
+
+/// What happens to failed requests of an upstream of so many endpoints that
+/// says nothing about retries: one that could not be sent goes to another
+/// endpoint. No request is sent twice by that, so no budget is needed.
+#[must_use]
+pub fn elsewhere(endpoints: usize) -> RetrySpec {
+    RetrySpec {
+        attempts: u32::try_from(endpoints.saturating_sub(1)).unwrap_or(u32::MAX).min(10),
+        on: Triggers::NONE.with(Trigger::Connect),
+        backoff: Backoff { base: Duration::ZERO, max: Duration::ZERO },
+        budget: None,
+        ..RetrySpec::DEFAULT
+    }
+}
 
 /// An upstream as compiled.
 ///
@@ -29,6 +53,119 @@ pub struct UpstreamSpec {
     /// TLS towards endpoints of scheme `https`. `ClientTls` compares by the
     /// configuration it was built from.
     pub tls: Option<Arc<ClientTls>>,
+    /// How an endpoint is chosen.
+    pub balance: BalanceSpec,
+    /// What a consistent hash is taken of.
+    pub hash_on: Option<HashOn>,
+    /// Whether a cookie binds clients to endpoints.
+    pub sticky: Option<StickySpec>,
+    /// How the health of endpoints is watched.
+    pub health: HealthSpec,
+    /// When the upstream, or an endpoint, is left alone.
+    pub breaker: Option<(BreakerSpec, Scope)>,
+    /// How many requests it gets at once.
+    pub ceiling: Option<CeilingSpec>,
+    /// When a request is sent again.
+    pub retry: RetrySpec,
+    /// Most bytes of a request body kept for that; 0: none.
+    pub replay_bytes: usize,
+    /// Who answers when the upstream cannot, in this order.
+    pub fallback: Vec<Fallback>,
+}
+
+impl UpstreamSpec {
+    /// An upstream with these endpoints and the defaults of the configuration.
+    #[must_use]
+    pub fn new(name: &str, endpoints: Vec<EndpointSpec>) -> UpstreamSpec {
+        UpstreamSpec {
+            name: name.into(),
+            retry: elsewhere(endpoints.len()),
+            endpoints,
+            timeout: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(60),
+            max_idle: 256,
+            protocol: Protocol::Auto,
+            tls: None,
+            balance: BalanceSpec { algorithm: Algorithm::RoundRobin, slow_start: None },
+            hash_on: None,
+            sticky: None,
+            health: HealthSpec::default(),
+            breaker: None,
+            ceiling: None,
+            replay_bytes: 0,
+            fallback: Vec::new(),
+        }
+    }
+}
+
+impl UpstreamSpec {
+    /// Whether it matters how many requests an endpoint has under way.
+    pub(crate) const fn wants_load(&self) -> bool {
+        match self.balance.algorithm {
+            Algorithm::RoundRobin | Algorithm::Random | Algorithm::ConsistentHash { bound: None } => false,
+            Algorithm::LeastRequest | Algorithm::PeakEwma { .. } | Algorithm::ConsistentHash { .. } => true,
+        }
+    }
+
+    /// Whether it matters how long answers take.
+    pub(crate) fn wants_latency(&self) -> bool {
+        let slow = self.breaker.as_ref().is_some_and(|(breaker, _)| breaker.slow.is_some());
+        slow || matches!(self.balance.algorithm, Algorithm::PeakEwma { .. })
+    }
+}
+
+/// What a consistent hash is taken of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashOn {
+    /// The value of this header.
+    Header(HeaderName),
+    /// The value of this cookie.
+    Cookie(Arc<str>),
+    /// The client's address.
+    Client,
+    /// The path.
+    Path,
+}
+
+/// What a breaker is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All endpoints together.
+    Upstream,
+    /// Each endpoint on its own.
+    Endpoint,
+}
+
+/// Who answers in the place of an upstream that cannot.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fallback {
+    /// The upstream of this name. By name, since positions change from plan to
+    /// plan; a plan that names one it does not have is not made.
+    Upstream(Arc<str>),
+    /// A target that has its answer at hand.
+    Answer(FixedAnswer),
+}
+
+/// A target that answers by itself. Two are equal if they were written alike.
+#[derive(Clone)]
+pub struct FixedAnswer {
+    /// What answers.
+    pub target: Arc<dyn Target>,
+    /// What it was made of.
+    pub written: Arc<str>,
+}
+
+impl PartialEq for FixedAnswer {
+    fn eq(&self, other: &FixedAnswer) -> bool {
+        self.written == other.written
+    }
+}
+
+impl fmt::Debug for FixedAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.target.describe())
+    }
 }
 
 /// One endpoint.
