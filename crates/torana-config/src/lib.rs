@@ -1,6 +1,6 @@
 //! What was written: reads configuration files, checks them and says what is wrong.
 //!
-//! [`load()`] goes from a path to a [`model::Config`] or to diagnostics about all problems at once;
+//! [`load()`] goes from a path to a [`SoundConfig`] or to diagnostics about all problems at once;
 //! [`report`] shows them; [`schema`] describes the model to editors. Formats and file layout end
 //! here: everything behind sees only [`model`].
 
@@ -10,14 +10,21 @@ pub mod schema;
 
 mod codes;
 mod document;
+mod fingerprint;
+mod gaps;
 mod interpolate;
 mod load;
 mod merge;
+mod remnant;
+mod shown;
 mod sources;
 mod validate;
 
 pub use codes::CODES;
+pub use fingerprint::Fingerprint;
 pub use interpolate::{Environment, ProcessEnvironment};
-pub use load::{Loaded, load, load_text, redacted};
+pub use load::{Loaded, load, load_text};
+pub use remnant::{Remnant, SoundConfig};
 pub use schema::Kinds;
+pub use shown::{Document, documents, redacted};
 pub use sources::{Place, Source, Sources};

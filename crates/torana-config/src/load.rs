@@ -5,12 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
-use torana_core::diagnostic::{Diagnostic, Severity, Span};
-use torana_core::written::{Node, Written};
+use torana_core::diagnostic::{Diagnostic, Span};
+use torana_core::written::Written;
 
+use crate::gaps::Gaps;
 use crate::interpolate::{Environment, Expander};
 use crate::merge::merge;
 use crate::model::Config;
+use crate::remnant::{Remnant, SoundConfig, judge};
 use crate::schema::{self, Kinds};
 use crate::sources::Sources;
 use crate::validate::{Found, validate};
@@ -22,9 +24,9 @@ mod paths;
 /// Everything one load found out.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The configuration, if there are no errors. Paths in it are resolved: they no longer depend
-    /// on which file they stood in.
-    pub config: Option<Config>,
+    /// The configuration; if there are errors, what is left of it. Paths in it are resolved: they
+    /// no longer depend on which file they stood in.
+    pub config: Result<SoundConfig, Box<Remnant>>,
     /// All files merged, as written; an empty map if nothing could be read.
     pub tree: Written,
     /// Errors and warnings, in the order of the files.
@@ -34,10 +36,6 @@ pub struct Loaded {
     /// Every file and directory the result depends on, whether it could be read or not: what to
     /// watch. Certificates are not among them; who reads them knows them.
     pub files: Vec<PathBuf>,
-    /// Sixteen hexadecimal digits that change when the expanded configuration does: FNV-1a, 64
-    /// bits. For noticing changes, not for proving anything. Comments, order of files and spelling
-    /// of values do not count; contents of certificates are not part of it.
-    pub checksum: String,
 }
 
 impl Loaded {
@@ -77,79 +75,25 @@ fn finish(read: files::Read, expander: &Expander<'_>, kinds: &Kinds<'_>) -> Load
     }
     let decoded = tree.decode_along::<Config>(&schema::tree(kinds));
     diagnostics.extend(decoded.diagnostics);
+    let gaps = Gaps::new(&tree, &decoded.dropped);
     let mut config = decoded.value;
     if let Some(config) = &mut config {
         paths::resolve(config, &read.sources);
-        let found = Found { config, tree: &tree, dropped: &decoded.dropped, whole: read.whole, sources: &read.sources };
+        let found = Found { config, tree: &tree, gaps: &gaps, whole: read.whole, sources: &read.sources };
         diagnostics.extend(validate(&found));
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.primary.as_ref().map(|label| label.span));
-    let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     let mut files = read.files;
     files.extend(expander.files().cloned());
     files.sort();
     files.dedup();
     Loaded {
-        config: config.filter(|_| !failed),
-        checksum: checksum(&tree),
+        config: judge(config, &tree, gaps, read.whole, &diagnostics),
         tree,
         diagnostics,
         sources: read.sources,
         files,
     }
-}
-
-/// The merged configuration as JSON, every reference as it was written.
-#[must_use]
-pub fn redacted(loaded: &Loaded) -> serde_json::Value {
-    loaded.tree.redacted()
-}
-
-fn checksum(tree: &Written) -> String {
-    const PRIME: u64 = 0x0100_0000_01b3;
-    fn add(hash: &mut u64, bytes: &[u8]) {
-        for byte in bytes {
-            *hash = (*hash ^ u64::from(*byte)).wrapping_mul(PRIME);
-        }
-    }
-    fn walk(hash: &mut u64, tree: &Written) {
-        // A letter before and a length inside keep `[a, b]` and `[[a], b]`, `ab` and `a` `b` apart.
-        match &tree.node {
-            Node::Null => add(hash, b"n"),
-            Node::Bool(value) => add(hash, if *value { b"t" } else { b"f" }),
-            Node::Int(value) => {
-                add(hash, b"i");
-                add(hash, &value.to_le_bytes());
-            }
-            Node::Float(value) => {
-                add(hash, b"d");
-                add(hash, &value.to_le_bytes());
-            }
-            Node::String(text) => {
-                add(hash, b"s");
-                add(hash, &(text.len() as u64).to_le_bytes());
-                add(hash, text.as_bytes());
-            }
-            Node::List(items) => {
-                add(hash, b"l");
-                add(hash, &(items.len() as u64).to_le_bytes());
-                items.iter().for_each(|item| walk(hash, item));
-            }
-            Node::Map(entries) => {
-                add(hash, b"m");
-                add(hash, &(entries.len() as u64).to_le_bytes());
-                let mut sorted: Vec<_> = entries.iter().collect();
-                sorted.sort_by(|one, other| one.key.cmp(&other.key));
-                for entry in sorted {
-                    add(hash, entry.key.as_bytes());
-                    walk(hash, &entry.value);
-                }
-            }
-        }
-    }
-    let mut hash = 0xcbf2_9ce4_8422_2325;
-    walk(&mut hash, tree);
-    format!("{hash:016x}")
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod address;
 mod boot;
 mod endpoint;
 mod limits;
+mod resilience;
 mod routing;
 mod switch;
 
@@ -21,5 +22,10 @@ pub use boot::{
 };
 pub use endpoint::{Endpoint, EndpointUrl, Origin, Scheme};
 pub use limits::{LimitValues, Limits};
-pub use routing::{HostRewrite, KindUse, Match, Protocol, Redirect, Respond, Rewrite, Route, Upstream, UpstreamTls};
+pub use resilience::{
+    Balance, Breaker, BreakerScope, Concurrency, ConsistentHash, Fallback, Health, Passive, Retry, SameSite, Slow,
+    StatusText, Sticky,
+};
+pub use routing::{KindUse, Match, Protocol, Redirect, Respond, Route, Upstream, UpstreamTls, WebScheme};
 pub use switch::Switch;
+pub use torana_core::rewrite::{Config as Rewrite, HostRewrite};

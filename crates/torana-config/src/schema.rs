@@ -7,6 +7,8 @@ use torana_core::written::{KindSchema, SchemaTree};
 
 use crate::model::Config;
 
+mod references;
+
 /// The policies and targets a build has, as its registries list them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kinds<'a> {
@@ -17,14 +19,31 @@ pub struct Kinds<'a> {
     pub targets: &'a [KindSchema],
 }
 
-/// The JSON Schema (draft 2020-12) for editors: `torana schema`.
+/// The JSON Schema (draft 2020-12) for editors: `torana schema`. It is about what is written, so it
+/// takes `${…}` references wherever loading does.
 #[must_use]
 pub fn json_schema(kinds: &Kinds<'_>) -> Value {
+    let mut schema = of_values(kinds);
+    references::allow(&mut schema);
+    schema
+}
+
+/// The same, about values with references expanded, ready to check against.
+pub(crate) fn tree(kinds: &Kinds<'_>) -> SchemaTree {
+    SchemaTree::new(of_values(kinds))
+}
+
+fn of_values(kinds: &Kinds<'_>) -> Value {
     let mut generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
     let config = generator.subschema_for::<Config>();
     let policies = described(&mut generator, kinds.policies);
-    let targets = described(&mut generator, kinds.targets);
+    // Those that the model has types of its own for are described by these.
+    let is_new = |kind: &&KindSchema| generator.definitions()["Route"]["properties"].get(kind.name).is_none();
+    let targets: Vec<KindSchema> = kinds.targets.iter().filter(is_new).copied().collect();
+    let targets = described(&mut generator, &targets);
     let mut definitions = generator.take_definitions(true);
+    let targets: Vec<(String, Value)> =
+        targets.into_iter().map(|(name, schema)| (name, introduced(schema, &definitions))).collect();
     let needs = needs(&policies, &definitions);
     if let Some(policy_use) = definitions.get_mut("PolicyUse") {
         *policy_use = policy_schema(&policies, &needs);
@@ -32,9 +51,7 @@ pub fn json_schema(kinds: &Kinds<'_>) -> Value {
     if let Some(properties) = definitions.get_mut("Route").and_then(|route| route.get_mut("properties"))
         && let Some(properties) = properties.as_object_mut()
     {
-        for (name, schema) in targets {
-            properties.entry(name).or_insert(schema);
-        }
+        properties.extend(targets);
     }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -44,13 +61,21 @@ pub fn json_schema(kinds: &Kinds<'_>) -> Value {
     })
 }
 
-/// The same, ready to check against.
-pub(crate) fn tree(kinds: &Kinds<'_>) -> SchemaTree {
-    SchemaTree::new(json_schema(kinds))
-}
-
 fn described(generator: &mut SchemaGenerator, kinds: &[KindSchema]) -> Map<String, Value> {
     kinds.iter().map(|kind| (kind.name.to_owned(), (kind.schema)(generator).to_value())).collect()
+}
+
+/// A reference to a definition, with the first paragraph of what that says about itself.
+fn introduced(mut schema: Value, definitions: &Map<String, Value>) -> Value {
+    let definition = |schema: &Value| {
+        let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
+        let description = definitions.get(name)?.get("description")?.as_str()?;
+        description.split("\n\n").next().map(str::to_owned)
+    };
+    if let (Some(description), Some(keywords)) = (definition(&schema), schema.as_object_mut()) {
+        keywords.entry("description").or_insert(description.into());
+    }
+    schema
 }
 
 /// The keys each policy cannot do without, for those that have any.

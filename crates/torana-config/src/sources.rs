@@ -49,6 +49,11 @@ impl Sources {
         self.files.get(usize::try_from(id.0).ok()?).map(AsRef::as_ref)
     }
 
+    /// Every file, in the order read.
+    pub fn iter(&self) -> impl Iterator<Item = &Source> {
+        self.files.iter().map(AsRef::as_ref)
+    }
+
     /// The written text at `span`.
     #[must_use]
     pub fn text(&self, span: Span) -> Option<&str> {

@@ -3,6 +3,7 @@
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::written::{Spanned, Written};
 
+use crate::gaps::Gaps;
 use crate::model::Config;
 use crate::sources::Sources;
 
@@ -16,8 +17,8 @@ pub(crate) struct Found<'a> {
     pub(crate) config: &'a Config,
     /// Everything as written, the parts in error included.
     pub(crate) tree: &'a Written,
-    /// The parts that `config` lacks.
-    pub(crate) dropped: &'a [Span],
+    /// What `config` lacks of it.
+    pub(crate) gaps: &'a Gaps,
     /// Whether every file could be read.
     pub(crate) whole: bool,
     pub(crate) sources: &'a Sources,
@@ -26,7 +27,7 @@ pub(crate) struct Found<'a> {
 impl Found<'_> {
     /// Whether something inside `span` was in error, so that a lack in it proves nothing.
     fn has_gap(&self, span: Span) -> bool {
-        self.tree.touches(span, self.dropped)
+        self.gaps.touch(span)
     }
 
     /// " (defined at file:line)", or nothing.

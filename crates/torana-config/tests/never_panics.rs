@@ -15,7 +15,7 @@ fn try_all(text: &str) {
     for name in ["t.yaml", "t.toml", "t.json"] {
         let environment: BTreeMap<String, String> = BTreeMap::new();
         let loaded = load_text(Path::new(name), text.to_owned(), &Kinds::default(), &environment);
-        assert_eq!(loaded.config.is_some(), !loaded.has_errors());
+        assert_eq!(loaded.config.is_ok(), !loaded.has_errors());
         let rendered = render(&loaded.diagnostics, &loaded.sources, Style::Plain);
         let json = to_json(&loaded.diagnostics, &loaded.sources);
         assert_eq!(rendered.is_empty(), json.as_array().is_some_and(Vec::is_empty));

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::model::{HostRewrite, Origin, Protocol, Scheme, TlsVersion};
+use crate::redacted;
 use crate::report::{Style, render};
 
 /// A directory of its own for one test, removed at the end.
@@ -44,8 +45,8 @@ impl Drop for Directory {
 
 fn config(loaded: &Loaded) -> &Config {
     match &loaded.config {
-        Some(config) => config,
-        None => panic!("{}", render(&loaded.diagnostics, &loaded.sources, Style::Plain)),
+        Ok(config) => config,
+        Err(_) => panic!("{}", render(&loaded.diagnostics, &loaded.sources, Style::Plain)),
     }
 }
 
@@ -66,7 +67,7 @@ listeners:
       min_version: "1.3"
       client_auth: { ca: ca.pem, mode: optional }
     http2: false
-admin: { address: 127.0.0.1:9902 }
+admin: { address: 127.0.0.1:9902, token: 0123456789abcdef, hosts: [ gw.internal ], revisions: 3 }
 trusted_proxies: [ 10.0.0.0/8, 192.0.2.1 ]
 limits: { header_bytes: 16KiB, header_count: 80, head_timeout: 5s, request_timeout: 0s, min_body_rate: 100B }
 access_log: { output: logs/access.json }
@@ -119,7 +120,12 @@ fn every_key_of_the_model_is_read() {
     assert_eq!((limits.header_count, limits.header_bytes.bytes(), limits.head_timeout.std().as_secs()), (50, 16384, 5));
     assert!(limits.request_timeout.is_zero() && limits.http2_streams == 128);
     assert_eq!(config.limits_of(tls).header_count, 80);
-    assert_eq!(config.admin.on().unwrap().address.to_string(), "127.0.0.1:9902");
+    let admin = config.admin.on().unwrap();
+    assert_eq!((admin.address.to_string().as_str(), admin.revisions.value), ("127.0.0.1:9902", 3));
+    assert_eq!(
+        (admin.token.as_deref().unwrap().as_str(), admin.hosts[0].as_str()),
+        ("0123456789abcdef", "gw.internal")
+    );
     let log = config.access_log.on().unwrap();
     assert_eq!(Path::new(log.output.as_str()), directory.0.join("logs/access.json"));
     let users = &config.upstreams["users"];
@@ -154,7 +160,8 @@ fn the_three_formats_say_the_same() {
     let [a, b, c] = ["a.yaml", "b.toml", "c.json"].map(|name| directory.load(name));
     assert_eq!(config(&a), config(&b));
     assert_eq!(config(&a), config(&c));
-    assert_eq!((&a.checksum, &a.checksum), (&b.checksum, &c.checksum));
+    let fingerprint = |loaded: &Loaded| loaded.config.as_ref().unwrap().fingerprint();
+    assert_eq!((fingerprint(&a), fingerprint(&a)), (fingerprint(&b), fingerprint(&c)));
 }
 
 #[test]
@@ -231,20 +238,28 @@ fn secrets_are_expanded_for_use_and_never_shown() {
 }
 
 #[test]
-fn the_checksum_follows_values_not_spelling() {
-    let checksum = |text: &str, key: &str| {
+fn the_fingerprint_follows_what_references_stand_for() {
+    let fingerprint = |key: &str| {
+        let text = "listeners: [ { address: ':80' } ]\nroutes: [ { name: a, respond: { body: '${env:KEY}' } } ]\n";
         let directory = Directory::new(&[("a.yaml", text)]);
-        directory.load_with("a.yaml", &[("KEY", key)]).checksum
+        directory.load_with("a.yaml", &[("KEY", key)]).config.unwrap().fingerprint()
     };
-    let one =
-        checksum("listeners: [ { address: ':80' } ]\nroutes: [ { name: a, respond: { body: '${env:KEY}' } } ]\n", "1");
-    let same =
-        checksum("# note\nroutes:\n  - respond: { body: \"1\" }\n    name: a\nlisteners:\n  - address: ':80'\n", "");
-    let other =
-        checksum("listeners: [ { address: ':80' } ]\nroutes: [ { name: a, respond: { body: '${env:KEY}' } } ]\n", "2");
-    assert_eq!(one, same);
-    assert_ne!(one, other);
-    assert_eq!(one.len(), 16);
+    assert_eq!(fingerprint("1"), fingerprint("1"));
+    assert_ne!(fingerprint("1"), fingerprint("2"));
+}
+
+#[test]
+fn documents_are_kept_in_the_order_read() {
+    let directory = Directory::new(&[
+        ("main.yaml", "include: [ b.yaml, a.yaml ]\nlisteners: [ { address: ':80' } ]\n"),
+        ("a.yaml", "# a\n"),
+        ("b.yaml", "include: [ c.yaml ]\n"),
+        ("c.yaml", "# c\n"),
+    ]);
+    let loaded = directory.load("main.yaml");
+    let names: Vec<_> =
+        loaded.sources.iter().map(|source| source.path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["main.yaml", "b.yaml", "c.yaml", "a.yaml"]);
 }
 
 #[test]
@@ -253,7 +268,7 @@ fn a_missing_file_and_an_unknown_format_are_said_plainly() {
     fs::write(directory.0.join("bad.yaml"), b"workers: 1\nx: \xff\n").unwrap();
     let message = |name: &str| {
         let loaded = directory.load(name);
-        assert!(loaded.config.is_none());
+        assert!(loaded.config.is_err());
         loaded.diagnostics[0].message.replace(directory.0.to_str().unwrap(), "DIR")
     };
     assert_eq!(message("none.yaml"), "cannot read `DIR/none.yaml`: it does not exist");

@@ -14,9 +14,9 @@ use super::{KindUse, LimitValues, Limits, ListenAddress, Route, Switch, Upstream
 
 /// The configuration of a Torana gateway.
 ///
-/// Any text may hold `${env:NAME}`, `${env:NAME:-default}` or `${file:path}`; write `$${` for a
-/// plain `${`. Such references are expanded once, never shown expanded, and are an error if what
-/// they name does not exist.
+/// Any text may hold `${env:NAME}`, `${env:NAME:-default}` or `${file:path}`, and a number, `true` or
+/// `false` may be one of them as a whole; write `$${` for a plain `${`. Such references are expanded
+/// once, never shown expanded, and are an error if what they name does not exist.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -170,15 +170,31 @@ pub struct ProxyProtocol {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    /// Where it listens: a loopback address or a Unix socket. Default `127.0.0.1:9901`. Other
-    /// addresses are refused, because the interface has no login yet.
+    /// Where it listens. Default `127.0.0.1:9901`. An address that other machines can reach needs a
+    /// `token`. It speaks plain HTTP: between machines, put something in front that ends TLS and
+    /// passes bytes on, or keep it on loopback and use an SSH tunnel.
     pub address: Spanned<ListenAddress>,
+    /// What requests have to bring as `Authorization: Bearer …`, on every address including
+    /// loopback; `/livez` and `/readyz` are answered without. At least 16 characters that a header
+    /// can carry, best random ones and as a reference: `${env:TORANA_ADMIN_TOKEN}`. Default: none is
+    /// asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Spanned<String>>,
+    /// More names the interface answers to, without ports. Without them a request's `Host` has to be
+    /// `localhost` or an IP address, since a name of somebody else's could be made to lead here (DNS
+    /// rebinding).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<Spanned<String>>,
+    /// How many configurations that were in force are kept, in memory, to look at and to go back to:
+    /// `/revisions`. Default 10.
+    #[schemars(range(min = 1, max = 100))]
+    pub revisions: Spanned<u32>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9901);
-        Self { address: ListenAddress::Tcp(address).into() }
+        Self { address: ListenAddress::Tcp(address).into(), token: None, hosts: Vec::new(), revisions: 10.into() }
     }
 }
 

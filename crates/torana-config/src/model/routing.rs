@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
+use torana_core::rewrite::Config as Rewrite;
 use torana_core::units::{ByteSize, Duration};
 use torana_core::written::{Entry, Node, OneOrMany, Spanned, Written, others};
 
-use super::Endpoint;
+use super::{Balance, Breaker, Concurrency, Endpoint, Fallback, Health, Retry, Sticky};
 
 /// Endpoints that serve the same thing; a request goes to one of them.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -43,6 +44,32 @@ pub struct Upstream {
     /// no client certificate. Verification cannot be turned off.
     #[serde(default)]
     pub tls: Option<Spanned<UpstreamTls>>,
+    /// How the endpoint of a request is chosen: `round_robin`, `least_request`, `peak_ewma`, `random`, or
+    /// `consistent_hash` with what is hashed. Default `round_robin`.
+    #[serde(default)]
+    pub balance: Spanned<Balance>,
+    /// Over how long an endpoint that joins or comes back is brought to its full share. Default `0s`: at once.
+    #[serde(default)]
+    pub slow_start: Option<Spanned<Duration>>,
+    /// A cookie that leads a client to the endpoint it had before.
+    #[serde(default)]
+    pub sticky: Option<Spanned<Sticky>>,
+    /// How endpoints are watched. Default: no probes; an endpoint on which five requests in a row fail is left
+    /// out for half a minute.
+    #[serde(default)]
+    pub health: Spanned<Health>,
+    /// When the upstream is left alone because it fails. Default: never.
+    #[serde(default)]
+    pub breaker: Option<Spanned<Breaker>>,
+    /// Most requests at a time. Default: no limit.
+    #[serde(default)]
+    pub concurrency: Option<Spanned<Concurrency>>,
+    /// When a failed request is sent again. Default: only one that could not be sent, to another endpoint.
+    #[serde(default)]
+    pub retry: Option<Spanned<Retry>>,
+    /// Who answers when the upstream cannot: tried in order.
+    #[serde(default)]
+    pub fallback: OneOrMany<Spanned<Fallback>>,
 }
 
 fn minute() -> Spanned<Duration> {
@@ -159,80 +186,29 @@ pub struct Match {
     pub query: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
-/// Changes to a request on its way to an upstream.
+/// An answer that sends the client elsewhere: to another path or URL (`to`), or to the same one with
+/// another scheme, host or port.
 ///
-/// Either `path`, or `replace_prefix`, or `strip_prefix` and `add_prefix` (in this order).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Rewrite {
-    /// Take this prefix, whole segments, from the path. A path without it stays as it is.
-    pub strip_prefix: Option<Spanned<String>>,
-    /// Put this in front of the path.
-    pub add_prefix: Option<Spanned<String>>,
-    /// Put this in the place of the part of the path before the `*` of the route's pattern.
-    pub replace_prefix: Option<Spanned<String>>,
-    /// The whole path; `{name}` stands for what the pattern captured, `{rest}` for what `*`
-    /// matched.
-    pub path: Option<Spanned<String>>,
-    /// The `Host` sent: `preserve` the client's, the `upstream`'s own, or a fixed name. Default
-    /// `preserve`.
-    pub host: Option<Spanned<HostRewrite>>,
-}
-
-/// Which `Host` an upstream sees.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum HostRewrite {
-    /// The one the client sent.
-    #[default]
-    Preserve,
-    /// The host and port of the endpoint.
-    Upstream,
-    /// This one.
-    Name(String),
-}
-
-impl<'de> Deserialize<'de> for HostRewrite {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Cow::<'de, str>::deserialize(deserializer)? {
-            word if word == "preserve" => Self::Preserve,
-            word if word == "upstream" => Self::Upstream,
-            name => Self::Name(name.into_owned()),
-        })
-    }
-}
-
-impl Serialize for HostRewrite {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(match self {
-            Self::Preserve => "preserve",
-            Self::Upstream => "upstream",
-            Self::Name(name) => name,
-        })
-    }
-}
-
-impl JsonSchema for HostRewrite {
-    fn schema_name() -> Cow<'static, str> {
-        "HostRewrite".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({
-            "type": "string",
-            "minLength": 1,
-            "description": "`preserve` the client's `Host`, the `upstream`'s own, or a fixed name.",
-            "examples": ["preserve", "upstream", "internal.example"]
-        })
-    }
-}
-
-/// An answer that sends the client elsewhere.
+/// The host is the request's own or the one written here: nothing else in a request can choose it.
+/// A redirect to the very address that was asked for is refused with `redirect.loop`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redirect {
-    /// Where to: a path or a URL. `{name}` stands for what the pattern captured, `{rest}` for what
-    /// `*` matched. The query is kept unless this has its own.
-    pub to: Spanned<String>,
+    /// Where to: a path or an `http(s)` URL. `{name}` stands for what the pattern captured, `{rest}`
+    /// for what `*` matched, in the path only. The query is kept unless this has its own. Default:
+    /// the request's path.
+    #[serde(default)]
+    pub to: Option<Spanned<String>>,
+    /// Change the scheme. Default: the client's, also where a trusted proxy ended its TLS.
+    #[serde(default)]
+    pub scheme: Option<Spanned<WebScheme>>,
+    /// Change the host: a name, or an IP address. Default: the request's.
+    #[serde(default)]
+    pub host: Option<Spanned<String>>,
+    /// Change the port. Default: the scheme's own where `scheme` is given, otherwise the request's.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub port: Option<Spanned<u16>>,
     /// 301, 302, 303, 307 or 308. Default 308: permanent, and the method stays.
     #[serde(default = "permanent")]
     #[schemars(range(min = 300, max = 399))]
@@ -241,6 +217,25 @@ pub struct Redirect {
 
 fn permanent() -> Spanned<u16> {
     308.into()
+}
+
+/// A scheme that browsers follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WebScheme {
+    /// Plain text.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl std::fmt::Display for WebScheme {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
+    }
 }
 
 /// A fixed answer.

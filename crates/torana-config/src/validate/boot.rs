@@ -7,7 +7,7 @@ use torana_core::units::Duration;
 use torana_core::written::Spanned;
 
 use super::{Found, check_name};
-use crate::model::Limits;
+use crate::model::{Admin, Limits};
 
 pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     listeners(found, diagnostics);
@@ -75,7 +75,7 @@ fn listeners(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
 
 /// Whether the list itself was in error.
 fn lost(found: &Found<'_>, written: Option<&torana_core::written::Written>) -> bool {
-    written.is_some_and(|list| found.dropped.contains(&list.span))
+    written.is_some_and(|list| found.gaps.lost(list.span))
 }
 
 fn admin(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
@@ -83,12 +83,20 @@ fn admin(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         return;
     };
     let address = &admin.address;
-    if !address.is_local() {
-        let message = format!("the admin address {} can be reached from other machines", address.shown());
-        let hint = "the admin interface has no login yet: use `127.0.0.1:9901`, or `unix:` and a path";
+    // A token that was lost to an error is not a missing one.
+    let has_token =
+        admin.token.is_some() || found.tree.get("admin").is_some_and(|written| !found.gaps.knows(written, "token"));
+    if !address.is_local() && !has_token {
+        let message =
+            format!("the admin address {} can be reached from other machines, and there is no token", address.shown());
+        let hint = "add `token: \"${env:TORANA_ADMIN_TOKEN}\"`, or use `127.0.0.1:9901` or `unix:` and a path";
         diagnostics.push(Diagnostic::error("config.admin_not_local", message).at(address.span).hint(hint));
     }
-    for listener in &found.config.listeners {
+    admin_token(admin, diagnostics);
+    admin_hosts(admin, diagnostics);
+    // Where an address was lost, the default that stands in for it is not what was meant.
+    let is_meant = found.whole && found.gaps.knows(found.tree, "admin");
+    for listener in found.config.listeners.iter().filter(|_| is_meant) {
         if listener.address.overlaps(address) {
             let by_default = if address.span.is_known() { "" } else { " (its default)" };
             let message =
@@ -97,6 +105,37 @@ fn admin(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
                 .at(listener.address.span)
                 .also(address.span, "admin");
             diagnostics.push(diagnostic.hint("change a port, or turn the admin interface off: `admin: false`"));
+        }
+    }
+}
+
+/// Says nothing of the value: it may have been meant.
+fn admin_token(admin: &Admin, diagnostics: &mut Vec<Diagnostic>) {
+    // 16 random characters of base64 are 96 bits.
+    const LEAST: usize = 16;
+    // Heads of the admin interface are short.
+    const MOST: usize = 4096;
+    let Some(token) = &admin.token else { return };
+    let wrong = if token.len() < LEAST {
+        format!("`admin.token` has fewer than {LEAST} characters")
+    } else if token.len() > MOST {
+        format!("`admin.token` has more than {MOST} characters")
+    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "`admin.token` has characters that cannot be sent in a header".to_owned()
+    } else {
+        return;
+    };
+    let hint = "make one with `openssl rand -hex 32`";
+    diagnostics.push(Diagnostic::error("config.admin_token", wrong).at(token.span).hint(hint));
+}
+
+fn admin_hosts(admin: &Admin, diagnostics: &mut Vec<Diagnostic>) {
+    for host in &admin.hosts {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if host.is_empty() || !host.chars().all(is_name) {
+            let message = format!("expected a host name, found {}", host.shown());
+            let hint = "write names only, without ports and wildcards; IP addresses need not be listed";
+            diagnostics.push(Diagnostic::error("config.invalid_value", message).at(host.span).hint(hint));
         }
     }
 }

@@ -7,7 +7,7 @@ use torana_core::diagnostic::{Diagnostic, Span, did_you_mean};
 use torana_core::written::{Entry, Spanned, Written};
 
 use super::{Found, check_name};
-use crate::model::{Redirect, Respond, Rewrite, Route};
+use crate::model::{Respond, Rewrite, Route};
 
 pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let known = Known::of(found);
@@ -25,9 +25,6 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         matching(route, diagnostics);
         if let Some(rewrite) = &route.rewrite {
             rewriting(route, rewrite, diagnostics);
-        }
-        if let Some(redirect) = &route.redirect {
-            redirecting(redirect, diagnostics);
         }
         if let Some(respond) = &route.respond {
             responding(respond, diagnostics);
@@ -140,57 +137,12 @@ fn header_names<'n>(names: impl Iterator<Item = &'n Spanned<String>>, diagnostic
 }
 
 fn rewriting(route: &Route, rewrite: &Spanned<Rewrite>, diagnostics: &mut Vec<Diagnostic>) {
-    let [path, replace, strip, add] = [
-        ("path", rewrite.path.as_ref()),
-        ("replace_prefix", rewrite.replace_prefix.as_ref()),
-        ("strip_prefix", rewrite.strip_prefix.as_ref()),
-        ("add_prefix", rewrite.add_prefix.as_ref()),
-    ];
-    for ((one, first), (other, second)) in
-        [(path, replace), (path, strip), (path, add), (replace, strip), (replace, add)]
-    {
-        if let (Some(first), Some(second)) = (first, second) {
-            let message = format!("`{one}` and `{other}` cannot both rewrite the path");
-            let diagnostic = Diagnostic::error("config.rewrite_conflict", message);
-            diagnostics.push(diagnostic.at(second.span).also(first.span, "").hint("keep one of them"));
-        }
-    }
-    for (key, text) in [path, replace, strip, add] {
-        if let Some(text) = text
-            && !text.starts_with('/')
-        {
-            let message = format!("`rewrite.{key}` has to start with `/`, found {}", text.shown());
-            let diagnostic = Diagnostic::error("config.rewrite_path", message).at(text.span);
-            let hint = text.raw().is_none().then(|| format!("write `/{}`", text.as_str()));
-            diagnostics.push(diagnostic.maybe_hint(hint));
-        }
-    }
+    rewrite.check(diagnostics);
     if route.upstream.is_none()
         && let Some((target, _)) = targets(route).first().filter(|(name, _)| matches!(*name, "redirect" | "respond"))
     {
         let message = format!("`rewrite` has no effect: the target is `{target}`");
         diagnostics.push(Diagnostic::warning("config.no_effect", message).at(rewrite.span).hint("remove it"));
-    }
-}
-
-fn redirecting(redirect: &Redirect, diagnostics: &mut Vec<Diagnostic>) {
-    const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
-    if !STATUSES.contains(&redirect.status) {
-        let message = format!("{} is not the status of a redirect", redirect.status.shown());
-        let diagnostic = Diagnostic::error("config.status", message).at(redirect.status.span);
-        diagnostics.push(diagnostic.hint("use 301, 302, 303, 307 or 308"));
-    }
-    let to = &redirect.to;
-    let absolute = ["http://", "https://"].iter().any(|scheme| to.starts_with(scheme));
-    if !absolute && !to.starts_with('/') {
-        let message = format!("{} is not where a redirect can lead", to.shown());
-        let diagnostic = Diagnostic::error("config.redirect_to", message).at(to.span);
-        diagnostics.push(diagnostic.hint("write a path that starts with `/`, or a URL with `https://`"));
-    }
-    if to.starts_with("//") {
-        let message = format!("{} would lead to another host", to.shown());
-        let hint = "browsers take `//name` for a host: write one `/`, or the whole URL";
-        diagnostics.push(Diagnostic::error("config.redirect_to", message).at(to.span).hint(hint));
     }
 }
 
@@ -208,14 +160,14 @@ fn responding(respond: &Spanned<Respond>, diagnostics: &mut Vec<Diagnostic>) {
     }
     header_names(respond.headers.keys(), diagnostics);
     for (name, value) in &respond.headers {
-        let message =
+        let (message, span) =
             if ["content-length", "transfer-encoding", "connection"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
-                format!("the header {} is the gateway's", name.shown())
+                (format!("the header {} is the gateway's", name.shown()), name.span)
             } else if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
-                format!("the value of the header {} has a control character", name.shown())
+                (format!("the value of the header {} has a control character", name.shown()), value.span)
             } else {
                 continue;
             };
-        diagnostics.push(Diagnostic::error("config.header_value", message).at(name.span));
+        diagnostics.push(Diagnostic::error("config.header_value", message).at(span));
     }
 }

@@ -6,7 +6,7 @@ use torana_core::diagnostic::{Diagnostic, quoted};
 
 use super::boot::not_zero;
 use super::{Found, check_name};
-use crate::model::{EndpointUrl, Protocol, Scheme, Upstream};
+use crate::model::{Endpoint, EndpointUrl, Protocol, Scheme, Upstream};
 use torana_core::written::Spanned;
 
 pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
@@ -14,7 +14,7 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         check_name(name, "an upstream", diagnostics);
         endpoints(found, name, upstream, diagnostics);
         protocol(upstream, diagnostics);
-        tls(upstream, diagnostics);
+        tls(found, upstream, diagnostics);
         let key = format!("upstreams.{}.", name.as_str());
         let never = "no connection could be made in time";
         not_zero(&format!("{key}connect_timeout"), Some(&upstream.connect_timeout), never, diagnostics);
@@ -65,18 +65,18 @@ fn protocol(upstream: &Spanned<Upstream>, diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
-fn tls(upstream: &Spanned<Upstream>, diagnostics: &mut Vec<Diagnostic>) {
+fn tls(found: &Found<'_>, upstream: &Spanned<Upstream>, diagnostics: &mut Vec<Diagnostic>) {
     let Some(tls) = &upstream.tls else { return };
     match (&tls.cert, &tls.key) {
-        (Some(path), None) | (None, Some(path)) => {
+        (Some(path), None) | (None, Some(path)) if !found.has_gap(tls.span) => {
             let (has, lacks) = if tls.cert.is_some() { ("cert", "key") } else { ("key", "cert") };
             let message = format!("`tls` has `{has}` but no `{lacks}`");
             diagnostics.push(Diagnostic::error("config.missing_key", message).at(path.span));
         }
         _ => {}
     }
-    if !upstream.endpoints.is_empty() && upstream.endpoints.iter().all(|endpoint| endpoint.url.scheme != Scheme::Https)
-    {
+    let is_plain = |endpoint: &Spanned<Endpoint>| endpoint.url.scheme != Scheme::Https;
+    if !upstream.endpoints.is_empty() && upstream.endpoints.iter().all(is_plain) && !found.has_gap(upstream.span) {
         let message = "`tls` has no effect: no endpoint is `https`";
         diagnostics
             .push(Diagnostic::warning("config.no_effect", message).at(tls.span).hint("write `https://` endpoints"));
@@ -86,7 +86,7 @@ fn tls(upstream: &Spanned<Upstream>, diagnostics: &mut Vec<Diagnostic>) {
 /// Warns of upstreams no route names. With targets or policies whose configuration is not ours, a
 /// text in it may be the name of an upstream: any such text counts as a use.
 fn unused(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    if !found.whole || !found.dropped.is_empty() {
+    if !found.whole || !found.gaps.is_none() {
         return;
     }
     let mut used: HashSet<&str> = HashSet::new();
@@ -96,6 +96,8 @@ fn unused(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         route.policies.iter().for_each(|policy| texts(&policy.config, &mut used));
     }
     found.config.policies.iter().for_each(|policy| texts(&policy.config, &mut used));
+    let stand_ins = found.config.upstreams.values().flat_map(|upstream| &*upstream.fallback);
+    used.extend(stand_ins.filter_map(|fallback| Some(fallback.upstream.as_ref()?.as_str())));
     for name in found.config.upstreams.keys() {
         if !used.contains(name.as_str()) {
             let message = format!("no route uses the upstream {}", quoted(name));
