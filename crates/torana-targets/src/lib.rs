@@ -5,10 +5,17 @@
 
 pub mod redirect;
 pub mod respond;
+pub mod split;
 pub mod upstream;
+pub mod versions;
 
 use torana_core::target::{TargetEntry, entry};
 
 /// Every kind of target.
-pub const REGISTRY: &[TargetEntry] =
-    &[entry::<upstream::Upstream>(), entry::<redirect::Redirect>(), entry::<respond::Respond>()];
+pub const REGISTRY: &[TargetEntry] = &[
+    entry::<upstream::Upstream>(),
+    entry::<redirect::Redirect>(),
+    entry::<respond::Respond>(),
+    entry::<split::Split>(),
+    entry::<versions::Versions>(),
+];

@@ -56,7 +56,8 @@ impl TargetKind for Respond {
         // RFC 9110 §6.4.1; 205 §15.3.6.
         if matches!(status.code(), 204 | 205 | 304) && !body.is_empty() {
             let message = format!("a reply with status {} has no body", status.code());
-            problems.push(Diagnostic::error("respond.no_body", message).at(written.span));
+            let span = config.status.as_ref().map_or(written.span, |status| status.span);
+            problems.push(Diagnostic::error("respond.no_body", message).at(span));
         }
         let mut fields = Fields::default();
         if !media_type.is_empty() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
-use torana_core::target::{Answer, Names, Target, TargetKind, UpstreamId};
+use torana_core::target::{Answer, Names, Target, TargetKind, UpstreamId, find_upstream};
 use torana_core::written::{Spanned, Written};
 
 /// The target `upstream: NAME`.
@@ -17,13 +17,8 @@ impl TargetKind for Upstream {
     type Config = Spanned<String>;
 
     fn build(name: Self::Config, _: &Written, names: &dyn Names) -> Result<Arc<dyn Target>, Vec<Diagnostic>> {
-        match names.upstream(&name) {
-            Some(id) => Ok(Arc::new(Upstream { id, name: name.value })),
-            None => {
-                let message = format!("there is no upstream {}", name.shown());
-                Err(vec![Diagnostic::error("config.unknown_upstream", message).at(name.span)])
-            }
-        }
+        let id = find_upstream(&name, names).map_err(|problem| vec![*problem])?;
+        Ok(Arc::new(Upstream { id, name: name.value }))
     }
 }
 
@@ -54,6 +49,9 @@ mod tests {
     #[test]
     fn it_forwards_to_the_named_upstream() {
         assert_eq!(run(r#""orders""#), "upstream orders\nforward to 1\n");
-        assert_eq!(run(r#""nope""#), "error config.unknown_upstream: there is no upstream `nope`\n");
+        assert_eq!(
+            run(r#""user""#),
+            "error config.unknown_upstream: there is no upstream `user` (did you mean `users`?)\n"
+        );
     }
 }
