@@ -1,21 +1,23 @@
 //! Why a request would get the answer it would get, without sending it.
 //!
-//! Admission, matching and rewriting are the very steps of the request path,
-//! run on a plan; only policies and targets are named instead of asked.
+//! Admission, matching, the target's choice and rewriting are the very steps of
+//! the request path, run on a plan; only policies are named instead of asked.
 
 use crate::log::LogSink;
 use crate::matcher::{Outcome as Matched, Rule};
 use crate::metrics::Metrics;
-use crate::path;
+use crate::path::{self, Preview};
 use crate::plan::{Plan, Route};
 use crate::worker::Tools;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 use torana_core::clock::SystemClock;
 use torana_core::exchange::{Connection, Exchange, Tls};
 use torana_core::refusal::Rejection;
+use torana_core::target::UpstreamId;
 use torana_core::trace::IdSource;
 
 /// A hypothetical request.
@@ -83,14 +85,14 @@ pub enum Outcome {
         /// The status.
         status: u16,
     },
-    /// It is refused before a policy sees it.
+    /// It is refused: before a policy sees it, or by the target.
     Refused {
         /// The reason code.
         code: &'static str,
         /// The status.
         status: u16,
         /// What the caller is told.
-        message: &'static str,
+        message: Cow<'static, str>,
         /// What the log says.
         cause: Option<String>,
     },
@@ -156,23 +158,24 @@ pub fn explain(plan: &Plan, question: &Question<'_>) -> Result<Explanation, Ques
     let mut exchange = exchange(plan, question)?;
     let tools = Tools::new(Metrics::new().add_worker(), LogSink::none(), IdSource::new(0), Rc::new(SystemClock));
     let previewed = path::preview(plan, &tools, &mut exchange);
-    let route = exchange.route.and_then(|id| plan.route(id));
-    let outcome = match (&previewed, route) {
-        (Err(rejection), _) => refused(rejection),
-        (Ok(Some(reply)), _) => Outcome::Answered { status: reply.head.status.code() },
-        (Ok(None), Some(route)) => Outcome::Route { name: route.name.to_string() },
+    let route = exchange.route.and_then(|id| plan.route(id)).filter(|_| previewed.is_ok());
+    let (outcome, upstream) = match (previewed, route) {
+        (Err(rejection), _) => (refused(&rejection), None),
+        (Ok(Preview::Answered(reply)), _) => (Outcome::Answered { status: reply.head.status.code() }, None),
+        (Ok(preview), Some(route)) => {
+            let upstream = if let Preview::Forwarded(upstream) = preview { Some(upstream) } else { None };
+            (Outcome::Route { name: route.name.to_string() }, upstream)
+        }
         // Unrouted exchanges are refused.
-        (Ok(None), None) => refused(&Rejection::new(&crate::refusals::NOT_FOUND)),
+        (Ok(_), None) => (refused(&Rejection::new(&crate::refusals::NOT_FOUND)), None),
     };
-    let serves = matches!(outcome, Outcome::Route { .. });
-    let route = route.filter(|_| serves);
     Ok(Explanation {
         request: asked(&exchange),
         client_ip: exchange.client_ip,
         candidates: candidates(plan, &exchange),
         policies: route.map(steps).unwrap_or_default(),
         target: route.map(|route| route.target.describe()),
-        forwarded: route.and_then(|route| forwarded(plan, route, &mut exchange)),
+        forwarded: upstream.and_then(|upstream| forwarded(plan, upstream, &mut exchange)),
         outcome,
     })
 }
@@ -229,7 +232,7 @@ fn refused(rejection: &Rejection) -> Outcome {
     Outcome::Refused {
         code: rejection.refusal.code,
         status: rejection.refusal.status.code(),
-        message: rejection.refusal.message,
+        message: rejection.message(),
         cause: rejection.cause.as_deref().map(str::to_owned),
     }
 }
@@ -270,8 +273,8 @@ fn steps(route: &Route) -> Vec<Step> {
     route.chain.iter().map(|link| Step { stage: link.stage.as_str(), policy: link.name }).collect()
 }
 
-fn forwarded(plan: &Plan, route: &Route, exchange: &mut Exchange) -> Option<Forwarded> {
-    let upstream = plan.upstream(*route.target.upstreams().first()?)?;
+fn forwarded(plan: &Plan, upstream: UpstreamId, exchange: &mut Exchange) -> Option<Forwarded> {
+    let upstream = plan.upstream(upstream)?;
     exchange.write_host(upstream.endpoints.first().map_or("", |endpoint| &endpoint.authority));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers = exchange.head.fields.iter().map(|(name, value)| (text(name.text), text(value))).collect();

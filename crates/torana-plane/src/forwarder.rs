@@ -10,6 +10,7 @@ use torana_core::target::UpstreamId;
 use torana_core::verdict::LocalBoxFuture;
 use torana_upstream::forward::Upstreams;
 use torana_upstream::spec::UpstreamSpec;
+use torana_upstream::state::State;
 
 /// Sends exchanges to the upstreams of one plan, on one worker.
 ///
@@ -21,7 +22,7 @@ pub trait Forwarder: Sized + 'static {
     /// plan: an [`UpstreamId`] is a position in one plan and means nothing in
     /// another.
     #[must_use]
-    fn succeed(&self, specs: &[Arc<UpstreamSpec>]) -> Self;
+    fn succeed(&self, specs: &[Arc<UpstreamSpec>], states: &[Arc<State>]) -> Self;
 
     /// Sends the exchange as it stands and returns the reply, its body still
     /// to come. Keeps to `exchange.deadline`.
@@ -42,8 +43,8 @@ pub trait Forwarder: Sized + 'static {
 }
 
 impl Forwarder for Upstreams {
-    fn succeed(&self, specs: &[Arc<UpstreamSpec>]) -> Self {
-        Upstreams::succeed(self, specs)
+    fn succeed(&self, specs: &[Arc<UpstreamSpec>], states: &[Arc<State>]) -> Self {
+        Upstreams::succeed(self, specs, states)
     }
 
     fn forward(&self, upstream: UpstreamId, exchange: &mut Exchange) -> impl Future<Output = Result<Reply, Rejection>> {
@@ -64,6 +65,8 @@ impl Forwarder for Upstreams {
 
     fn sample(&self, each: &mut dyn FnMut(PoolSample)) {
         for upstream in self.iter() {
+            // The upstream's, told with its first endpoint.
+            let mut budget = upstream.budget().counts();
             for endpoint in upstream.endpoints() {
                 let counts = endpoint.counts();
                 each(PoolSample {
@@ -74,6 +77,8 @@ impl Forwarder for Upstreams {
                     opened: counts.opened,
                     requests: counts.requests,
                     failures: counts.failures,
+                    retries: std::mem::take(&mut budget.retries),
+                    retries_denied: std::mem::take(&mut budget.denied),
                 });
             }
         }
@@ -97,4 +102,9 @@ pub struct PoolSample {
     pub requests: u64,
     /// Requests that failed so far, connecting included.
     pub failures: u64,
+    /// Requests of the upstream sent again within its budget so far; with its
+    /// first endpoint.
+    pub retries: u64,
+    /// Those that the budget did not allow.
+    pub retries_denied: u64,
 }

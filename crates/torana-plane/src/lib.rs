@@ -17,7 +17,6 @@ pub mod metrics;
 pub mod path;
 pub mod plan;
 pub mod refusals;
-pub mod rewrite;
 pub mod swap;
 pub mod view;
 pub mod worker;

@@ -5,26 +5,31 @@
 //! once, off the path.
 
 use crate::matcher::Matcher;
-use crate::rewrite::Rewrite;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use torana_config::Fingerprint;
 use torana_config::model::ListenAddress;
-use torana_core::exchange::{ForwardHost, RouteId};
+use torana_core::exchange::RouteId;
 use torana_core::forwarded::{Emit, TrustedProxies};
 use torana_core::names::HeaderName;
 use torana_core::policy::Policy;
+use torana_core::rewrite::{ForwardHost, Rewrite};
 use torana_core::stage::Stage;
 use torana_core::target::{Target, UpstreamId};
 use torana_net::service::{ListenerId, Listening, Settings};
 use torana_upstream::spec::UpstreamSpec;
+use torana_upstream::state::State;
 
 /// A configuration as compiled. Shared by all workers, never changed.
 pub struct Plan {
     /// Counts up with every plan of this process.
     pub revision: u64,
-    /// Identifies the configuration it was compiled from.
+    /// Identifies the documents it was compiled from, without what references
+    /// in them stand for. For showing.
     pub checksum: Arc<str>,
+    /// Identifies the values it was compiled from. Not for showing.
+    pub fingerprint: Fingerprint,
     /// How many workers were asked for; `None`: as many as there are cores.
     pub workers: Option<u32>,
     /// Where connections are accepted.
@@ -35,6 +40,9 @@ pub struct Plan {
     pub matcher: Matcher,
     /// Upstreams; an [`UpstreamId`] is a position in here.
     pub upstreams: Vec<Arc<UpstreamSpec>>,
+    /// What is known about them, by the same positions. Handed on from plan to
+    /// plan.
+    pub states: Vec<Arc<State>>,
     /// Whose word about the client is taken.
     pub trusted_proxies: TrustedProxies,
     /// Which forwarding fields upstreams are sent.
@@ -46,8 +54,8 @@ pub struct Plan {
     pub access_log: Option<AccessLog>,
     /// How the gateway stops.
     pub shutdown: Shutdown,
-    /// Where the admin interface listens; `None` when it is off.
-    pub admin: Option<ListenAddress>,
+    /// The admin interface; `None` when it is off.
+    pub admin: Option<Admin>,
     /// The configuration as the admin interface shows it, without secrets.
     pub config: serde_json::Value,
     /// The id the next new listener gets: ids are never used twice, so that a
@@ -124,6 +132,29 @@ pub enum LogOutput {
     File(std::path::PathBuf),
 }
 
+/// The admin interface.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: ListenAddress,
+    /// What requests have to bring; `None`: nothing.
+    pub token: Option<Arc<str>>,
+    /// Names it answers to, besides those everybody has.
+    pub hosts: Vec<String>,
+    /// How many plans it can go back to.
+    pub revisions: u32,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin")
+            .field("address", &self.address)
+            .field("hosts", &self.hosts)
+            .field("revisions", &self.revisions)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How the gateway stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shutdown {
@@ -151,6 +182,15 @@ impl Plan {
     pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
         // A handful: a scan beats hashing.
         self.listeners.iter().find(|listener| listener.id == id)
+    }
+
+    /// Whether `other` was compiled from the same: equal values, references
+    /// expanded, and equal certificates.
+    #[must_use]
+    pub fn says_the_same_as(&self, other: &Plan) -> bool {
+        let tls =
+            |plan: &Plan| plan.listeners.iter().map(|listener| listener.listening.tls.clone()).collect::<Vec<_>>();
+        self.fingerprint == other.fingerprint && tls(self) == tls(other) && self.upstreams == other.upstreams
     }
 
     /// The listener called `name`.

@@ -15,22 +15,25 @@ use std::rc::Rc;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-use torana_config::model::Config;
+use torana_config::{Kinds, load_text};
 use torana_core::body::Body;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
 use torana_core::head::Status;
+use torana_core::names::HeaderName;
 use torana_core::outbound::OutboundRequest;
 use torana_core::policy::{Policy, PolicyEntry};
 use torana_core::refusal::Rejection;
-use torana_core::reply::Reply;
+use torana_core::reply::{Reply, ReplyFields};
+use torana_core::rewrite;
 use torana_core::stage::Stage;
-use torana_core::target::{Answer, Names, Target, TargetEntry, UpstreamId};
+use torana_core::target::{Answer, Names, Target, TargetEntry, UpstreamId, Way, find_upstream};
 use torana_core::testing;
 use torana_core::verdict::{Decision, LocalBoxFuture, Verdict};
-use torana_core::written::Written;
+use torana_core::written::{KindSchema, Written};
 use torana_net::service::Service;
 use torana_upstream::spec::UpstreamSpec;
+use torana_upstream::state::{State, Watch};
 
 torana_core::refusals! {
     /// What a probe refuses with.
@@ -57,7 +60,8 @@ pub(crate) fn events() -> Vec<String> {
 #[serde(deny_unknown_fields)]
 struct Probe {
     id: String,
-    /// `refuse`, `answer`, `panic`, `wait` (and then go on), `hang`.
+    /// `refuse`, `answer`, `panic`, `wait` (and then go on), `hang`, `move`
+    /// (set the path to forward).
     #[serde(default)]
     request: String,
     /// The same for the way back.
@@ -66,7 +70,7 @@ struct Probe {
     #[serde(default)]
     owns: Vec<String>,
     #[serde(skip)]
-    owned: Vec<torana_core::names::HeaderName>,
+    owned: Vec<HeaderName>,
 }
 
 impl Probe {
@@ -92,6 +96,9 @@ impl Probe {
 impl Policy for Probe {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Verdict<'a> {
         event(format!("{} request {}", self.id, exchange.target().path()));
+        if self.request == "move" {
+            exchange.forward.path.push_str("/moved");
+        }
         self.decide(&self.request)
     }
 
@@ -110,7 +117,7 @@ impl Policy for Probe {
         body
     }
 
-    fn owned_headers(&self) -> &[torana_core::names::HeaderName] {
+    fn owned_headers(&self) -> &[HeaderName] {
         &self.owned
     }
 
@@ -125,7 +132,7 @@ fn build_probe(written: &Written) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
         // Not even a diagnostic: the worst a kind can do.
         return Err(Vec::new());
     }
-    probe.owned = probe.owns.iter().filter_map(|name| torana_core::names::HeaderName::new(name)).collect();
+    probe.owned = probe.owns.iter().filter_map(|name| HeaderName::new(name)).collect();
     Ok(Arc::new(probe))
 }
 
@@ -171,15 +178,55 @@ fn build_other(kind: &'static str) -> Result<Arc<dyn Target>, Vec<Diagnostic>> {
     Ok(Arc::new(FakeTarget(kind, None, String::new())))
 }
 
+/// A target with two ways: 0 leads to the upstream it names as the route says;
+/// 1 has the rewrite it is configured with, and marks replies. The request says
+/// which in `x-way`; of `no` it is refused.
+struct FakeWays([Way; 2]);
+
+impl Target for FakeWays {
+    fn answer<'a>(&'a self, exchange: &'a mut Exchange) -> Answer<'a> {
+        let name = HeaderName::new("x-way").unwrap();
+        match exchange.head.fields.values(&name).next() {
+            Some(b"no") => Answer::Reject(Rejection::new(&PROBE).with_detail("There are 0 and 1.")),
+            Some(digit) => Answer::ForwardBy(usize::from(digit[0] - b'0')),
+            None => Answer::ForwardBy(0),
+        }
+    }
+
+    fn describe(&self) -> String {
+        "ways".to_owned()
+    }
+
+    fn ways(&self) -> &[Way] {
+        &self.0
+    }
+}
+
+fn build_ways(written: &Written, names: &dyn Names) -> Result<Arc<dyn Target>, Vec<Diagnostic>> {
+    let name = written.get("to").and_then(Written::as_spanned).unwrap();
+    let upstream = find_upstream(&name, names).map_err(|problem| vec![*problem])?;
+    let config: rewrite::Config = written.get("rewrite").unwrap().decode()?;
+    let mut problems = Vec::new();
+    let path = rewrite::path(&config, &names.path(), &mut problems);
+    let host = config.host.as_ref().map(|host| rewrite::host(Some(host), &mut problems));
+    let mut reply = ReplyFields::default();
+    reply.set(HeaderName::new("sunset").unwrap(), b"soon").unwrap();
+    reply.vary(HeaderName::new("x-way").unwrap());
+    names.warn(Diagnostic::warning("fake.warning", format!("{} of {}", names.path().pattern, names.route())));
+    Ok(Arc::new(FakeWays([Way::to(upstream), Way { upstream, rewrite: path, host, reply }])))
+}
+
 fn any(_: &mut SchemaGenerator) -> Schema {
     schemars::json_schema!(true)
 }
 
-/// `upstream` forwards, `respond` says pong, `redirect` panics.
+/// `upstream` forwards, `respond` says pong, `redirect` panics, `ways` forwards
+/// in two ways.
 pub(crate) const TARGETS: &[TargetEntry] = &[
     TargetEntry { name: "upstream", refusals: &[], schema: any, build: build_upstream },
     TargetEntry { name: "respond", refusals: &[], schema: any, build: |_, _| build_other("respond") },
     TargetEntry { name: "redirect", refusals: &[], schema: any, build: |_, _| build_other("redirect") },
+    TargetEntry { name: "ways", refusals: &[], schema: any, build: build_ways },
 ];
 
 pub(crate) const REGISTRIES: Registries<'_> = Registries { policies: POLICIES, targets: TARGETS };
@@ -194,7 +241,7 @@ pub(crate) struct Fake {
 }
 
 impl Forwarder for Fake {
-    fn succeed(&self, specs: &[Arc<UpstreamSpec>]) -> Fake {
+    fn succeed(&self, specs: &[Arc<UpstreamSpec>], _: &[Arc<State>]) -> Fake {
         Fake { names: specs.iter().map(|spec| spec.name.clone()).collect(), ..self.clone() }
     }
 
@@ -223,20 +270,41 @@ impl Forwarder for Fake {
     fn sample(&self, each: &mut dyn FnMut(PoolSample)) {
         for upstream in &self.names {
             let (upstream, endpoint) = (upstream.clone(), "http://fake".into());
-            each(PoolSample { upstream, endpoint, idle: 1, active: 0, opened: 3, requests: 7, failures: 2 });
+            each(PoolSample {
+                upstream,
+                endpoint,
+                idle: 1,
+                active: 0,
+                opened: 3,
+                requests: 7,
+                failures: 2,
+                retries: 1,
+                retries_denied: 0,
+            });
         }
     }
 }
 
 /// Compiles a configuration written as JSON; a listener `test` is added.
 pub(crate) fn plan(config: &str, previous: Option<&Plan>) -> Result<Plan, Vec<Diagnostic>> {
-    let mut config: Config = testing::written(config).decode()?;
-    let listener: torana_config::model::Listener =
-        testing::written(r#"{ "name": "test", "address": "127.0.0.1:0" }"#).decode()?;
-    config.listeners.push(listener.into());
+    let mut config: serde_json::Value = serde_json::from_str(config).unwrap();
+    config["listeners"] = serde_json::json!([{ "name": "test", "address": "127.0.0.1:0" }]);
+    let (policies, targets) = kinds();
+    let kinds = Kinds { policies: &policies, targets: &targets };
+    let none = std::collections::BTreeMap::new();
+    let loaded = load_text("test.json".as_ref(), config.to_string(), &kinds, &none);
+    let Ok(config) = &loaded.config else { return Err(loaded.diagnostics) };
     let shown = serde_json::Value::Null;
-    let compiled = compile(Source { config: &config, checksum: "abc", shown: &shown }, REGISTRIES, previous);
+    let compiled =
+        compile(Source { config, checksum: "abc", shown: &shown, watch: &Watch::default() }, REGISTRIES, previous);
     compiled.plan.ok_or(compiled.diagnostics)
+}
+
+/// The kinds of [`REGISTRIES`] as loading knows them.
+pub(crate) fn kinds() -> (Vec<KindSchema>, Vec<KindSchema>) {
+    let policies = POLICIES.iter().map(|kind| KindSchema { name: kind.name, schema: kind.schema });
+    let targets = TARGETS.iter().map(|kind| KindSchema { name: kind.name, schema: kind.schema });
+    (policies.collect(), targets.collect())
 }
 
 /// A worker and what it talks to.
@@ -301,7 +369,7 @@ impl Seen {
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<String> {
-        let name = torana_core::names::HeaderName::new(name)?;
+        let name = HeaderName::new(name)?;
         let value = self.reply.head.fields.values(&name).next()?;
         Some(String::from_utf8_lossy(value).into_owned())
     }

@@ -69,7 +69,7 @@ impl<F: Forwarder> WorkerPlane<F> {
         // The number first: a plan swapped in between is looked at again.
         let generation = cell.generation();
         let plan = cell.load();
-        let forwarder = forwarder.succeed(&plan.upstreams);
+        let forwarder = forwarder.succeed(&plan.upstreams, &plan.states);
         WorkerPlane {
             cell: Arc::clone(cell),
             generation: Cell::new(generation),
@@ -106,7 +106,7 @@ impl<F: Forwarder> WorkerPlane<F> {
     #[cold]
     fn refresh(&self, generation: u64) {
         let plan = self.cell.load();
-        let forwarder = self.view.borrow().forwarder.succeed(&plan.upstreams);
+        let forwarder = self.view.borrow().forwarder.succeed(&plan.upstreams, &plan.states);
         self.tools.metrics.keep_routes_of(&plan);
         let view = View::new(plan, forwarder, Arc::clone(&self.tools.metrics));
         self.generation.set(generation);

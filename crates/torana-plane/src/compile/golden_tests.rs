@@ -2,30 +2,33 @@
 //! diagnostics as a user reads them, then the plan if there is one. With
 //! `UPDATE=1` in the environment the expectations are rewritten.
 
-use super::{Compiled, Source, compile};
+use super::{Compiled, Examined, Source, compile, examine};
 use crate::plan::{Plan, Route};
-use crate::testing::{POLICIES, REGISTRIES, TARGETS, plan};
+use crate::testing::{REGISTRIES, kinds, plan};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use torana_config::report::{Style, render};
 use torana_config::{Kinds, load, redacted};
-use torana_core::written::KindSchema;
 
 fn compile_file(path: &Path) -> String {
-    let policies: Vec<_> = POLICIES.iter().map(|kind| KindSchema { name: kind.name, schema: kind.schema }).collect();
-    let targets: Vec<_> = TARGETS.iter().map(|kind| KindSchema { name: kind.name, schema: kind.schema }).collect();
+    let (policies, targets) = kinds();
     let kinds = Kinds { policies: &policies, targets: &targets };
     let loaded = load(path, &kinds, &std::collections::BTreeMap::new());
     let mut diagnostics = loaded.diagnostics.clone();
     let mut plan = None;
-    if let Some(config) = &loaded.config {
-        let shown = redacted(&loaded);
-        let source = Source { config, checksum: &loaded.checksum, shown: &shown };
-        let compiled = compile(source, REGISTRIES, None);
-        diagnostics.extend(compiled.diagnostics);
-        plan = compiled.plan;
+    match &loaded.config {
+        Ok(config) => {
+            let shown = redacted(&loaded);
+            let source =
+                Source { config, checksum: "abc", shown: &shown, watch: &torana_upstream::state::Watch::default() };
+            let compiled = compile(source, REGISTRIES, None);
+            diagnostics.extend(compiled.diagnostics);
+            plan = compiled.plan;
+        }
+        Err(remnant) => diagnostics.extend(examine(remnant, REGISTRIES).diagnostics),
     }
+    diagnostics.sort_by_key(|diagnostic| diagnostic.primary.as_ref().map(|label| label.span));
     let mut out = render(&diagnostics, &loaded.sources, Style::Plain);
     if let Some(plan) = &plan {
         describe(plan, &mut out);
@@ -37,7 +40,7 @@ fn compile_file(path: &Path) -> String {
 
 fn describe(plan: &Plan, out: &mut String) {
     writeln!(out, "revision {}, workers {:?}, log {:?}", plan.revision, plan.workers, plan.access_log).unwrap();
-    writeln!(out, "{:?}, admin {:?}", plan.shutdown, plan.admin).unwrap();
+    writeln!(out, "{:?}, admin {:?}", plan.shutdown, plan.admin.as_ref().map(|admin| &admin.address)).unwrap();
     for listener in &plan.listeners {
         let (settings, how) = (&listener.settings, &listener.listening);
         let proxies = how.proxy_protocol.len();
@@ -125,4 +128,5 @@ fn a_compiled_plan_is_for_all_threads() {
     fn sent<T: Send + Sync>() {}
     sent::<Plan>();
     sent::<Compiled>();
+    sent::<Examined>();
 }

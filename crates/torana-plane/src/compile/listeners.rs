@@ -1,6 +1,6 @@
 //! Listeners.
 
-use super::Context;
+use super::{Context, Place};
 use crate::plan::Listener;
 use std::sync::Arc;
 use torana_config::model::{self, ClientAuthMode, Config, LimitValues, TlsVersion};
@@ -89,13 +89,15 @@ fn server_tls(
     }
 }
 
-fn place(which: Which, tls: &model::ListenerTls, listener: Span) -> Span {
+fn place(which: Which, tls: &model::ListenerTls, listener: Span) -> Place<'_> {
     let certificate = |position: usize| tls.certificates.get(position);
     match which {
-        Which::Certificate(position) => certificate(position).map_or(listener, |pair| pair.cert.span),
-        Which::Key(position) => certificate(position).map_or(listener, |pair| pair.key.span),
-        Which::Ca => tls.client_auth.as_ref().map_or(listener, |auth| auth.ca.span),
-        Which::Section | Which::ServerName => listener,
+        Which::Certificate(position) => {
+            certificate(position).map_or(Place::of(listener), |pair| Place::file(&pair.cert))
+        }
+        Which::Key(position) => certificate(position).map_or(Place::of(listener), |pair| Place::file(&pair.key)),
+        Which::Ca => tls.client_auth.as_ref().map_or(Place::of(listener), |auth| Place::file(&auth.ca)),
+        Which::Section | Which::ServerName => Place::of(listener),
     }
 }
 

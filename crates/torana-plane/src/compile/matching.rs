@@ -9,32 +9,59 @@ use torana_core::exchange::RouteId;
 use torana_core::names::HeaderName;
 use torana_core::written::Spanned;
 
-/// The pattern of the route at position `order`. What cannot be used is
+/// What a route matches, as far as it could be read.
+pub(super) struct Matched {
+    pub(super) pattern: RoutePattern,
+    /// Whether this is all the route matches. If not, it seems to take
+    /// requests that are not meant for it.
+    pub(super) is_whole: bool,
+    /// Whether the path, and so what it captures, is the one that was meant.
+    pub(super) has_path: bool,
+}
+
+/// Reads what the route at position `order` matches. What cannot be used is
 /// reported and left out.
-pub(super) fn pattern(route: &model::Route, order: usize, context: &mut Context<'_>) -> RoutePattern {
+pub(super) fn read(route: &Spanned<model::Route>, order: usize, context: &mut Context<'_>) -> Matched {
+    let before = context.diagnostics.len();
+    let mut has_path = true;
+    let pattern = pattern(route, order, &mut has_path, context);
+    let is_known = context.remnant.is_none_or(|remnant| remnant.knows_match(route));
+    Matched {
+        pattern,
+        is_whole: is_known && context.diagnostics.len() == before,
+        has_path: has_path && (is_known || route.matches.path.is_some()),
+    }
+}
+
+fn pattern(route: &model::Route, order: usize, has_path: &mut bool, context: &mut Context<'_>) -> RoutePattern {
     let written = &route.matches;
-    let mut note = |error: PatternError, code: &'static str, span: Span| {
-        let diagnostic = Diagnostic::error(code, error.message).at(span);
-        let hint = Some(error.hint).filter(|hint| !hint.is_empty());
-        context.report(diagnostic.maybe_hint(hint));
+    let mut note = |error: PatternError, code: &'static str, what: &str, text: &Spanned<String>| {
+        // What a reference stands for is not shown, and the error quotes it.
+        let (message, hint) = match text.raw() {
+            Some(_) => (format!("the value of {} is no {what} to match", text.shown()), String::new()),
+            None => (error.message, error.hint),
+        };
+        let hint = Some(hint).filter(|hint| !hint.is_empty());
+        context.report(Diagnostic::error(code, message).at(text.span).maybe_hint(hint));
     };
     let mut hosts = Vec::new();
     for host in written.host.iter() {
         match HostPattern::parse(host) {
             Ok(pattern) => hosts.push(pattern),
-            Err(error) => note(error, "match.host", host.span),
+            Err(error) => note(error, "match.host", "host", host),
         }
     }
     let path = match &written.path {
         None => PathPattern::default(),
         Some(path) => PathPattern::parse(path).unwrap_or_else(|error| {
-            note(error, "match.path", path.span);
+            note(error, "match.path", "path", path);
+            *has_path = false;
             PathPattern::default()
         }),
     };
     let methods = Methods::parse(written.methods.iter().map(|method| method.as_str())).unwrap_or_else(|error| {
-        let span = written.methods.first().map_or(route.name.span, |first| first.span);
-        note(error, "match.methods", span);
+        let culprit = written.methods.iter().find(|method| Methods::parse([method.as_str()]).is_err());
+        note(error, "match.methods", "method", culprit.unwrap_or(&route.name));
         Methods::ANY
     });
     RoutePattern {
@@ -77,10 +104,13 @@ fn headers(
     headers
 }
 
-/// Warns about routes that can never win.
-pub(super) fn report_shadows(routes: &[Spanned<model::Route>], patterns: &[RoutePattern], context: &mut Context<'_>) {
-    let written = |id: RouteId| routes.get(id.0 as usize);
-    for shadow in shadowed(patterns) {
+/// Warns about routes that can never win, comparing those whose patterns are
+/// known.
+pub(super) fn report_shadows(routes: &[Spanned<model::Route>], matched: &[Matched], context: &mut Context<'_>) {
+    let (known, patterns): (Vec<&Spanned<model::Route>>, Vec<RoutePattern>) =
+        routes.iter().zip(matched).filter(|(_, matched)| matched.is_whole).map(|(r, m)| (r, m.pattern.clone())).unzip();
+    let written = |id: RouteId| known.get(id.0 as usize).copied();
+    for shadow in shadowed(&patterns) {
         let Some(route) = written(shadow.route) else { continue };
         let takers: Vec<&Spanned<String>> = shadow.by.iter().filter_map(|&id| written(id)).map(|r| &r.name).collect();
         let names: Vec<String> = takers.iter().map(|name| name.shown()).collect();

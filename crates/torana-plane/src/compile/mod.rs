@@ -5,13 +5,17 @@
 //! built, like a certificate that cannot be read, is an error: its route is
 //! not served without it.
 //!
+//! A configuration that loading found errors in is looked through in the same
+//! way ([`examine`]), so that a user need not mend it twice. No plan can come
+//! of that: [`compile`] takes a [`SoundConfig`] and nothing else.
+//!
 //! Compiling reads the files a configuration names (certificates) and nothing
 //! else: no names are resolved, nothing is connected to or executed.
 
 mod chain;
 mod listeners;
 mod matching;
-mod rewrite;
+mod resilience;
 mod routes;
 mod target;
 mod upstreams;
@@ -19,26 +23,32 @@ mod upstreams;
 #[cfg(test)]
 mod golden_tests;
 
-use crate::plan::{AccessLog, LogOutput, Plan, Shutdown};
+use crate::matcher::RoutePattern;
+use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, Route, Shutdown};
 use std::path::PathBuf;
 use std::sync::Arc;
 use torana_config::model::{self, Config};
-use torana_core::diagnostic::{Diagnostic, Severity};
+use torana_config::{Remnant, SoundConfig};
+use torana_core::diagnostic::{Diagnostic, Severity, Span};
 use torana_core::forwarded::{Emit, ForwardingFamily, TrustedProxies};
 use torana_core::names::HeaderName;
 use torana_core::policy::PolicyEntry;
 use torana_core::target::TargetEntry;
-use torana_net::tls::TlsProblem;
+use torana_core::written::Spanned;
+use torana_net::tls::{TlsProblem, Which};
+use torana_upstream::state::{State, Watch};
 
 /// A configuration to compile.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
     /// The configuration, checked by `torana-config`.
-    pub config: &'a Config,
-    /// Its checksum.
+    pub config: &'a SoundConfig,
+    /// Identifies its documents; see [`Plan::checksum`].
     pub checksum: &'a str,
     /// How the admin interface shows it: without secrets.
     pub shown: &'a serde_json::Value,
+    /// Who is told what happens to its upstreams.
+    pub watch: &'a Watch,
 }
 
 /// The kinds of policies and targets there are.
@@ -67,24 +77,25 @@ pub struct Compiled {
 #[must_use]
 pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<&Plan>) -> Compiled {
     let config = source.config;
-    let mut context = Context { registries, previous, diagnostics: Vec::new(), files: Vec::new() };
-    let (listeners, next_listener) = listeners::compile(config, &mut context);
-    let upstreams = upstreams::compile(config, &mut context);
-    let (routes, patterns) = routes::compile(config, &upstreams, &mut context);
+    let watch = source.watch;
+    let mut context =
+        Context { registries, previous, watch, remnant: None, diagnostics: Vec::new(), files: Vec::new() };
+    let Parts { listeners, next_listener, upstreams, routes, patterns } = parts(config, &mut context);
     let Context { diagnostics, files, .. } = context;
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Compiled { plan: None, diagnostics, files };
     }
-    let admin = config.admin.on();
     let plan = Plan {
         revision: previous.map_or(1, |previous| previous.revision + 1),
         checksum: source.checksum.into(),
+        fingerprint: config.fingerprint(),
         workers: config.workers.as_ref().map(|workers| workers.value),
         listeners,
         owned_headers: owned_headers(&routes),
         routes,
         matcher: crate::matcher::Matcher::compile(patterns),
         upstreams: upstreams.specs,
+        states: upstreams.states,
         trusted_proxies: TrustedProxies::new(
             config.trusted_proxies.iter().map(|network| network.net()),
             ForwardingFamily::XForwarded,
@@ -95,11 +106,57 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
             drain_timeout: config.shutdown.drain_timeout.std(),
             readiness_delay: config.shutdown.readiness_delay.std(),
         },
-        admin: admin.map(|admin| admin.address.value.clone()),
+        admin: config.admin.on().map(admin),
         config: source.shown.clone(),
         next_listener,
     };
     Compiled { plan: Some(plan), diagnostics, files }
+}
+
+/// What else is wrong with a configuration that has errors.
+#[derive(Debug)]
+pub struct Examined {
+    /// What compiling what is left has to say, without what follows from the
+    /// errors that are known.
+    pub diagnostics: Vec<Diagnostic>,
+    /// See [`Compiled::files`].
+    pub files: Vec<PathBuf>,
+}
+
+/// Looks through what is left of a configuration with errors.
+#[must_use]
+pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
+    let mut context = Context {
+        registries,
+        previous: None,
+        watch: &Watch::default(),
+        remnant: Some(remnant),
+        diagnostics: Vec::new(),
+        files: Vec::new(),
+    };
+    // Made to be thrown away: what matters is what making them says.
+    let _ = parts(remnant.config(), &mut context);
+    let Context { mut diagnostics, files, .. } = context;
+    let is_known =
+        |diagnostic: &Diagnostic| diagnostic.primary.as_ref().is_some_and(|label| remnant.is_reported(label.span));
+    diagnostics.retain(|diagnostic| !is_known(diagnostic));
+    Examined { diagnostics, files }
+}
+
+/// The parts of a plan that can be wrong.
+struct Parts {
+    listeners: Vec<Listener>,
+    next_listener: u32,
+    upstreams: Upstreams,
+    routes: Vec<Route>,
+    patterns: Vec<RoutePattern>,
+}
+
+fn parts(config: &Config, context: &mut Context<'_>) -> Parts {
+    let (listeners, next_listener) = listeners::compile(config, context);
+    let upstreams = upstreams::compile(config, context);
+    let (routes, patterns) = routes::compile(config, &upstreams, context);
+    Parts { listeners, next_listener, upstreams, routes, patterns }
 }
 
 fn access_log(log: &model::AccessLog) -> AccessLog {
@@ -111,9 +168,18 @@ fn access_log(log: &model::AccessLog) -> AccessLog {
     AccessLog { output }
 }
 
+fn admin(admin: &model::Admin) -> Admin {
+    Admin {
+        address: admin.address.value.clone(),
+        token: admin.token.as_ref().map(|token| token.as_str().into()),
+        hosts: admin.hosts.iter().map(|host| host.value.clone()).collect(),
+        revisions: admin.revisions.value,
+    }
+}
+
 /// A header that one route's policy owns is removed on all routes: a client
 /// could otherwise forge it where the policy does not run.
-fn owned_headers(routes: &[crate::plan::Route]) -> Vec<HeaderName> {
+fn owned_headers(routes: &[Route]) -> Vec<HeaderName> {
     let mut owned: Vec<HeaderName> = Vec::new();
     for name in routes.iter().flat_map(|route| &route.chain).flat_map(|link| link.policy.owned_headers()) {
         if !owned.contains(name) {
@@ -127,27 +193,64 @@ fn owned_headers(routes: &[crate::plan::Route]) -> Vec<HeaderName> {
 struct Context<'a> {
     registries: Registries<'a>,
     previous: Option<&'a Plan>,
+    watch: &'a Watch,
+    /// Where the configuration comes from if loading found errors in it.
+    remnant: Option<&'a Remnant>,
     diagnostics: Vec<Diagnostic>,
     files: Vec<PathBuf>,
 }
 
 impl Context<'_> {
+    /// Whether something inside `span` was in error, so that a lack in it
+    /// proves nothing.
+    fn has_gap(&self, span: Span) -> bool {
+        self.remnant.is_some_and(|remnant| remnant.has_gap(span))
+    }
+
     fn report(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }
 
-    /// Reports TLS problems at the places `span` finds for them.
-    fn report_tls(
-        &mut self,
-        problems: Vec<TlsProblem>,
-        span: impl Fn(torana_net::tls::Which) -> torana_core::diagnostic::Span,
-    ) {
+    /// Reports TLS problems at the places `place` finds for them.
+    fn report_tls<'p>(&mut self, problems: Vec<TlsProblem>, place: impl Fn(Which) -> Place<'p>) {
         for problem in problems {
+            let place = place(problem.which);
+            let message = place.shown(problem.message);
             let diagnostic = match problem.severity {
-                Severity::Error => Diagnostic::error(problem.code, problem.message),
-                Severity::Warning => Diagnostic::warning(problem.code, problem.message),
+                Severity::Error => Diagnostic::error(problem.code, message),
+                Severity::Warning => Diagnostic::warning(problem.code, message),
             };
-            self.report(diagnostic.at(span(problem.which)).maybe_hint(problem.hint));
+            self.report(diagnostic.at(place.span).maybe_hint(problem.hint));
+        }
+    }
+}
+
+/// What a TLS problem is about.
+struct Place<'p> {
+    span: Span,
+    /// The value and how it was written, where it came from a reference.
+    hidden: Option<(String, &'p str)>,
+}
+
+impl<'p> Place<'p> {
+    fn of(span: Span) -> Place<'p> {
+        Place { span, hidden: None }
+    }
+
+    fn file(path: &'p Spanned<PathBuf>) -> Place<'p> {
+        Place { span: path.span, hidden: path.raw().map(|raw| (path.display().to_string(), raw)) }
+    }
+
+    fn name(name: &'p Spanned<String>) -> Place<'p> {
+        Place { span: name.span, hidden: name.raw().map(|raw| (name.value.clone(), raw)) }
+    }
+
+    /// What a reference stands for is not shown, not even where it was meant
+    /// to be a path: it may be the very key that should be in the file.
+    fn shown(&self, message: String) -> String {
+        match &self.hidden {
+            Some((value, raw)) if !value.is_empty() => message.replace(value, raw),
+            _ => message,
         }
     }
 }
@@ -155,4 +258,6 @@ impl Context<'_> {
 /// The upstreams of a plan and where each stands.
 struct Upstreams {
     specs: Vec<Arc<torana_upstream::spec::UpstreamSpec>>,
+    /// By the same positions.
+    states: Vec<Arc<State>>,
 }

@@ -1,9 +1,11 @@
 //! Routes.
 
-use super::{Context, Upstreams, chain, matching, rewrite, target};
+use super::matching::Matched;
+use super::{Context, Upstreams, chain, matching, target};
 use crate::matcher::RoutePattern;
 use crate::plan::{Link, Route};
 use torana_config::model::{self, Config};
+use torana_core::rewrite;
 
 /// The routes and, position by position, what they match. With an error
 /// reported the lists may be shorter than what was written.
@@ -14,35 +16,36 @@ pub(super) fn compile(
 ) -> (Vec<Route>, Vec<RoutePattern>) {
     // Built once for all routes: a limit on every route is one limit.
     let global = chain::links(&config.policies, context);
-    let before = context.diagnostics.len();
-    let patterns: Vec<RoutePattern> =
-        config.routes.iter().enumerate().map(|(order, route)| matching::pattern(route, order, context)).collect();
-    if context.diagnostics.len() == before {
-        // A pattern that was not understood stands for everything and would
-        // seem to shadow the rest.
-        matching::report_shadows(&config.routes, &patterns, context);
-    }
+    let matched: Vec<Matched> =
+        config.routes.iter().enumerate().map(|(order, route)| matching::read(route, order, context)).collect();
+    matching::report_shadows(&config.routes, &matched, context);
     let routes = config
         .routes
         .iter()
-        .zip(&patterns)
-        .filter_map(|(written, pattern)| route(written, pattern, &global, upstreams, context))
+        .zip(&matched)
+        .filter_map(|(written, matched)| route(written, matched, &global, upstreams, context))
         .collect();
-    (routes, patterns)
+    (routes, matched.into_iter().map(|matched| matched.pattern).collect())
 }
 
 fn route(
     written: &model::Route,
-    pattern: &RoutePattern,
+    matched: &Matched,
     global: &[Link],
     upstreams: &Upstreams,
     context: &mut Context<'_>,
 ) -> Option<Route> {
     let own = chain::links(&written.policies, context);
     let rewrite = written.rewrite.as_ref().map(|rewrite| &rewrite.value);
-    let path = rewrite.and_then(|written| rewrite::path(written, &pattern.path, context));
-    let host = rewrite::host(rewrite.and_then(|rewrite| rewrite.host.as_ref()), context);
-    let (target_kind, target) = target::target(written, pattern.path.names(), upstreams, context)?;
+    let host = rewrite::host(rewrite.and_then(|rewrite| rewrite.host.as_ref()), &mut context.diagnostics);
+    if !matched.has_path {
+        // Rewrites and targets name what the path captures: without it, all
+        // they name would seem to be missing.
+        return None;
+    }
+    let pattern = &matched.pattern;
+    let path = rewrite.and_then(|written| rewrite::path(written, &pattern.path.route_path(), &mut context.diagnostics));
+    let (target_kind, target) = target::target(written, &pattern.path, upstreams, context)?;
     Some(Route {
         name: written.name.as_str().into(),
         pattern: pattern.path.as_str().into(),

@@ -1,17 +1,21 @@
 //! The target of a route.
 
 use super::{Context, Upstreams};
+use crate::matcher::PathPattern;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use torana_config::Remnant;
 use torana_config::model::{Redirect, Respond, Route};
 use torana_core::diagnostic::{Diagnostic, Span};
+use torana_core::rewrite::RoutePath;
 use torana_core::target::{Names, Target, UpstreamId};
 use torana_core::written::{Entry, Node, Reference, Spanned, Written};
 
-/// Builds the target of `route`, whose path captures `captures`.
+/// Builds the target of `route`, whose path is `path`.
 pub(super) fn target(
     route: &Route,
-    captures: &[String],
+    path: &PathPattern,
     upstreams: &Upstreams,
     context: &mut Context<'_>,
 ) -> Option<(&'static str, Arc<dyn Target>)> {
@@ -20,10 +24,26 @@ pub(super) fn target(
         context.report(Diagnostic::error("config.unknown_target", format!("there is no target `{name}`")).at(span));
         return None;
     };
-    match (kind.build)(&written, &RouteNames { upstreams, captures }) {
+    let has_gap = context.has_gap(written.span);
+    let names = RouteNames {
+        route: &route.name,
+        path,
+        upstreams,
+        remnant: context.remnant,
+        is_whole: !has_gap,
+        warnings: RefCell::default(),
+    };
+    let built = (kind.build)(&written, &names);
+    context.diagnostics.append(&mut names.warnings.into_inner());
+    match built {
         Ok(target) => Some((kind.name, target)),
-        Err(diagnostics) => {
-            if !diagnostics.iter().any(Diagnostic::is_error) {
+        Err(mut diagnostics) => {
+            if has_gap {
+                // What is said about the whole of it may be about what is
+                // missing.
+                diagnostics
+                    .retain(|diagnostic| diagnostic.primary.as_ref().is_some_and(|label| label.span != written.span));
+            } else if !diagnostics.iter().any(Diagnostic::is_error) {
                 let message = format!("the target `{name}` cannot be built");
                 context.report(Diagnostic::error("config.target_failed", message).at(span));
             }
@@ -33,20 +53,73 @@ pub(super) fn target(
     }
 }
 
+/// Builds a fixed answer that is no route's.
+pub(super) fn fixed(respond: &Spanned<Respond>, context: &mut Context<'_>) -> Option<Arc<dyn Target>> {
+    let kind = context.registries.targets.iter().find(|kind| kind.name == "respond");
+    let Some(kind) = kind else {
+        let message = "this build has no fixed answers";
+        context.report(Diagnostic::error("config.unknown_target", message).at(respond.span));
+        return None;
+    };
+    let nothing = Upstreams { specs: Vec::new(), states: Vec::new() };
+    let written = written_respond(respond);
+    let names = RouteNames {
+        route: "",
+        path: &PathPattern::default(),
+        upstreams: &nothing,
+        remnant: context.remnant,
+        is_whole: !context.has_gap(respond.span),
+        warnings: RefCell::default(),
+    };
+    let built = (kind.build)(&written, &names);
+    context.diagnostics.append(&mut names.warnings.into_inner());
+    match built {
+        Ok(target) => Some(target),
+        Err(diagnostics) => {
+            context.diagnostics.extend(diagnostics);
+            None
+        }
+    }
+}
+
 /// What a target kind may ask.
 struct RouteNames<'a> {
+    route: &'a str,
+    path: &'a PathPattern,
     upstreams: &'a Upstreams,
-    captures: &'a [String],
+    remnant: Option<&'a Remnant>,
+    is_whole: bool,
+    warnings: RefCell<Vec<Diagnostic>>,
 }
 
 impl Names for RouteNames<'_> {
-    fn upstream(&self, name: &str) -> Option<UpstreamId> {
-        let position = self.upstreams.specs.binary_search_by(|spec| (*spec.name).cmp(name)).ok()?;
-        u32::try_from(position).ok().map(UpstreamId)
+    fn route(&self) -> &str {
+        self.route
     }
 
-    fn captures(&self) -> &[String] {
-        self.captures
+    fn path(&self) -> RoutePath<'_> {
+        self.path.route_path()
+    }
+
+    fn upstream(&self, name: &str) -> Option<UpstreamId> {
+        match self.upstreams.specs.binary_search_by(|spec| (*spec.name).cmp(name)) {
+            Ok(position) => u32::try_from(position).ok().map(UpstreamId),
+            // One in error is there all the same. No plan comes of it, so its
+            // number is never used.
+            Err(_) => self.remnant?.may_have_upstream(name).then_some(UpstreamId(u32::MAX)),
+        }
+    }
+
+    fn upstreams(&self) -> Vec<&str> {
+        self.upstreams.specs.iter().map(|spec| &*spec.name).collect()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    fn warn(&self, warning: Diagnostic) {
+        self.warnings.borrow_mut().push(warning);
     }
 }
 
@@ -68,7 +141,12 @@ fn written(route: &Route) -> Option<(&str, Written, Span)> {
 }
 
 fn written_redirect(redirect: &Spanned<Redirect>) -> Written {
-    map(redirect.span, vec![("to", text(&redirect.to)), ("status", number(&redirect.status))])
+    let mut entries = vec![("status", number(&redirect.status))];
+    entries.extend(redirect.to.as_ref().map(|to| ("to", text(to))));
+    entries.extend(redirect.scheme.clone().map(|scheme| ("scheme", text(&scheme.map(|scheme| scheme.to_string())))));
+    entries.extend(redirect.host.as_ref().map(|host| ("host", text(host))));
+    entries.extend(redirect.port.as_ref().map(|port| ("port", number(port))));
+    map(redirect.span, entries)
 }
 
 fn written_respond(respond: &Spanned<Respond>) -> Written {
@@ -90,12 +168,16 @@ fn texts(span: Span, written: &BTreeMap<Spanned<String>, Spanned<String>>) -> Wr
 }
 
 fn number(value: &Spanned<u16>) -> Written {
-    Written::new(Node::Int(value.value.into()), value.span)
+    scalar(value, Node::Int(value.value.into()))
 }
 
-/// A text; still marked as a reference where it was one, so that diagnostics
-/// do not show what it stands for.
 fn text(value: &Spanned<String>) -> Written {
-    let reference = value.raw().map(|raw| Box::new(Reference { raw: raw.to_owned(), whole: false, failed: false }));
-    Written { node: Node::String(value.value.clone()), span: value.span, reference }
+    scalar(value, Node::String(value.value.clone()))
+}
+
+/// The value of `of`; still marked as a reference where it was one, so that
+/// diagnostics and listings do not show what it stands for.
+fn scalar<T>(of: &Spanned<T>, node: Node) -> Written {
+    let reference = of.raw().map(|raw| Box::new(Reference { raw: raw.to_owned(), whole: false, failed: false }));
+    Written { node, span: of.span, reference }
 }

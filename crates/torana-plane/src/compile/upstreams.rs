@@ -1,23 +1,44 @@
 //! Upstreams.
 
-use super::{Context, Upstreams};
+use super::{Context, Place, Upstreams, resilience};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use torana_config::model::{self, Config, Endpoint, Origin, Scheme};
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::written::Spanned;
 use torana_net::tls::client::{ClientTls, ClientTlsSpec};
 use torana_net::tls::{CertificateFiles, Which};
+use torana_upstream::ceiling::CeilingSpec;
 use torana_upstream::spec::{Address, EndpointSpec, Protocol, UpstreamSpec};
+use torana_upstream::state::State;
 
 pub(super) fn compile(config: &Config, context: &mut Context<'_>) -> Upstreams {
-    let specs = config.upstreams.iter().map(|(name, upstream)| spec(name, upstream, context)).collect();
-    Upstreams { specs }
+    let mut upstreams = Upstreams { specs: Vec::new(), states: Vec::new() };
+    let now = Instant::now();
+    for (name, upstream) in &config.upstreams {
+        let before = context.previous.and_then(|plan| {
+            let position = plan.upstreams.iter().position(|known| *known.name == **name)?;
+            Some((plan.upstreams.get(position)?, plan.states.get(position)?))
+        });
+        let spec = spec(config, name, upstream, context);
+        upstreams.states.push(match before {
+            Some((known, state)) if Arc::ptr_eq(known, &spec) => Arc::clone(state),
+            _ => State::new(&spec, before.map(|(_, state)| &**state), context.watch, now),
+        });
+        upstreams.specs.push(spec);
+    }
+    upstreams
 }
 
 /// Compiles one upstream; the very object of the previous plan if nothing
 /// about it changed, which is what lets workers keep its pools.
-fn spec(name: &Spanned<String>, upstream: &Spanned<model::Upstream>, context: &mut Context<'_>) -> Arc<UpstreamSpec> {
+fn spec(
+    config: &Config,
+    name: &Spanned<String>,
+    upstream: &Spanned<model::Upstream>,
+    context: &mut Context<'_>,
+) -> Arc<UpstreamSpec> {
     let previous = context.previous.and_then(|plan| plan.upstreams.iter().find(|known| *known.name == **name));
     let endpoints: Vec<EndpointSpec> = upstream
         .endpoints
@@ -26,7 +47,7 @@ fn spec(name: &Spanned<String>, upstream: &Spanned<model::Upstream>, context: &m
         .filter(|endpoint| endpoint.weight > 0)
         .map(|written| endpoint(written, upstream.protocol.value))
         .collect();
-    if endpoints.is_empty() && !upstream.endpoints.is_empty() {
+    if endpoints.is_empty() && !upstream.endpoints.is_empty() && !context.has_gap(upstream.span) {
         let message = format!("no endpoint of the upstream {} takes requests", name.shown());
         context.report(
             Diagnostic::error("upstream.no_endpoint", message)
@@ -40,6 +61,10 @@ fn spec(name: &Spanned<String>, upstream: &Spanned<model::Upstream>, context: &m
     } else {
         None
     };
+    let (balance, hash_on) = resilience::balance(upstream, context);
+    let (retry, replay_bytes) = resilience::retry(upstream.retry.as_ref(), endpoints.len(), context);
+    let fallback = upstream.fallback.iter();
+    let fallback = fallback.filter_map(|written| resilience::fallback(name, written, config, context)).collect();
     let spec = UpstreamSpec {
         name: name.as_str().into(),
         endpoints,
@@ -53,6 +78,19 @@ fn spec(name: &Spanned<String>, upstream: &Spanned<model::Upstream>, context: &m
             model::Protocol::Http2 => Protocol::Http2,
         },
         tls,
+        balance,
+        hash_on,
+        sticky: upstream.sticky.as_ref().map(|sticky| resilience::sticky(sticky, context)),
+        health: resilience::health(&upstream.health, context),
+        breaker: upstream.breaker.as_ref().map(|breaker| resilience::breaker(breaker, context)),
+        ceiling: upstream.concurrency.as_ref().map(|concurrency| CeilingSpec {
+            most: concurrency.requests.value,
+            queue: concurrency.queue.value,
+            queue_timeout: concurrency.queue_timeout.std(),
+        }),
+        retry,
+        replay_bytes,
+        fallback,
     };
     match previous {
         Some(previous) if **previous == spec => Arc::clone(previous),
@@ -87,7 +125,7 @@ fn endpoint(written: &Endpoint, protocol: model::Protocol) -> EndpointSpec {
 
 fn client_tls(
     name: &Spanned<String>,
-    upstream: &model::Upstream,
+    upstream: &Spanned<model::Upstream>,
     previous: Option<&Arc<ClientTls>>,
     context: &mut Context<'_>,
 ) -> Option<Arc<ClientTls>> {
@@ -102,6 +140,11 @@ fn client_tls(
         server_name: written.and_then(|tls| tls.server_name.as_ref()).map(|name| name.value.clone()),
     };
     context.files.extend(spec.files().map(Into::into));
+    if spec.ca.is_none() && context.has_gap(upstream.span) {
+        // The authorities may be what is missing: the system's are not what
+        // was meant.
+        return None;
+    }
     let section = upstream.tls.as_ref().map_or(name.span, |tls| tls.span);
     let place = |which| place(which, written, section);
     match ClientTls::build(&spec, previous) {
@@ -116,14 +159,14 @@ fn client_tls(
     }
 }
 
-fn place(which: Which, tls: Option<&model::UpstreamTls>, section: Span) -> Span {
-    let Some(tls) = tls else { return section };
+fn place(which: Which, tls: Option<&model::UpstreamTls>, section: Span) -> Place<'_> {
+    let Some(tls) = tls else { return Place::of(section) };
     let part = match which {
-        Which::Certificate(_) => tls.cert.as_ref().map(|cert| cert.span),
-        Which::Key(_) => tls.key.as_ref().map(|key| key.span),
-        Which::Ca => tls.ca.as_ref().map(|ca| ca.span),
-        Which::ServerName => tls.server_name.as_ref().map(|name| name.span),
+        Which::Certificate(_) => tls.cert.as_ref().map(Place::file),
+        Which::Key(_) => tls.key.as_ref().map(Place::file),
+        Which::Ca => tls.ca.as_ref().map(Place::file),
+        Which::ServerName => tls.server_name.as_ref().map(Place::name),
         Which::Section => None,
     };
-    part.unwrap_or(section)
+    part.unwrap_or(Place::of(section))
 }

@@ -1,17 +1,22 @@
-//! Dates without a calendar library.
+//! Times as the log writes them.
 
 use std::time::{Duration, SystemTime};
+use torana_core::civil::Date;
 
 /// Appends `time` as RFC 3339 in UTC with milliseconds:
 /// `2026-11-22T06:48:23.042Z`. Times before 1970 are written as 1970.
 pub(super) fn write_rfc3339(time: SystemTime, out: &mut Vec<u8>) {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (year, month, day) = date(since.as_secs() / 86_400);
+    let date = Date::from_days(i64::try_from(since.as_secs() / 86_400).unwrap_or(i64::MAX));
     let seconds = since.as_secs() % 86_400;
-    digits(year, 4, out);
-    for (separator, value) in
-        [(b'-', month), (b'-', day), (b'T', seconds / 3600), (b':', seconds / 60 % 60), (b':', seconds % 60)]
-    {
+    digits(date.year.into(), 4, out);
+    for (separator, value) in [
+        (b'-', date.month.into()),
+        (b'-', date.day.into()),
+        (b'T', seconds / 3600),
+        (b':', seconds / 60 % 60),
+        (b':', seconds % 60),
+    ] {
         out.push(separator);
         digits(value, 2, out);
     }
@@ -26,20 +31,6 @@ pub(super) fn write_millis(duration: Duration, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(micros / 1000).as_bytes());
     out.push(b'.');
     digits(micros % 1000, 3, out);
-}
-
-/// The civil date of a day since 1970-01-01 (Howard Hinnant, "chrono-compatible
-/// low-level date algorithms", `civil_from_days`, for days since the epoch).
-fn date(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 /// The last `count` decimal digits of `value`.

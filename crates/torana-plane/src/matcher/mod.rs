@@ -46,7 +46,6 @@ mod host;
 mod method;
 mod path;
 mod predicate;
-mod query;
 mod shadow;
 mod trie;
 

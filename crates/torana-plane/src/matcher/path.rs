@@ -4,6 +4,7 @@ use super::PatternError;
 use std::cmp::Ordering;
 use std::fmt;
 use torana_core::canonical::{TargetError, canonical_path};
+use torana_core::rewrite::RoutePath;
 
 /// More would be a mistake; it also bounds the depth of the trie, and so of
 /// the recursion that walks it.
@@ -165,6 +166,12 @@ impl PathPattern {
             }
         }
         prefix
+    }
+
+    /// What those who build something for the pattern's route may know of it.
+    #[must_use]
+    pub fn route_path(&self) -> RoutePath<'_> {
+        RoutePath { pattern: &self.text, names: &self.names, has_rest: self.has_rest, literal: self.literal_prefix() }
     }
 
     /// Whether a canonical path matches. The trie answers this for all routes

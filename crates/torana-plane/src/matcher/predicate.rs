@@ -1,7 +1,8 @@
 //! What of a request is compared after host and path.
 
-use super::{Methods, Request, query};
+use super::{Methods, Request};
 use torana_core::names::HeaderName;
+use torana_core::query;
 
 /// What a header's or query parameter's value must be. Case-sensitive.
 ///

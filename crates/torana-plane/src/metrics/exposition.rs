@@ -2,8 +2,10 @@
 
 use super::names::{self, Metric};
 use super::snapshot::{RouteSeries, Snapshot};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use torana_core::metric::{HistogramSnapshot, LATENCY_BOUNDS_MICROS};
+use torana_upstream::breaker::Phase;
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -20,6 +22,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     text.by_code(names::CONNECTIONS_LIMITED, &snapshot.limited);
     text.single(names::HANDSHAKES_FAILED, snapshot.handshakes_failed);
     pools(&mut text, snapshot);
+    standings(&mut text, snapshot);
     text.head(names::RELOADS);
     text.value(names::RELOADS.name, "result=\"success\"", snapshot.reloads);
     text.value(names::RELOADS.name, "result=\"failure\"", snapshot.failed_reloads);
@@ -31,6 +34,8 @@ pub fn render(snapshot: &Snapshot) -> String {
     // Writing to a String cannot fail, here and below.
     let since = snapshot.plan.since;
     let _ = writeln!(text.0, "{} {}.{:03}", names::CONFIG_SINCE.name, since.as_secs(), since.subsec_millis());
+    text.single(names::CONFIG_PINNED, snapshot.is_pinned.into());
+    text.by_code(names::ADMIN_REFUSALS, &snapshot.admin_refusals);
     text.single(names::LOG_DROPPED, snapshot.log_lines_lost);
     text.single(names::WORKERS, snapshot.workers as u64);
     text.0
@@ -80,6 +85,42 @@ fn pools(text: &mut Text, snapshot: &Snapshot) {
     each(names::UPSTREAM_FAILURES, |pool| pool.failures);
 }
 
+fn standings(text: &mut Text, snapshot: &Snapshot) {
+    let of = |upstream: &str| format!("upstream=\"{}\"", escaped(upstream));
+    text.head(names::ENDPOINT_USABLE);
+    for (upstream, endpoint, usable) in &snapshot.standings.endpoints {
+        let labels = format!("{},endpoint=\"{}\"", of(upstream), escaped(endpoint));
+        text.value(names::ENDPOINT_USABLE.name, &labels, u64::from(*usable));
+    }
+    text.head(names::UPSTREAM_PANIC);
+    for (upstream, panics) in &snapshot.standings.panics {
+        text.value(names::UPSTREAM_PANIC.name, &of(upstream), u64::from(*panics));
+    }
+    text.head(names::HEALTH_CHANGES);
+    for ((upstream, reason), count) in &snapshot.events.health {
+        text.value(names::HEALTH_CHANGES.name, &format!("{},reason=\"{reason}\"", of(upstream)), *count);
+    }
+    text.head(names::BREAKER_OPEN);
+    for (breaker, phase) in &snapshot.standings.breakers {
+        let open = !matches!(phase, Phase::Closed | Phase::ForcedClosed);
+        text.value(names::BREAKER_OPEN.name, &format!("breaker=\"{}\"", escaped(breaker)), u64::from(open));
+    }
+    text.head(names::BREAKER_TRANSITIONS);
+    for ((breaker, to), count) in &snapshot.events.breaker {
+        text.value(names::BREAKER_TRANSITIONS.name, &format!("breaker=\"{}\",to=\"{to}\"", escaped(breaker)), *count);
+    }
+    let mut retries: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for pool in &snapshot.pools {
+        let sum = retries.entry(&pool.upstream).or_default();
+        *sum = (sum.0 + pool.retries, sum.1 + pool.retries_denied);
+    }
+    text.head(names::RETRIES);
+    for (upstream, (granted, denied)) in retries {
+        text.value(names::RETRIES.name, &format!("{},result=\"sent\"", of(upstream)), granted);
+        text.value(names::RETRIES.name, &format!("{},result=\"over_budget\"", of(upstream)), denied);
+    }
+}
+
 struct Text(String);
 
 impl Text {
@@ -109,7 +150,7 @@ impl Text {
         self.value(metric.name, "", value);
     }
 
-    fn by_code(&mut self, metric: Metric, counts: &std::collections::BTreeMap<&'static str, u64>) {
+    fn by_code(&mut self, metric: Metric, counts: &BTreeMap<&'static str, u64>) {
         self.head(metric);
         for (code, count) in counts {
             self.value(metric.name, &format!("code=\"{code}\""), *count);

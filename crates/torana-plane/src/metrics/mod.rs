@@ -9,15 +9,20 @@
 pub mod exposition;
 pub mod names;
 mod snapshot;
+mod upstreams;
 mod worker;
 
 pub use snapshot::{RouteSeries, Snapshot};
+pub use upstreams::{EventCounts, Standings};
 pub use worker::{RouteMetrics, WorkerMetrics};
 
 use crate::plan::Plan;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
+use torana_upstream::breaker::Transition;
+use torana_upstream::health::event::Event;
 
 /// All metrics of the process.
 #[derive(Default)]
@@ -26,7 +31,10 @@ pub struct Metrics {
     reloads: AtomicU64,
     failed_reloads: AtomicU64,
     log_lines_lost: AtomicU64,
+    is_pinned: AtomicBool,
+    admin_refusals: Mutex<BTreeMap<&'static str, u64>>,
     plan: Mutex<PlanFacts>,
+    upstreams: upstreams::UpstreamEvents,
 }
 
 /// What is exposed about the plan in force.
@@ -71,9 +79,29 @@ impl Metrics {
         self.failed_reloads.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether an older configuration than the one on disk was put in force.
+    pub fn pinned(&self, is_pinned: bool) {
+        self.is_pinned.store(is_pinned, Ordering::Relaxed);
+    }
+
+    /// The admin interface refused a request.
+    pub fn admin_refused(&self, code: &'static str) {
+        *lock(&self.admin_refusals).entry(code).or_default() += 1;
+    }
+
     /// The log's writer could not write so many lines.
     pub fn log_lines_lost(&self, lines: u64) {
         self.log_lines_lost.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// Something happened to an endpoint's health.
+    pub fn health_event(&self, event: &Event) {
+        self.upstreams.health(event);
+    }
+
+    /// A breaker changed its phase.
+    pub fn breaker_event(&self, name: &Arc<str>, transition: &Transition) {
+        self.upstreams.breaker(name, transition);
     }
 
     /// The sums over all workers.
@@ -83,7 +111,10 @@ impl Metrics {
             reloads: self.reloads.load(Ordering::Relaxed),
             failed_reloads: self.failed_reloads.load(Ordering::Relaxed),
             log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
+            is_pinned: self.is_pinned.load(Ordering::Relaxed),
+            admin_refusals: lock(&self.admin_refusals).clone(),
             plan: lock(&self.plan).clone(),
+            events: self.upstreams.counts(),
             ..Snapshot::default()
         };
         // The list is cloned so that a starting worker never waits for a scrape.

@@ -39,10 +39,22 @@ metrics! {
     UPSTREAM_OPENED = "gateway_upstream_connections_opened_total" "counter" "Connections opened to an endpoint.";
     UPSTREAM_REQUESTS = "gateway_upstream_requests_total" "counter" "Requests sent to an endpoint, retries included.";
     UPSTREAM_FAILURES = "gateway_upstream_failures_total" "counter" "Requests an endpoint failed, connecting included.";
+    ENDPOINT_USABLE = "gateway_endpoint_usable" "gauge" "Whether an endpoint may be used: 1, or 0 when it is out.";
+    UPSTREAM_PANIC = "gateway_upstream_panic" "gauge"
+        "1 while health is set aside because too few endpoints of an upstream are usable.";
+    HEALTH_CHANGES = "gateway_endpoint_health_changes_total" "counter"
+        "Endpoints that went out or came back, by reason code.";
+    BREAKER_OPEN = "gateway_breaker_open" "gauge" "0 while a breaker is closed, 1 while it holds requests back.";
+    BREAKER_TRANSITIONS = "gateway_breaker_transitions_total" "counter" "Phases that began, by breaker.";
+    RETRIES = "gateway_upstream_retries_total" "counter"
+        "Requests that were to be sent again within the budget: sent, or not for want of it.";
     RELOADS = "gateway_config_reloads_total" "counter" "Configuration reloads, by result.";
     CONFIG_SINCE = "gateway_config_last_success_timestamp_seconds" "gauge" "When the plan in force was put in force.";
     CONFIG_INFO = "gateway_config_info" "gauge" "The configuration in force; always 1.";
     CONFIG_REVISION = "gateway_config_revision" "gauge" "Revision of the plan in force.";
+    CONFIG_PINNED = "gateway_config_pinned" "gauge"
+        "1 while a configuration that was rolled back to is in force instead of the one on disk.";
+    ADMIN_REFUSALS = "gateway_admin_refusals_total" "counter" "Requests the admin interface refused, by reason code.";
     LOG_DROPPED = "gateway_access_log_lines_dropped_total" "counter"
         "Access log lines lost because their writer was too slow or failed.";
     WORKERS = "gateway_workers" "gauge" "Worker threads.";

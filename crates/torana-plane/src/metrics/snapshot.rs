@@ -1,6 +1,7 @@
 //! All workers' counters, summed.
 
 use super::PlanFacts;
+use super::upstreams::{EventCounts, Standings};
 use super::worker::RouteMetrics;
 use crate::forwarder::PoolSample;
 use std::collections::{BTreeMap, HashMap};
@@ -35,10 +36,18 @@ pub struct Snapshot {
     pub reloads: u64,
     /// Reloads that were not accepted.
     pub failed_reloads: u64,
+    /// Whether an older configuration than the one on disk is in force.
+    pub is_pinned: bool,
+    /// Requests the admin interface refused, by reason code.
+    pub admin_refusals: BTreeMap<&'static str, u64>,
     /// The plan in force.
     pub plan: PlanFacts,
     /// Access log lines that were not written.
     pub log_lines_lost: u64,
+    /// What happened to endpoints and breakers.
+    pub events: EventCounts,
+    /// How endpoints and breakers stand; filled in by who knows the plan.
+    pub standings: Standings,
     pub(super) route_index: HashMap<Arc<str>, usize>,
     pub(super) pool_index: HashMap<(Arc<str>, Arc<str>), usize>,
 }
@@ -90,6 +99,8 @@ impl Snapshot {
         known.opened += pool.opened;
         known.requests += pool.requests;
         known.failures += pool.failures;
+        known.retries += pool.retries;
+        known.retries_denied += pool.retries_denied;
     }
 
     /// Sorts, so that two scrapes of the same series look the same.

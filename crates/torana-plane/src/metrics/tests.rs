@@ -16,8 +16,10 @@ fn many_routes(count: usize) -> String {
 #[test]
 fn workers_are_summed_and_the_text_is_prometheus() {
     let metrics = Metrics::new();
-    let plan =
-        plan(r#"{ "routes": [ { "name": "a\"b", "match": { "path": "/x/*" }, "respond": {} } ] }"#, None).unwrap();
+    let mut plan =
+        plan(r#"{ "routes": [ { "name": "a", "match": { "path": "/x/*" }, "respond": {} } ] }"#, None).unwrap();
+    // No configuration has such a name: labels are escaped all the same.
+    plan.routes[0].name = "a\"b".into();
     metrics.plan_in_force(&plan);
     let route: &Route = &plan.routes[0];
     for _ in 0..2 {
@@ -32,6 +34,8 @@ fn workers_are_summed_and_the_text_is_prometheus() {
         worker.connection(ConnectionEvent::Limited("limit.connections"));
         worker.log_lines_dropped(5);
     }
+    metrics.admin_refused("admin.host");
+    metrics.pinned(true);
     let text = render(&metrics.snapshot());
     for line in [
         r#"gateway_request_duration_seconds_bucket{route="a\"b",path="/x/*",method="GET",status="2xx",le="0.001"} 0"#,
@@ -49,6 +53,8 @@ fn workers_are_summed_and_the_text_is_prometheus() {
         r#"gateway_connections_limited_total{code="limit.connections"} 2"#,
         r#"gateway_config_info{checksum="abc"} 1"#,
         "gateway_config_revision 1",
+        "gateway_config_pinned 1",
+        r#"gateway_admin_refusals_total{code="admin.host"} 1"#,
         "gateway_access_log_lines_dropped_total 10",
         "gateway_workers 2",
     ] {

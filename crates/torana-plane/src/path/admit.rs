@@ -19,7 +19,6 @@
 //! others do not compress replies to requests that carry it. What a client
 //! sent under that name is forwarded.
 
-use super::hop;
 use crate::plan::Plan;
 use crate::refusals::{CONNECT, CONNECTION_OPTIONS, HEADER_SPELLING, of_target};
 use crate::worker::{Scratch, Tools};
@@ -27,6 +26,7 @@ use torana_core::canonical::TargetForm;
 use torana_core::exchange::{Exchange, Upgrade};
 use torana_core::forwarded::{is_forwarding_spelling, is_owned_spelling, resolve};
 use torana_core::head::{Fields, Head, Method};
+use torana_core::hop;
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::refusal::Rejection;
 use torana_core::trace::{IdSource, TraceContext};

@@ -3,13 +3,14 @@
 use super::guard;
 use crate::forwarder::Forwarder;
 use crate::plan::Route;
-use crate::refusals::{NOT_FOUND, REWRITE};
+use crate::refusals::{NOT_FOUND, PANIC, REWRITE};
 use crate::view::View;
 use crate::worker::{Scratch, Tools};
-use torana_core::exchange::{Exchange, ForwardHost};
+use torana_core::exchange::Exchange;
 use torana_core::refusal::Rejection;
-use torana_core::reply::Reply;
-use torana_core::target::Answer;
+use torana_core::reply::{Reply, ReplyFields};
+use torana_core::rewrite::ForwardHost;
+use torana_core::target::{Answer, UpstreamId, Way};
 
 pub(super) async fn dispatch<F: Forwarder>(
     view: &View<F>,
@@ -17,7 +18,6 @@ pub(super) async fn dispatch<F: Forwarder>(
     exchange: &mut Exchange,
 ) -> Result<Reply, Rejection> {
     let Some(route) = view.route(exchange) else { return Err(Rejection::new(&NOT_FOUND)) };
-    rewrite(route, tools, exchange)?;
     if view.plan.access_log.is_some() {
         // The one extra look at the clock is only for the log.
         exchange.notes.dispatched = Some(tools.clock.now());
@@ -25,25 +25,56 @@ pub(super) async fn dispatch<F: Forwarder>(
     let deadline = exchange.deadline;
     // A block, so that an answer which borrows the exchange is gone before it
     // is forwarded.
-    let upstream = {
+    let (upstream, way) = {
         match guard::call(route.target_kind, || route.target.answer(exchange))? {
-            Answer::Forward(upstream) => upstream,
+            Answer::Forward(upstream) => (upstream, None),
+            Answer::ForwardBy(index) => along(route, index)?,
             Answer::Now(reply) => return Ok(*reply),
             Answer::Reject(rejection) => return Err(rejection),
             Answer::Wait(future) => return guard::wait(route.target_kind, deadline, future).await?,
         }
     };
-    exchange.notes.upstream = Some(upstream);
-    view.forwarder.forward(upstream, exchange).await
+    let result = match rewrite(route, way, tools, exchange) {
+        Ok(()) => {
+            exchange.notes.upstream = Some(upstream);
+            view.forwarder.forward(upstream, exchange).await
+        }
+        Err(rejection) => Err(rejection),
+    };
+    match way {
+        None => result,
+        Some(way) => mark(&way.reply, result),
+    }
 }
 
-/// Applies the route's rewrite. A policy may have set path and host before:
-/// then it meant to, and its word stands.
-pub(super) fn rewrite(route: &Route, tools: &Tools, exchange: &mut Exchange) -> Result<(), Rejection> {
-    if matches!(exchange.forward.host, ForwardHost::Preserve) {
-        exchange.forward.host = route.host.clone();
+/// Where the exchange would be forwarded to, rewritten for it; `None` where
+/// the target would answer by itself.
+pub(super) fn preview(route: &Route, tools: &Tools, exchange: &mut Exchange) -> Result<Option<UpstreamId>, Rejection> {
+    let (upstream, way) = match guard::call(route.target_kind, || route.target.answer(exchange))? {
+        Answer::Forward(upstream) => (upstream, None),
+        Answer::ForwardBy(index) => along(route, index)?,
+        Answer::Now(_) | Answer::Wait(_) => return Ok(None),
+        Answer::Reject(rejection) => return Err(rejection),
+    };
+    rewrite(route, way, tools, exchange)?;
+    Ok(Some(upstream))
+}
+
+fn along(route: &Route, index: usize) -> Result<(UpstreamId, Option<&Way>), Rejection> {
+    match route.target.ways().get(index) {
+        Some(way) => Ok((way.upstream, Some(way))),
+        // Like a panic, it is the target's own mistake.
+        None => Err(Rejection::new(&PANIC).because(format_args!("`{}` has no way {index}", route.target_kind))),
     }
-    let Some(rewrite) = &route.rewrite else { return Ok(()) };
+}
+
+/// Applies the rewrite of the way, or else the route's. A policy may have set
+/// path and host before: then it meant to, and its word stands.
+fn rewrite(route: &Route, way: Option<&Way>, tools: &Tools, exchange: &mut Exchange) -> Result<(), Rejection> {
+    if matches!(exchange.forward.host, ForwardHost::Preserve) {
+        exchange.forward.host = way.and_then(|way| way.host.as_ref()).unwrap_or(&route.host).clone();
+    }
+    let Some(rewrite) = way.and_then(|way| way.rewrite.as_ref()).or(route.rewrite.as_ref()) else { return Ok(()) };
     if !exchange.forward.path.is_empty() {
         return Ok(());
     }
@@ -53,4 +84,13 @@ pub(super) fn rewrite(route: &Route, tools: &Tools, exchange: &mut Exchange) -> 
         .map_err(|error| Rejection::new(&REWRITE).because(error))?;
     exchange.forward.path.push_str(target.path());
     Ok(())
+}
+
+/// Puts the fields of a way on what came of it.
+fn mark(fields: &ReplyFields, mut result: Result<Reply, Rejection>) -> Result<Reply, Rejection> {
+    fields.write(match &mut result {
+        Ok(reply) => &mut reply.head.fields,
+        Err(rejection) => rejection.fields.get_or_insert_default(),
+    });
+    result
 }

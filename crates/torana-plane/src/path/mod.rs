@@ -8,12 +8,13 @@ mod account;
 mod admit;
 mod dispatch;
 mod guard;
-mod hop;
 mod render;
 mod request;
 mod response;
 mod route;
 
+#[cfg(test)]
+mod dispatch_tests;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]
@@ -23,11 +24,13 @@ pub(crate) use account::account;
 
 use crate::forwarder::Forwarder;
 use crate::plan::Plan;
+use crate::refusals::NOT_FOUND;
 use crate::view::View;
 use crate::worker::Tools;
 use torana_core::exchange::Exchange;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
+use torana_core::target::UpstreamId;
 
 /// Serves an exchange: steps one to six. The seventh, [`account()`], runs when
 /// the reply has been sent.
@@ -52,17 +55,26 @@ async fn answer<F: Forwarder>(view: &View<F>, tools: &Tools, exchange: &mut Exch
     dispatch::dispatch(view, tools, exchange).await
 }
 
-/// Does of an exchange what needs nobody else: admits, routes and rewrites it.
-/// For explanations; policies and targets are not asked.
-pub(crate) fn preview(plan: &Plan, tools: &Tools, exchange: &mut Exchange) -> Result<Option<Reply>, Rejection> {
+/// What would become of an exchange.
+pub(crate) enum Preview {
+    /// The gateway answers by itself, before any route.
+    Answered(Reply),
+    /// The target of its route answers by itself.
+    Served,
+    /// It goes to this upstream, as it now stands.
+    Forwarded(UpstreamId),
+}
+
+/// Does of an exchange what needs nobody else: admits and routes it, asks the
+/// target where to, and rewrites it. For explanations; policies are not asked.
+pub(crate) fn preview(plan: &Plan, tools: &Tools, exchange: &mut Exchange) -> Result<Preview, Rejection> {
     admit::admit(plan, tools, exchange)?;
     if let Some(reply) = route::route(plan, exchange)? {
-        return Ok(Some(reply));
+        return Ok(Preview::Answered(reply));
     }
-    match exchange.route.and_then(|id| plan.route(id)) {
-        Some(route) => dispatch::rewrite(route, tools, exchange).map(|()| None),
-        None => Ok(None),
-    }
+    let route = exchange.route.and_then(|id| plan.route(id));
+    let Some(route) = route else { return Err(Rejection::new(&NOT_FOUND)) };
+    Ok(dispatch::preview(route, tools, exchange)?.map_or(Preview::Served, Preview::Forwarded))
 }
 
 /// Renders what the connection refuses on its own, before or instead of

@@ -15,12 +15,13 @@ use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::Reply;
 
 pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
-    let Rejection { refusal, cause, fields } = rejection;
+    let message = rejection.message();
+    let Rejection { refusal, cause, fields, .. } = rejection;
     exchange.notes.code = Some(refusal.code);
     exchange.notes.cause = cause;
     let mut reply = match grpc_media_type(exchange) {
-        Some(media_type) => grpc(refusal, media_type),
-        None => problem(exchange, refusal),
+        Some(media_type) => grpc(refusal, &message, media_type),
+        None => problem(exchange, refusal, &message),
     };
     // What caches make of a refusal depends on its status; none should keep it.
     reply.head.fields.set_own(KnownName::CacheControl, b"no-store");
@@ -31,7 +32,7 @@ pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
     reply
 }
 
-fn problem(exchange: &Exchange, refusal: &Refusal) -> Reply {
+fn problem(exchange: &Exchange, refusal: &Refusal, message: &str) -> Reply {
     let mut body = Vec::with_capacity(320);
     let mut object = Object::new(&mut body);
     // RFC 9457 §4.2.1: "about:blank" means that the status says it all; what
@@ -39,10 +40,10 @@ fn problem(exchange: &Exchange, refusal: &Refusal) -> Reply {
     object.string("type", "about:blank");
     object.string("title", refusal.status.reason());
     object.number("status", u64::from(refusal.status.code()));
-    object.string("detail", refusal.message);
+    object.string("detail", message);
     object.string("code", refusal.code);
     object.string("request_id", &exchange.request_id);
-    object.string("error", refusal.message);
+    object.string("error", message);
     object.end();
     if exchange.head.method == Method::Head {
         let mut length = itoa::Buffer::new();
@@ -65,12 +66,12 @@ fn grpc_media_type(exchange: &Exchange) -> Option<&'static str> {
     }
 }
 
-fn grpc(refusal: &Refusal, media_type: &'static str) -> Reply {
+fn grpc(refusal: &Refusal, text: &str, media_type: &'static str) -> Reply {
     let mut reply = Reply::with_body(Status::OK, media_type, "");
     let mut code = itoa::Buffer::new();
     reply.head.fields.set_own(KnownName::GrpcStatus, code.format(grpc_status(refusal.status)).as_bytes());
-    let mut message = Vec::with_capacity(refusal.message.len() + refusal.code.len() + 3);
-    push_grpc_message(refusal.message, &mut message);
+    let mut message = Vec::with_capacity(text.len() + refusal.code.len() + 3);
+    push_grpc_message(text, &mut message);
     message.extend_from_slice(b" (");
     message.extend_from_slice(refusal.code.as_bytes());
     message.push(b')');

@@ -1,11 +1,12 @@
 //! Step 6: the policies backwards, only those that ran forwards.
 
-use super::{guard, hop, render};
+use super::{guard, render};
 use crate::forwarder::Forwarder;
 use crate::view::View;
 use crate::worker::Tools;
 use torana_core::exchange::Exchange;
 use torana_core::head::Status;
+use torana_core::hop;
 use torana_core::names::KnownName;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
