@@ -2,7 +2,8 @@
 //!
 //! It takes up new configurations ([`supervisor`]), notices when there is one
 //! ([`providers`], [`signals`]), shows what is running ([`admin`]), writes the
-//! access log ([`log_writer`]) and stops the gateway without losing requests
+//! access log ([`log_writer`]), keeps earlier configurations to go back to
+//! ([`revisions`]) and stops the gateway without losing requests
 //! ([`shutdown`]).
 //!
 //! Deliberately missing: any knowledge of the data plane. What is asked of it
@@ -10,9 +11,11 @@
 //! here can reach into the path of a request.
 
 pub mod admin;
+pub mod diff;
 pub mod log_writer;
 pub mod notice;
 pub mod providers;
+pub mod revisions;
 pub mod running;
 pub mod shutdown;
 pub mod signals;

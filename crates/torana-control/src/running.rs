@@ -1,5 +1,6 @@
 //! What the control plane asks of the gateway. The binary implements it.
 
+use crate::revisions::Listed;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,14 +20,21 @@ pub trait Running: Send + Sync + 'static {
     fn metrics(&self) -> String;
     /// Client connections open now.
     fn open_connections(&self) -> u32;
+    /// The configurations that were in force, oldest first.
+    fn revisions(&self) -> Vec<Listed>;
+    /// Counts a request that the admin interface refused.
+    fn admin_refused(&self, code: &'static str);
 }
 
-/// Takes up the configuration as it is on disk now.
+/// Takes up configurations. What is wrong with one leaves everything as it
+/// was. May take its time: it runs on a thread of its own.
 pub trait Reload: Send + 'static {
-    /// Loads, compiles and, if nothing is wrong, puts the result in force.
-    /// What is wrong leaves everything as it was. May take its time: it runs
-    /// on a thread of its own.
-    fn reload(&mut self) -> Report;
+    /// Loads the configuration as it is on disk, compiles it and, if nothing is
+    /// wrong, puts it in force.
+    fn reload(&mut self, cause: &'static str) -> Report;
+    /// Does the same with a configuration that was in force, as it was read
+    /// then; `None` if it is not kept.
+    fn roll_back(&mut self, revision: u64) -> Option<Report>;
 }
 
 /// What came of taking up a configuration.
@@ -36,8 +44,17 @@ pub struct Report {
     pub accepted: bool,
     /// The revision in force after the attempt: a refused configuration has none.
     pub revision: u64,
-    /// Checksum of the configuration in force after the attempt.
+    /// Checksum of the configuration in force after the attempt, which tells
+    /// nothing about the secrets in it.
     pub checksum: String,
+    /// Whether the configuration in force says something else than before the
+    /// attempt: a secret may have changed where the checksum has not.
+    pub changed: bool,
+    /// The revision that was, or would have been, taken up again.
+    pub from: Option<u64>,
+    /// Whether what is in force after the attempt is an older configuration
+    /// than the one on disk.
+    pub pinned: bool,
     /// Errors and warnings as a person reads them; empty if there are none.
     pub text: String,
     /// The same for programs.

@@ -23,6 +23,7 @@ struct State {
     loaded_at: SystemTime,
     reloads: u64,
     refused: u64,
+    pinned: bool,
     last: Attempt,
 }
 
@@ -33,7 +34,8 @@ pub struct Attempt {
     pub report: Report,
     /// When.
     pub at: SystemTime,
-    /// Why it was looked at: `start`, `signal`, `admin`, `files`.
+    /// Why it was looked at: `start`, `signal`, `admin`, `files`,
+    /// `rollback`.
     pub cause: &'static str,
 }
 
@@ -52,6 +54,7 @@ impl Status {
                 loaded_at: now,
                 reloads: 0,
                 refused: 0,
+                pinned: report.pinned,
                 last: Attempt { report, at: now, cause: "start" },
             }),
         })
@@ -66,6 +69,7 @@ impl Status {
     pub(crate) fn note(&self, report: Report, cause: &'static str) {
         let now = SystemTime::now();
         let mut state = self.state();
+        state.pinned = report.pinned;
         if report.accepted {
             state.reloads += 1;
             state.loaded_at = now;
@@ -88,17 +92,15 @@ impl Status {
         !self.draining.load(Ordering::Relaxed)
     }
 
-    /// `ok`; `degraded` while the configuration on disk was refused and an
-    /// older one serves; `draining`.
+    /// `ok`; `degraded` while an older configuration than the one on disk
+    /// serves, because that was refused or rolled back; `draining`.
     #[must_use]
     pub fn word(&self) -> &'static str {
         if !self.is_ready() {
-            "draining"
-        } else if self.state().last.report.accepted {
-            "ok"
-        } else {
-            "degraded"
+            return "draining";
         }
+        let state = self.state();
+        if state.last.report.accepted && !state.pinned { "ok" } else { "degraded" }
     }
 
     /// The last attempt.
@@ -128,6 +130,7 @@ impl Status {
             "uptime_seconds": self.started.elapsed().as_secs(),
             "reloads": state.reloads,
             "refused_reloads": state.refused,
+            "pinned": state.pinned,
         })
     }
 }
@@ -161,6 +164,11 @@ mod tests {
         assert_eq!((status.word(), status.in_force()), ("ok", (2, "b".to_owned())));
         let shown = status.to_json();
         assert_eq!((&shown["reloads"], &shown["refused_reloads"]), (&json!(1), &json!(1)));
+        let pinned = Report { accepted: true, revision: 3, pinned: true, ..Report::default() };
+        status.note(pinned, "rollback");
+        assert_eq!((status.word(), &status.to_json()["pinned"]), ("degraded", &json!(true)));
+        status.note(Report { accepted: true, revision: 4, ..Report::default() }, "files");
+        assert_eq!(status.word(), "ok");
         status.drain();
         assert_eq!(status.word(), "draining");
     }

@@ -9,6 +9,7 @@ use crate::notice;
 use crate::providers::file::Watcher;
 use crate::running::{Reload, Report};
 use crate::status::Status;
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub enum Cause {
     Admin,
     /// A file changed.
     Files,
+    /// An earlier configuration was asked for.
+    Rollback,
 }
 
 impl Cause {
@@ -36,13 +39,24 @@ impl Cause {
             Cause::Signal => "signal",
             Cause::Admin => "admin",
             Cause::Files => "files",
+            Cause::Rollback => "rollback",
         }
     }
 }
 
 enum Request {
     Reload { cause: Cause, reply: Option<oneshot::Sender<Report>> },
+    RollBack { revision: u64, reply: oneshot::Sender<Option<Report>> },
     Stop,
+}
+
+/// Why there was no attempt to go back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoRollback {
+    /// The gateway is stopping.
+    Stopping,
+    /// The revision is not kept.
+    NotKept,
 }
 
 /// Asks the supervisor for reloads.
@@ -61,6 +75,16 @@ impl Reloads {
         let (reply, report) = oneshot::channel();
         self.0.send(Request::Reload { cause, reply: Some(reply) }).ok()?;
         report.await.ok()
+    }
+
+    /// Asks for an earlier configuration, and waits.
+    ///
+    /// # Errors
+    /// There is nothing to go back to, or nobody to do it.
+    pub async fn roll_back(&self, revision: u64) -> Result<Report, NoRollback> {
+        let (reply, report) = oneshot::channel();
+        self.0.send(Request::RollBack { revision, reply }).map_err(|_| NoRollback::Stopping)?;
+        report.await.map_err(|_| NoRollback::Stopping)?.ok_or(NoRollback::NotKept)
     }
 
     /// Ends the supervisor after the reload at hand.
@@ -112,50 +136,83 @@ impl Supervisor {
     }
 }
 
-fn run(requests: &Receiver<Request>, mut reload: impl Reload, status: &Status, watcher: Option<&Watcher>) {
-    while let Ok(Request::Reload { cause, reply }) = requests.recv() {
-        let mut replies = Vec::from_iter(reply);
-        // One reload answers everyone who asked before it began.
-        let mut stop = false;
-        while let Ok(request) = requests.try_recv() {
-            match request {
-                Request::Reload { reply, .. } => replies.extend(reply),
-                Request::Stop => stop = true,
+fn run(requests: &Receiver<Request>, reload: impl Reload, status: &Status, watcher: Option<&Watcher>) {
+    let mut at_work = AtWork { reload, status, watcher };
+    let mut waiting = VecDeque::new();
+    while let Some(request) = waiting.pop_front().or_else(|| requests.recv().ok()) {
+        match request {
+            Request::Stop => return,
+            Request::Reload { cause, reply } => {
+                let mut replies = Vec::from_iter(reply);
+                waiting.extend(requests.try_iter());
+                // One reload answers everyone who asked before it began; what
+                // was asked for after a rollback comes after it.
+                while let Some(request) = waiting.pop_front() {
+                    match request {
+                        Request::Reload { reply, .. } => replies.extend(reply),
+                        other => {
+                            waiting.push_front(other);
+                            break;
+                        }
+                    }
+                }
+                let report = at_work.attempt(cause, |reload| Some(reload.reload(cause.as_str())));
+                for (reply, report) in replies.into_iter().zip(report.into_iter().cycle()) {
+                    // Whoever asked may be gone.
+                    let _ = reply.send(report);
+                }
+            }
+            Request::RollBack { revision, reply } => {
+                let report = at_work.attempt(Cause::Rollback, |reload| reload.roll_back(revision));
+                let _ = reply.send(report);
             }
         }
+    }
+}
+
+struct AtWork<'a, R> {
+    reload: R,
+    status: &'a Status,
+    watcher: Option<&'a Watcher>,
+}
+
+impl<R: Reload> AtWork<'_, R> {
+    /// Makes an attempt and lets everyone know of it; `None`: there was none.
+    fn attempt(&mut self, cause: Cause, make: impl FnOnce(&mut R) -> Option<Report>) -> Option<Report> {
         let since = SystemTime::now();
         let began = Instant::now();
-        let report = reload.reload();
+        let report = make(&mut self.reload)?;
         let took = began.elapsed();
         // Before it is said: whoever hears of it may ask for it.
-        status.note(report.clone(), cause.as_str());
+        self.status.note(report.clone(), cause.as_str());
         announce(&report, cause, took);
-        if let Some(watcher) = watcher {
+        if let Some(watcher) = self.watcher {
             watcher.watch(report.files.clone(), since);
         }
-        for reply in replies {
-            // Whoever asked may be gone.
-            let _ = reply.send(report.clone());
-        }
-        if stop {
-            return;
-        }
+        Some(report)
     }
 }
 
 fn announce(report: &Report, cause: Cause, took: Duration) {
     let cause = cause.as_str();
+    let Report { revision, checksum, text, .. } = report;
     if report.accepted {
-        let (revision, checksum) = (report.revision, &report.checksum);
         let millis = took.as_secs_f64() * 1000.0;
-        let warnings = if report.text.is_empty() { String::new() } else { format!("\n{}", report.text) };
-        notice::say(&format!("revision {revision} in force (checksum {checksum}, {millis:.1} ms, {cause}){warnings}"));
-    } else {
-        let revision = report.revision;
-        notice::warn(&format!(
-            "new configuration refused ({cause}); revision {revision} stays in force\n{}",
-            report.text
+        let warnings = if text.is_empty() { String::new() } else { format!("\n{text}") };
+        let same = if report.changed { "" } else { ", nothing changed" };
+        let again = report.from.map(|from| format!(", revision {from} again")).unwrap_or_default();
+        notice::say(&format!(
+            "revision {revision} in force{again} (checksum {checksum}, {millis:.1} ms, {cause}{same}){warnings}"
         ));
+        if report.pinned {
+            notice::warn("what is on disk is not in force: it is taken up when it changes, or with a reload");
+        }
+    } else {
+        let what = match report.from {
+            Some(from) => format!("revision {from} refused"),
+            None => "new configuration refused".to_owned(),
+        };
+        notice::warn(&format!("{what} ({cause}); revision {revision} stays in force\n{text}"));
     }
 }
 
@@ -171,12 +228,22 @@ mod tests {
     }
 
     impl Reload for Alternating {
-        fn reload(&mut self) -> Report {
+        fn reload(&mut self, _: &'static str) -> Report {
             self.go.recv().unwrap();
             self.count += 1;
             let accepted = self.count.is_multiple_of(2);
             self.revision += u64::from(accepted);
             Report { accepted, revision: self.revision, ..Report::default() }
+        }
+
+        /// Keeps the first.
+        fn roll_back(&mut self, revision: u64) -> Option<Report> {
+            if revision > 1 {
+                return None;
+            }
+            self.revision += 1;
+            let from = Some(revision);
+            Some(Report { accepted: true, pinned: true, revision: self.revision, from, ..Report::default() })
         }
     }
 
@@ -205,5 +272,35 @@ mod tests {
         reloads.stop();
         drop(go);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_rollback_keeps_its_place_between_reloads() {
+        let supervisor = Supervisor::default();
+        let reloads = supervisor.reloads();
+        let status = Status::new(Report { accepted: true, revision: 1, ..Report::default() });
+        let (go, wait) = channel();
+        // Accepts the next.
+        let reload = Alternating { revision: 1, count: 1, go: wait };
+        let thread = supervisor.start(reload, status.clone(), None, Vec::new(), SystemTime::now()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let first = reloads.reload(Cause::Admin);
+            let back = reloads.roll_back(1);
+            let late = reloads.reload(Cause::Files);
+            go.send(()).unwrap();
+            go.send(()).unwrap();
+            // In this order they are polled, and so asked for.
+            let (first, back, late) = tokio::join!(first, back, late);
+            assert_eq!(first.unwrap().revision, 2);
+            let back = back.unwrap();
+            assert_eq!((back.revision, back.from, back.pinned), (3, Some(1), true));
+            assert!(!late.unwrap().accepted, "one of its own, after the rollback");
+            assert_eq!(reloads.roll_back(7).await.unwrap_err(), NoRollback::NotKept);
+            assert_eq!(status.last().cause, "files", "nothing was attempted");
+        });
+        reloads.stop();
+        thread.join().unwrap();
+        assert_eq!(runtime.block_on(reloads.roll_back(1)).unwrap_err(), NoRollback::Stopping);
     }
 }

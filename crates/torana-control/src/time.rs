@@ -4,6 +4,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `2026-03-01T12:00:00Z` (RFC 3339, UTC, whole seconds). The civil date is
 /// Howard Hinnant's `civil_from_days`.
+///
+/// `torana_core::civil` has the same. But the control plane depends on no crate
+/// of ours, so that everything it does with the gateway goes through the traits
+/// of [`running`](crate::running), and one date is not worth the first arrow.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
@@ -32,6 +36,22 @@ mod tests {
             (4_102_444_799, "2099-12-31T23:59:59Z"),
         ] {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn every_day_of_two_hundred_years() {
+        let mut day_of_epoch = 0;
+        for year in 1970..2170_u32 {
+            let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+            let lengths = [31, if is_leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+            for (month, length) in (1..).zip(lengths) {
+                for day in 1..=length {
+                    let noon = UNIX_EPOCH + Duration::from_secs(day_of_epoch * 86_400 + 43_200);
+                    assert_eq!(rfc3339(noon), format!("{year}-{month:02}-{day:02}T12:00:00Z"));
+                    day_of_epoch += 1;
+                }
+            }
         }
     }
 }

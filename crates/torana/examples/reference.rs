@@ -13,7 +13,9 @@ fn main() {
     let refusals = torana_plane::refusals::all()
         .chain(torana_net::refusals::REFUSALS.iter().copied())
         .chain(torana_net::refusals::codec())
-        .chain(torana_upstream::forward::REFUSALS.iter().copied())
+        .chain(torana_upstream::upstream::REFUSALS.iter().copied())
+        .chain(torana_upstream::breaker::REFUSALS.iter().copied())
+        .chain(torana_upstream::ceiling::REFUSALS.iter().copied())
         .chain(of_kinds.chain(of_targets).flatten().copied());
     let metrics = torana_plane::metrics::names::ALL
         .iter()

@@ -1,12 +1,16 @@
 //! A plan as JSON, for the admin interface and `--format json`.
 
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 use torana_core::head::Method;
 use torana_net::service::ListenerId;
 use torana_net::tls::x509;
 use torana_plane::matcher::{Methods, RoutePattern};
 use torana_plane::metrics::Snapshot;
 use torana_plane::plan::{Plan, Route};
+use torana_upstream::breaker::Breaker;
+use torana_upstream::health::standing::Why;
+use torana_upstream::health::state::EndpointSnapshot;
 
 /// Routes in the order written.
 pub(crate) fn routes(plan: &Plan) -> Value {
@@ -65,8 +69,10 @@ pub(crate) fn listeners(plan: &Plan, local: impl Fn(ListenerId) -> Option<String
 
 /// Upstreams with what their pools have seen, summed over the workers.
 pub(crate) fn upstreams(plan: &Plan, snapshot: &Snapshot) -> Value {
-    let shown = plan.upstreams.iter().map(|upstream| {
-        let endpoints = upstream.endpoints.iter().map(|endpoint| {
+    let now = Instant::now();
+    let shown = plan.upstreams.iter().zip(&plan.states).map(|(upstream, state)| {
+        let health = state.health().snapshot();
+        let endpoints = upstream.endpoints.iter().zip(&health.endpoints).map(|(endpoint, health)| {
             let pool =
                 snapshot.pools.iter().find(|pool| pool.upstream == upstream.name && pool.endpoint == endpoint.name);
             json!({
@@ -79,9 +85,72 @@ pub(crate) fn upstreams(plan: &Plan, snapshot: &Snapshot) -> Value {
                     "idle": pool.map_or(0, |pool| pool.idle),
                     "opened": pool.map_or(0, |pool| pool.opened),
                 }),
+                "health": endpoint_health(health, now),
             })
         });
-        json!({ "name": &*upstream.name, "endpoints": endpoints.collect::<Vec<_>>() })
+        let endpoints = endpoints.collect::<Vec<_>>();
+        let breakers = state.breakers().iter().map(|breaker| shown_breaker(breaker, now)).collect::<Vec<_>>();
+        json!({
+            "name": &*upstream.name,
+            "endpoints": endpoints,
+            "usable": health.counts.usable,
+            "panic": health.panic,
+            "breakers": breakers,
+            "concurrency": state.ceiling().map(|ceiling| {
+                let counts = ceiling.counts();
+                json!({ "most": counts.most, "under_way": counts.taken, "waiting": counts.waiting })
+            }),
+        })
     });
     shown.collect()
+}
+
+/// Why an endpoint is out, or that it is not.
+fn endpoint_health(health: &EndpointSnapshot, now: Instant) -> Value {
+    let ago = |at: Instant| seconds(now.saturating_duration_since(at));
+    json!({
+        "usable": health.standing.is_usable(),
+        "out": health.standing.reasons().map(Why::as_str).collect::<Vec<_>>(),
+        "seconds": ago(health.since),
+        "reason": health.cause.as_ref().map(|(reason, _)| reason.code()),
+        "seen": health.cause.as_ref().map(|(_, words)| &**words),
+        "back_in_seconds": health.ejected_until.map(|until| seconds(until.saturating_duration_since(now))),
+        "failures_in_a_row": health.consecutive_failures,
+        "times_ejected": health.times_ejected,
+        "probe": health.probe.as_ref().map(|probe| json!({
+            "seconds_ago": ago(probe.at),
+            "passed": probe.passed,
+            "seen": &*probe.words,
+        })),
+        "probes": { "passed": health.probes.passed, "failed": health.probes.failed },
+    })
+}
+
+fn shown_breaker(breaker: &Breaker, now: Instant) -> Value {
+    let snapshot = breaker.snapshot(now);
+    let history = snapshot.history.iter().map(|change| {
+        json!({
+            "seconds_ago": seconds(now.saturating_duration_since(change.at)),
+            "from": change.from.as_str(),
+            "to": change.to.as_str(),
+            "why": change.why.as_str(),
+        })
+    });
+    json!({
+        "name": &**breaker.name(),
+        "phase": snapshot.phase.as_str(),
+        "seconds": seconds(snapshot.since),
+        "open_for_seconds": snapshot.opens_for.map(seconds),
+        "requests": snapshot.counts.total,
+        "failed": snapshot.counts.failed,
+        "slow": snapshot.counts.slow,
+        "failures_in_a_row": snapshot.counts.in_a_row,
+        "openings": snapshot.openings,
+        "history": history.collect::<Vec<_>>(),
+    })
+}
+
+/// In seconds, to the millisecond.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
 }

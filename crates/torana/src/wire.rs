@@ -1,18 +1,22 @@
 //! The only file that names policies, targets, configuration and plane
 //! together: which kinds there are, and the way from a path to a plan.
 
+use crate::checksum;
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use torana_config::Loaded;
 use torana_config::ProcessEnvironment;
 use torana_config::model::{Config, ListenAddress, Origin};
 use torana_config::report::{self, Style};
 use torana_config::schema::Kinds;
+use torana_control::revisions::Document;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::written::KindSchema;
-use torana_plane::compile::{Registries, Source, compile};
+use torana_plane::compile::{Registries, Source, compile, examine};
 use torana_plane::plan::Plan;
+use torana_upstream::state::Watch;
 
 const REGISTRIES: Registries<'static> =
     Registries { policies: torana_policies::REGISTRY, targets: torana_targets::REGISTRY };
@@ -20,7 +24,7 @@ const REGISTRIES: Registries<'static> =
 /// A configuration taken from disk, all that is known about it.
 pub(crate) struct Built {
     /// What was loaded.
-    loaded: Loaded,
+    pub(crate) loaded: Arc<Loaded>,
     /// The plan, if there is no error.
     pub(crate) plan: Option<Plan>,
     /// Errors and warnings of loading and compiling.
@@ -39,25 +43,49 @@ impl Built {
     pub(crate) fn to_json(&self) -> Value {
         report::to_json(&self.diagnostics, &self.loaded.sources)
     }
+
+    /// The files of the configuration, as they may be shown.
+    pub(crate) fn documents(&self) -> Arc<[Document]> {
+        let documents = torana_config::documents(&self.loaded);
+        documents.into_iter().map(|document| Document { path: document.path, text: document.text }).collect()
+    }
 }
 
 /// Loads and compiles the configuration at `path`. With the plan in force as
-/// `previous`, what did not change is taken over from it.
-pub(crate) fn build(path: &Path, previous: Option<&Plan>) -> Built {
+/// `previous`, what did not change is taken over from it. `watch` is told what
+/// happens to upstreams when the plan is in force.
+pub(crate) fn build(path: &Path, previous: Option<&Plan>, watch: &Watch) -> Built {
     let (policies, targets) = kinds();
     let loaded = torana_config::load(path, &Kinds { policies: &policies, targets: &targets }, &ProcessEnvironment);
+    build_again(Arc::new(loaded), previous, watch)
+}
+
+/// Compiles what was loaded before, references as they were expanded then.
+/// Certificates are read anew: those of then may have expired.
+pub(crate) fn build_again(loaded: Arc<Loaded>, previous: Option<&Plan>, watch: &Watch) -> Built {
     let mut diagnostics = loaded.diagnostics.clone();
     let mut files = loaded.files.clone();
     let mut plan = None;
-    if let Some(config) = &loaded.config {
-        let shown = torana_config::redacted(&loaded);
-        let source = Source { config, checksum: &loaded.checksum, shown: &shown };
-        let compiled = compile(source, REGISTRIES, previous);
-        diagnostics.extend(compiled.diagnostics);
-        diagnostics.extend(endpoints_at_admin(config));
-        files.extend(compiled.files);
-        let is_good = !diagnostics.iter().any(Diagnostic::is_error);
-        plan = compiled.plan.filter(|_| is_good);
+    match &loaded.config {
+        Ok(config) => {
+            let shown = torana_config::redacted(&loaded);
+            let checksum = checksum::of(loaded.sources.iter().map(|source| source.text.as_str()));
+            let source = Source { config, checksum: &checksum, shown: &shown, watch };
+            let compiled = compile(source, REGISTRIES, previous);
+            diagnostics.extend(compiled.diagnostics);
+            diagnostics.extend(endpoints_at_admin(config));
+            files.extend(compiled.files);
+            let is_good = !diagnostics.iter().any(Diagnostic::is_error);
+            plan = compiled.plan.filter(|_| is_good);
+        }
+        Err(remnant) => {
+            let examined = examine(remnant, REGISTRIES);
+            diagnostics.extend(examined.diagnostics);
+            if remnant.knows_admin() {
+                diagnostics.extend(endpoints_at_admin(remnant.config()));
+            }
+            files.extend(examined.files);
+        }
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.primary.as_ref().map(|label| label.span));
     Built { loaded, plan, diagnostics, files }
@@ -96,19 +124,19 @@ fn endpoints_at_admin(config: &Config) -> Vec<Diagnostic> {
 }
 
 fn is_at(origin: &Origin, address: &ListenAddress) -> bool {
-    match (origin, address) {
-        (Origin::Unix(path), ListenAddress::Unix(admin)) => path == admin,
-        (Origin::Network { host, port }, ListenAddress::Tcp(admin)) => {
-            let admin_ip = admin.ip().to_canonical();
-            let is_same = match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
-                // Connecting to "any address" reaches this machine.
-                Ok(ip) => ip == admin_ip || ip.is_unspecified(),
-                Err(_) => host.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
-            };
-            is_same && *port == admin.port()
-        }
-        _ => false,
-    }
+    let (host, port, admin) = match (origin, address, address.socket()) {
+        (Origin::Unix(path), ListenAddress::Unix(admin), _) => return path == admin,
+        (Origin::Network { host, port }, _, Some(admin)) => (host, *port, admin),
+        _ => return false,
+    };
+    let admin_ip = admin.ip().to_canonical();
+    let is_same = match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        // Connecting to "any address" reaches this machine. Which other
+        // addresses it has is not known here.
+        Ok(ip) => ip == admin_ip || ip.is_unspecified() || (admin_ip.is_unspecified() && ip.is_loopback()),
+        Err(_) => host.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
+    };
+    is_same && port == admin.port()
 }
 
 #[cfg(test)]
@@ -124,6 +152,13 @@ mod tests {
         }
         assert!(!is_at(&network("127.0.0.1", 3000), &admin));
         assert!(!is_at(&network("10.0.0.1", 9901), &admin));
+        for everywhere in [":9901", "0.0.0.0:9901", "[::]:9901"] {
+            let admin: ListenAddress = everywhere.parse().unwrap();
+            for host in ["127.0.0.1", "127.1.2.3", "::1", "localhost", "0.0.0.0"] {
+                assert!(is_at(&network(host, 9901), &admin), "{host} at {everywhere}");
+            }
+            assert!(!is_at(&network("127.0.0.1", 80), &admin) && !is_at(&network("10.0.0.1", 9901), &admin));
+        }
         let socket: ListenAddress = "unix:/run/torana.sock".parse().unwrap();
         assert!(is_at(&Origin::Unix("/run/torana.sock".into()), &socket));
     }

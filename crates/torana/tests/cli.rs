@@ -70,6 +70,16 @@ fn check() {
 }
 
 #[test]
+fn every_mistake_is_found_in_one_run() {
+    compare("check_everything", "check everything.yaml");
+}
+
+#[test]
+fn what_follows_from_a_mistake_is_not_said() {
+    compare("check_follow_ups", "check follow_ups.yaml");
+}
+
+#[test]
 fn explain() {
     compare(
         "explain_route",
@@ -88,6 +98,17 @@ fn explain() {
 fn routes() {
     compare("routes", "routes good.yaml");
     compare("routes_json", "routes good.yaml --format json");
+}
+
+#[test]
+fn targets_that_choose() {
+    compare("targets_routes", "routes targets.yaml");
+    compare("targets_bad", "check targets_bad.yaml");
+    compare("targets_split", "explain targets.yaml GET /cart/7 -H 'cookie: cohort=b'");
+    compare("targets_drawn", "explain targets.yaml GET /search");
+    compare("targets_default", "explain targets.yaml GET /api/users/7");
+    compare("targets_version", "explain targets.yaml GET /api/users/7?a=b -H 'api-version: 2'");
+    compare("targets_unknown", "explain targets.yaml GET /api/users/7 -H 'api-version: v3'");
 }
 
 #[test]

@@ -74,6 +74,38 @@ fn signals_and_the_admin_interface_reload_too() {
 }
 
 #[test]
+fn a_changed_secret_is_noticed_and_does_not_change_the_checksum() {
+    let scratch = Scratch::new();
+    let text = answering("\"${file:secret}\"");
+    scratch.write("secret", "hunter2");
+    let path = scratch.write("torana.yaml", &text);
+    let mut gateway = Gateway::start(torana().args(["run", "--no-watch"]).arg(&path).stdout(Stdio::null()));
+    let address = gateway.address("listening on");
+    let admin = gateway.address("admin at");
+    let reload = || {
+        let (status, reply) = ask(admin, "POST", "/reload");
+        assert_eq!(status, 200, "{reply}");
+        serde_json::from_str::<serde_json::Value>(reply.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    let first = reload();
+    assert_eq!(first["changed"], false, "{first}");
+    gateway.line_with("nothing changed");
+    scratch.write("secret", "hunter3");
+    let second = reload();
+    assert_eq!(second["changed"], true, "{second}");
+    assert!(ask(address, "GET", "/").1.ends_with("hunter3"));
+    assert_eq!(first["checksum"], second["checksum"]);
+    scratch.write("torana.yaml", &format!("# another day\n{text}"));
+    let third = reload();
+    assert_eq!(third["changed"], false, "a note says nothing to the gateway: {third}");
+    assert_ne!(second["checksum"], third["checksum"]);
+    for page in ["/status", "/metrics", "/config"] {
+        let reply = ask(admin, "GET", page).1;
+        assert!(reply.contains(third["checksum"].as_str().unwrap()) && !reply.contains("hunter"), "{page}: {reply}");
+    }
+}
+
+#[test]
 fn a_config_map_is_taken_up() {
     let scratch = Scratch::new();
     let version = |number: u32| {
@@ -267,10 +299,12 @@ fn a_new_certificate_is_taken_up_without_a_changed_configuration() {
     put("localhost");
     let tls = "{ address: 127.0.0.1:0, tls: { certificates: [ { cert: certs/server.pem, key: certs/server.key } ] } }";
     let config = answering("hello").replace("{ address: 127.0.0.1:0 } ]\nadmin", &format!("{tls} ]\nadmin"));
-    let (_gateway, _, admin) = start(&scratch.write("torana.yaml", &config));
+    let (mut gateway, _, admin) = start(&scratch.write("torana.yaml", &config));
     assert!(ask(admin, "GET", "/listeners").1.contains("*.shop.example"));
     put("client");
     ask_until(admin, "/listeners", "gateway.internal");
+    let line = gateway.line_with("in force (checksum");
+    assert!(!line.contains("nothing changed"), "{line}");
 }
 
 #[test]

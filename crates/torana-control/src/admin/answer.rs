@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -14,6 +14,13 @@ pub(super) struct Problem {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
     pub(super) detail: &'static str,
+}
+
+impl Problem {
+    /// Whether it may be an attack, or a configuration that looks like one.
+    pub(super) fn is_suspicious(&self) -> bool {
+        matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+    }
 }
 
 pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Answer {
@@ -45,13 +52,21 @@ pub(super) fn problem(problem: &Problem, more: Value) -> Answer {
     if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
         body.extend(more);
     }
-    text(problem.status, "application/problem+json", format!("{body:#}\n"))
-}
-
-pub(super) fn not_allowed(allow: &'static str) -> Answer {
-    let detail = "the method is not possible here";
-    let refused = Problem { status: StatusCode::METHOD_NOT_ALLOWED, code: "admin.method", detail };
-    let mut answer = problem(&refused, Value::Null);
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    let mut answer = text(problem.status, "application/problem+json", format!("{body:#}\n"));
+    let headers = answer.headers_mut();
+    match problem.status {
+        // RFC 6750 §3: `error` is for those who showed a token.
+        StatusCode::UNAUTHORIZED if problem.code == "admin.bad_token" => {
+            let challenge = HeaderValue::from_static("Bearer realm=\"torana admin\", error=\"invalid_token\"");
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"torana admin\""));
+        }
+        StatusCode::MISDIRECTED_REQUEST => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
     answer
 }

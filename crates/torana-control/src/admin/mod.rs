@@ -1,29 +1,34 @@
 //! The admin interface: health, metrics, what is running, reload.
 //!
 //! On a thread and a runtime of its own, so that a scrape never waits for
-//! traffic nor traffic for a scrape. It has no login yet, so it listens on
-//! loopback only (the configuration refuses anything else) and [`guard`]
-//! refuses what a browser could be tricked into sending and what came through
-//! a proxy, this gateway included.
+//! traffic nor traffic for a scrape. [`guard`] refuses requests without the
+//! token where there is one (there has to be one off loopback: the
+//! configuration sees to it), what a browser could be tricked into sending,
+//! and what came through a proxy, this gateway included.
 
 mod answer;
 mod guard;
+mod openapi;
 mod pages;
+mod refusals;
+mod routes;
+mod site;
 
-use crate::notice;
 use crate::running::Running;
 use crate::status::Status;
 use crate::supervisor::Reloads;
+use guard::From;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use refusals::Refusals;
+use site::{Accepted, SharedRules, Site, Stream, accept};
 use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -46,6 +51,20 @@ impl Socket {
         }
     }
 }
+
+/// Who may ask.
+pub struct Rules {
+    /// Whether only this machine can connect.
+    pub is_local: bool,
+    /// Whether this is the token; `None`: none is asked for. It should take as
+    /// long for every wrong one.
+    pub token: Option<TokenCheck>,
+    /// Names the interface answers to, besides `localhost` and IP addresses.
+    pub hosts: Vec<String>,
+}
+
+/// Judges a token that was shown.
+pub type TokenCheck = Box<dyn Fn(&[u8]) -> bool + Send>;
 
 /// What the pages are made of.
 pub struct Parts {
@@ -71,16 +90,32 @@ pub struct Place(mpsc::UnboundedSender<Message>);
 
 enum Message {
     /// Serve here, or nowhere.
-    Serve(Option<Socket>),
+    Serve(Option<(Socket, Rules)>),
+    /// From now on these are the rules where it is served.
+    Judge(Rules),
     Stop,
 }
 
 impl Place {
-    /// Serves on another socket from now on, or nowhere. Open connections go on.
-    pub fn serve_on(&self, socket: Option<Socket>) {
+    /// Serves on another socket from now on, or nowhere. Open connections get
+    /// the reply they wait for and no other.
+    pub fn serve_on(&self, socket: Option<(Socket, Rules)>) {
         // A stopped interface needs no socket.
         let _ = self.0.send(Message::Serve(socket));
     }
+
+    /// Goes on serving under other rules, on open connections too.
+    pub fn judge_by(&self, rules: Rules) {
+        let _ = self.0.send(Message::Judge(rules));
+    }
+}
+
+/// The other end of a connection, and what is needed to answer it.
+struct Client {
+    from: From,
+    rules: SharedRules,
+    parts: Rc<Parts>,
+    refusals: Rc<Refusals>,
 }
 
 /// Connections at the same time: probes and scrapes, and a few people.
@@ -97,7 +132,7 @@ impl Admin {
     ///
     /// # Errors
     /// No thread or no runtime can be started.
-    pub fn start(parts: Parts, socket: Option<Socket>) -> io::Result<Admin> {
+    pub fn start(parts: Parts, socket: Option<(Socket, Rules)>) -> io::Result<Admin> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (sender, messages) = mpsc::unbounded_channel();
         let place = Place(sender);
@@ -126,24 +161,32 @@ impl Admin {
 
 async fn run(parts: Rc<Parts>, mut messages: mpsc::UnboundedReceiver<Message>) {
     let permits = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let refusals = Rc::new(Refusals::default());
     let mut connections = JoinSet::new();
-    let mut listener = None;
+    let mut site: Option<Site> = None;
     loop {
         tokio::select! {
             message = messages.recv() => match message {
                 None | Some(Message::Stop) => return,
-                Some(Message::Serve(None)) => listener = None,
-                Some(Message::Serve(Some(socket))) => match Listener::new(socket) {
-                    Ok(new) => listener = Some(new),
-                    Err(error) => notice::warn(&format!("the admin interface cannot be served: {error}")),
-                },
+                Some(Message::Serve(socket)) => {
+                    if let Some(old) = site.take() {
+                        old.close();
+                    }
+                    site = socket.and_then(|(socket, rules)| Site::new(socket, rules));
+                }
+                Some(Message::Judge(rules)) => {
+                    if let Some(site) = &site {
+                        site.judge_by(rules);
+                    }
+                }
             },
             // Before accepting: a connection that has to wait does so in the
             // kernel's queue.
-            (io, is_unix, permit) = accept(listener.as_ref(), &permits) => {
-                let parts = parts.clone();
+            (accepted, permit) = accept(site.as_ref(), &permits) => {
+                let Accepted { io, from, rules } = accepted;
+                let client = Client { from, rules, parts: parts.clone(), refusals: refusals.clone() };
                 connections.spawn_local(async move {
-                    serve(io, is_unix, parts).await;
+                    serve(io, client).await;
                     drop(permit);
                 });
             }
@@ -152,46 +195,11 @@ async fn run(parts: Rc<Parts>, mut messages: mpsc::UnboundedReceiver<Message>) {
     }
 }
 
-enum Listener {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
-}
-
-impl Listener {
-    fn new(socket: Socket) -> io::Result<Listener> {
-        match socket {
-            Socket::Tcp(socket) => tokio::net::TcpListener::from_std(socket).map(Listener::Tcp),
-            Socket::Unix(socket) => tokio::net::UnixListener::from_std(socket).map(Listener::Unix),
-        }
-    }
-}
-
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
-
-type Accepted = (Box<dyn Stream>, bool, tokio::sync::OwnedSemaphorePermit);
-
-/// The next connection, when there is room for one.
-async fn accept(listener: Option<&Listener>, permits: &Arc<Semaphore>) -> Accepted {
-    let Some(listener) = listener else { return std::future::pending().await };
-    let Ok(permit) = permits.clone().acquire_owned().await else { return std::future::pending().await };
-    loop {
-        let accepted: io::Result<(Box<dyn Stream>, bool)> = match listener {
-            Listener::Tcp(tcp) => tcp.accept().await.map(|(io, _)| (Box::new(io) as Box<dyn Stream>, false)),
-            Listener::Unix(unix) => unix.accept().await.map(|(io, _)| (Box::new(io) as Box<dyn Stream>, true)),
-        };
-        match accepted {
-            Ok((io, is_unix)) => return (io, is_unix, permit),
-            // Out of descriptors, mostly: trying at once would spin.
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-async fn serve(io: Box<dyn Stream>, is_unix: bool, parts: Rc<Parts>) {
+async fn serve(io: Box<dyn Stream>, client: Client) {
+    let client = Rc::new(client);
     let service = service_fn(move |request| {
-        let parts = parts.clone();
-        async move { Ok::<_, Infallible>(pages::answer(request, is_unix, &parts).await) }
+        let client = client.clone();
+        async move { Ok::<_, Infallible>(pages::answer(request, &client).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

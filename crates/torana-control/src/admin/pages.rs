@@ -1,14 +1,18 @@
 //! What the admin interface answers.
 
-use super::Parts;
-use super::answer::{Answer, Problem, json, not_allowed, problem, text};
-use super::guard;
-use crate::supervisor::Cause;
+use super::answer::{Answer, Problem, json, problem, text};
+use super::routes::{self, Page, ROUTES, Route};
+use super::{Client, Parts, guard, openapi};
+use crate::notice;
+use crate::revisions::{self, Listed};
+use crate::running::Report;
+use crate::supervisor::{Cause, NoRollback};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest body a request may have; none is needed.
 const BODY_BYTES: usize = 64 * 1024;
@@ -16,80 +20,132 @@ const BODY_BYTES: usize = 64 * 1024;
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Every page: method, path, what it is for.
-const PAGES: &[(&str, &str, &str)] = &[
-    ("GET", "/livez", "200 while the process runs; also `/healthz`"),
-    ("GET", "/readyz", "200 while requests should be sent here, 503 once the gateway is stopping"),
-    ("GET", "/status", "how it is doing: `ok`, `degraded` (the configuration on disk was refused) or `draining`"),
-    ("GET", "/metrics", "Prometheus metrics"),
-    ("GET", "/config", "the configuration in force, without secrets, with its revision and checksum"),
-    ("GET", "/listeners", "where connections are accepted, with certificates"),
-    ("GET", "/routes", "the routes"),
-    ("GET", "/upstreams", "the upstreams, their endpoints and connection pools"),
-    ("GET", "/diagnostics", "what was wrong with the last configuration looked at"),
-    ("POST", "/reload", "take up the configuration as it is on disk, and say what came of it"),
-    ("GET", "/version", "what is running"),
-];
-
-pub(super) async fn answer(request: Request<Incoming>, is_unix: bool, parts: &Parts) -> Answer {
-    if let Err(refused) = guard::check(&request, is_unix) {
-        return problem(&refused, Value::Null);
-    }
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    let path = request.uri().path().to_owned();
-    if path == "/reload" {
-        if request.method() != Method::POST {
-            return not_allowed("POST");
+pub(super) async fn answer(request: Request<Incoming>, client: &Client) -> Answer {
+    match reply(request, client).await {
+        Ok(answer) => answer,
+        Err(refused) => {
+            client.parts.running.admin_refused(refused.code);
+            if refused.is_suspicious()
+                && let Some(line) = client.refusals.line(refused.code, client.from, Instant::now())
+            {
+                notice::warn(&line);
+            }
+            problem(&refused, Value::Null)
         }
-        return match discard(request.into_body()).await {
-            Ok(()) => reload(parts).await,
-            Err(refused) => problem(&refused, Value::Null),
-        };
     }
-    let Some(page) = page(&path, parts) else { return not_found() };
-    if is_read { page } else { not_allowed("GET, HEAD") }
 }
 
-/// The page at `path`, for reading.
-fn page(path: &str, parts: &Parts) -> Option<Answer> {
+async fn reply(request: Request<Incoming>, client: &Client) -> Result<Answer, Problem> {
+    let found = routes::find(request.uri().path());
+    let is_open = found.iter().any(|(route, _)| route.is_open);
+    {
+        let rules = client.rules.borrow();
+        guard::check(&request, client.from, rules.as_ref(), is_open)?;
+    }
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let method = if is_read { &Method::GET } else { request.method() };
+    let Some((route, numbers)) = found.iter().find(|(route, _)| route.method == *method) else {
+        return if found.is_empty() { Err(NOT_FOUND) } else { Ok(not_allowed(client, &allowed(&found))) };
+    };
+    if !is_read {
+        discard(request.into_body()).await?;
+    }
+    show(route.page, numbers, &client.parts).await
+}
+
+/// For `Allow`.
+fn allowed(found: &[(&Route, Vec<u64>)]) -> String {
+    let methods: Vec<&str> =
+        found.iter().map(|(route, _)| if route.method == Method::GET { "GET, HEAD" } else { "POST" }).collect();
+    methods.join(", ")
+}
+
+fn not_allowed(client: &Client, allow: &str) -> Answer {
+    let detail = "the method is not possible here";
+    let refused = Problem { status: StatusCode::METHOD_NOT_ALLOWED, code: "admin.method", detail };
+    client.parts.running.admin_refused(refused.code);
+    let mut answer = problem(&refused, Value::Null);
+    if let Ok(allow) = HeaderValue::from_str(allow) {
+        answer.headers_mut().insert(ALLOW, allow);
+    }
+    answer
+}
+
+async fn show(page: Page, numbers: &[u64], parts: &Parts) -> Result<Answer, Problem> {
     const OK: StatusCode = StatusCode::OK;
     const PLAIN: &str = "text/plain; charset=utf-8";
     let Parts { running, status, version, .. } = parts;
-    Some(match path {
-        "/" => json(OK, &index(parts)),
-        "/livez" | "/healthz" => text(OK, PLAIN, "ok\n"),
-        "/readyz" if status.is_ready() => text(OK, PLAIN, "ready\n"),
-        "/readyz" => {
+    Ok(match page {
+        Page::Index => json(OK, &index(parts)),
+        Page::Live => text(OK, PLAIN, "ok\n"),
+        Page::Ready if status.is_ready() => text(OK, PLAIN, "ready\n"),
+        Page::Ready => {
             let detail = "the gateway is stopping";
             let refused = Problem { status: StatusCode::SERVICE_UNAVAILABLE, code: "admin.not_ready", detail };
             problem(&refused, Value::Null)
         }
-        "/status" => {
+        Page::Status => {
             let mut shown = status.to_json();
             shown["open_connections"] = running.open_connections().into();
             json(OK, &shown)
         }
-        "/metrics" => text(OK, "text/plain; version=0.0.4; charset=utf-8", running.metrics()),
-        "/config" => {
+        Page::Metrics => text(OK, "text/plain; version=0.0.4; charset=utf-8", running.metrics()),
+        Page::Config => {
             let mut shown = status.to_json();
             shown["config"] = running.config();
             json(OK, &shown)
         }
-        "/listeners" => json(OK, &json!({ "listeners": running.listeners() })),
-        "/routes" => json(OK, &json!({ "routes": running.routes() })),
-        "/upstreams" => json(OK, &json!({ "upstreams": running.upstreams() })),
-        "/diagnostics" => {
+        Page::Listeners => json(OK, &json!({ "listeners": running.listeners() })),
+        Page::Routes => json(OK, &json!({ "routes": running.routes() })),
+        Page::Upstreams => json(OK, &json!({ "upstreams": running.upstreams() })),
+        Page::Diagnostics => {
             let mut shown = status.to_json();
             shown["last"] = status.last().to_json();
             json(OK, &shown)
         }
-        "/version" => json(OK, version),
-        _ => return None,
+        Page::Reload => match parts.reloads.reload(Cause::Admin).await {
+            Some(report) => attempted(&report),
+            None => return Err(STOPPING),
+        },
+        Page::Revisions => {
+            let (in_force, _) = status.in_force();
+            let list: Value = running.revisions().iter().map(|listed| revisions::to_json(listed, in_force)).collect();
+            json(OK, &json!({ "revisions": list, "pinned": status.to_json()["pinned"] }))
+        }
+        Page::Revision => {
+            let listed = revision(parts, numbers, 0)?;
+            let mut shown = revisions::to_json(&listed, status.in_force().0);
+            let documents = listed.0.documents.iter();
+            shown["documents"] =
+                documents.map(|document| json!({ "path": document.path, "text": document.text })).collect();
+            json(OK, &shown)
+        }
+        Page::Diff => {
+            let (before, after) = (revision(parts, numbers, 0)?, revision(parts, numbers, 1)?);
+            text(OK, PLAIN, revisions::diff(&before.0, &after.0))
+        }
+        Page::Rollback => {
+            let id = numbers.first().copied().unwrap_or_default();
+            match parts.reloads.roll_back(id).await {
+                Ok(report) => attempted(&report),
+                Err(NoRollback::NotKept) => return Err(NOT_KEPT),
+                Err(NoRollback::Stopping) => return Err(STOPPING),
+            }
+        }
+        Page::Version => json(OK, version),
+        Page::OpenApi => json(OK, &openapi::description(version)),
     })
 }
 
+/// The revision named by the path's number `at`.
+fn revision(parts: &Parts, numbers: &[u64], at: usize) -> Result<Listed, Problem> {
+    let id = numbers.get(at).copied().unwrap_or_default();
+    parts.running.revisions().into_iter().find(|(revision, _)| revision.id == id).ok_or(NOT_KEPT)
+}
+
 fn index(parts: &Parts) -> Value {
-    let pages = PAGES.iter().map(|(method, path, about)| json!({ "method": method, "path": path, "about": about }));
+    let pages =
+        ROUTES.iter().map(|route| json!({ "method": route.method.as_str(), "path": route.path, "about": route.about }));
     json!({
         "version": parts.version,
         "status": parts.status.word(),
@@ -97,10 +153,17 @@ fn index(parts: &Parts) -> Value {
     })
 }
 
-fn not_found() -> Answer {
-    let detail = "there is no such page; `/` lists them";
-    problem(&Problem { status: StatusCode::NOT_FOUND, code: "admin.not_found", detail }, Value::Null)
-}
+const NOT_FOUND: Problem =
+    Problem { status: StatusCode::NOT_FOUND, code: "admin.not_found", detail: "there is no such page; `/` lists them" };
+
+const NOT_KEPT: Problem = Problem {
+    status: StatusCode::NOT_FOUND,
+    code: "admin.no_revision",
+    detail: "this revision is not kept; `/revisions` lists those that are",
+};
+
+const STOPPING: Problem =
+    Problem { status: StatusCode::SERVICE_UNAVAILABLE, code: "admin.stopping", detail: "the gateway is stopping" };
 
 /// Reads a body nobody needs, so that the connection can be used again.
 async fn discard(body: Incoming) -> Result<(), Problem> {
@@ -118,21 +181,23 @@ async fn discard(body: Incoming) -> Result<(), Problem> {
     }
 }
 
-async fn reload(parts: &Parts) -> Answer {
-    let Some(report) = parts.reloads.reload(Cause::Admin).await else {
-        let detail = "the gateway is stopping";
-        let refused = Problem { status: StatusCode::SERVICE_UNAVAILABLE, code: "admin.stopping", detail };
-        return problem(&refused, Value::Null);
-    };
+/// What came of a reload or a rollback.
+fn attempted(report: &Report) -> Answer {
     let more = json!({
         "revision": report.revision,
         "checksum": report.checksum,
+        "changed": report.changed,
+        "from": report.from,
+        "pinned": report.pinned,
         "diagnostics": report.diagnostics,
         "text": report.text,
     });
     if report.accepted {
         return json(StatusCode::OK, &more);
     }
-    let detail = "the configuration was refused; the one before stays in force";
-    problem(&Problem { status: StatusCode::UNPROCESSABLE_ENTITY, code: "admin.reload_refused", detail }, more)
+    let (code, detail) = match report.from {
+        Some(_) => ("admin.rollback_refused", "the revision cannot be put in force any more; nothing changed"),
+        None => ("admin.reload_refused", "the configuration was refused; the one before stays in force"),
+    };
+    problem(&Problem { status: StatusCode::UNPROCESSABLE_ENTITY, code, detail }, more)
 }

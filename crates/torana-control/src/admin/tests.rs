@@ -1,12 +1,17 @@
+use super::routes::ROUTES;
 use super::*;
+use crate::revisions::{Document, History, Listed, Revision};
 use crate::running::{Reload, Report};
 use crate::supervisor::Supervisor;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
-struct Fake;
+/// Remembers what was refused.
+#[derive(Default)]
+struct Fake(Mutex<Vec<&'static str>>);
 
 impl Running for Fake {
     fn config(&self) -> Value {
@@ -27,22 +32,68 @@ impl Running for Fake {
     fn open_connections(&self) -> u32 {
         3
     }
+    fn revisions(&self) -> Vec<Listed> {
+        let mut history = History::new();
+        for (id, text) in [(1, "old\nsame\n"), (2, "new\nsame\n")] {
+            let documents = Arc::new([Document { path: "torana.yaml".into(), text: text.into() }]);
+            let checksum = id.to_string();
+            let at = SystemTime::UNIX_EPOCH;
+            history.note(Revision { id, at, cause: "files", from: None, checksum, documents }, (), false, 10);
+        }
+        history.list()
+    }
+    fn admin_refused(&self, code: &'static str) {
+        self.0.lock().unwrap().push(code);
+    }
 }
 
 /// Refuses the first configuration and accepts the rest.
 struct Second(u64);
 
 impl Reload for Second {
-    fn reload(&mut self) -> Report {
+    fn roll_back(&mut self, revision: u64) -> Option<Report> {
+        (revision < 3).then(|| Report {
+            accepted: revision == 1,
+            pinned: revision == 1,
+            revision: 3,
+            from: Some(revision),
+            diagnostics: json!([]),
+            ..Report::default()
+        })
+    }
+
+    fn reload(&mut self, _: &'static str) -> Report {
         self.0 += 1;
         let accepted = self.0 > 1;
         let text = if accepted { "" } else { "error: no such upstream" };
-        Report { accepted, revision: self.0.max(1), checksum: "c".into(), text: text.into(), ..Report::default() }
+        Report {
+            accepted,
+            revision: self.0.max(1),
+            checksum: "c".into(),
+            text: text.into(),
+            diagnostics: json!([]),
+            ..Report::default()
+        }
     }
+}
+
+const TOKEN: &str = "0123456789abcdef";
+
+fn rules(token: Option<&'static str>) -> Rules {
+    let token = token.map(|token| Box::new(move |shown: &[u8]| shown == token.as_bytes()) as TokenCheck);
+    Rules { is_local: true, token, hosts: Vec::new() }
+}
+
+fn socket() -> (Socket, SocketAddr) {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let address = socket.local_addr().unwrap();
+    (Socket::Tcp(socket), address)
 }
 
 struct Server {
     address: SocketAddr,
+    running: Arc<Fake>,
     status: Arc<Status>,
     admin: Option<Admin>,
     reloads: Reloads,
@@ -51,21 +102,24 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
+        Server::start_with(rules(None))
+    }
+
+    fn start_with(rules: Rules) -> Server {
         let status = Status::new(Report { accepted: true, revision: 1, checksum: "c".into(), ..Report::default() });
         let supervisor = Supervisor::default();
         let reloads = supervisor.reloads();
         let thread = supervisor.start(Second(0), status.clone(), None, Vec::new(), SystemTime::now()).unwrap();
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let address = socket.local_addr().unwrap();
+        let (socket, address) = socket();
+        let running = Arc::new(Fake::default());
         let parts = Parts {
-            running: Arc::new(Fake),
+            running: running.clone(),
             status: status.clone(),
             reloads: reloads.clone(),
             version: json!({ "version": "0.0.0" }),
         };
-        let admin = Admin::start(parts, Some(Socket::Tcp(socket))).unwrap();
-        Server { address, status, admin: Some(admin), reloads, supervisor: Some(thread) }
+        let admin = Admin::start(parts, Some((socket, rules))).unwrap();
+        Server { address, running, status, admin: Some(admin), reloads, supervisor: Some(thread) }
     }
 
     /// Sends bytes and reads until the connection is closed.
@@ -75,6 +129,14 @@ impl Server {
         let mut reply = String::new();
         stream.read_to_string(&mut reply).unwrap();
         reply
+    }
+
+    fn place(&self) -> Place {
+        self.admin.as_ref().unwrap().place()
+    }
+
+    fn refused(&self) -> Vec<&'static str> {
+        self.running.0.lock().unwrap().clone()
     }
 
     fn ask(&self, method: &str, path: &str) -> (u16, String) {
@@ -111,9 +173,11 @@ fn every_listed_page_is_there() {
     for page in pages {
         let (method, path) = (page["method"].as_str().unwrap(), page["path"].as_str().unwrap());
         let expected = if path == "/reload" { 422 } else { 200 };
+        let path = &path.replace("{id}", "1").replace("{other}", "2");
         assert_eq!(server.ask(method, path).0, expected, "{method} {path}");
         let other = if method == "GET" { "POST" } else { "GET" };
         assert_eq!(server.ask(other, path).0, 405, "{other} {path}");
+        assert_eq!(server.refused().last(), Some(&"admin.method"));
     }
     assert_eq!(server.ask("GET", "/healthz"), (200, "ok\n".to_owned()));
     assert_eq!(server.ask("HEAD", "/metrics"), (200, String::new()));
@@ -155,6 +219,7 @@ fn strangers_are_refused() {
     );
     assert!(refused("GET", "/config", "host: localhost\r\nx-forwarded-for: 1.2.3.4\r\n").contains("admin.forwarded"));
     assert_eq!(server.status.last().cause, "start", "no reload happened");
+    assert_eq!(server.refused(), ["admin.host", "admin.cross_origin", "admin.forwarded"]);
 }
 
 #[test]
@@ -171,10 +236,168 @@ fn bodies_are_bounded() {
 #[test]
 fn another_socket_can_take_over() {
     let mut server = Server::start();
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.set_nonblocking(true).unwrap();
-    let address = socket.local_addr().unwrap();
-    server.admin.as_ref().unwrap().place().serve_on(Some(Socket::Tcp(socket)));
+    let mut old = TcpStream::connect(server.address).unwrap();
+    ask_on(&mut old, "/status", "200");
+    let (socket, address) = socket();
+    server.place().serve_on(Some((socket, rules(None))));
     server.address = address;
     assert_eq!(server.ask("GET", "/livez").0, 200);
+    // The rules of the new place are not for those who came to the old one.
+    let reply = ask_on(&mut old, "/status", "421");
+    assert!(reply.contains("admin.moved") && reply.contains("connection: close"), "{reply}");
+}
+
+/// Asks on an open connection and reads the reply as far as `expected` shows.
+fn ask_on(stream: &mut TcpStream, path: &str, expected: &str) -> String {
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let (mut reply, mut part) = (String::new(), [0; 4096]);
+    // Every body ends with the brace it began with.
+    while !reply.ends_with("\n}\n") {
+        let read = stream.read(&mut part).unwrap();
+        assert_ne!(read, 0, "{reply}");
+        reply.push_str(std::str::from_utf8(&part[..read]).unwrap());
+    }
+    assert!(reply.starts_with(&format!("HTTP/1.1 {expected} ")), "{reply}");
+    reply
+}
+
+#[test]
+fn with_a_token_only_probes_are_answered_without_it() {
+    let server = Server::start_with(rules(Some(TOKEN)));
+    let host = "host: localhost\r\n";
+    for route in ROUTES {
+        let path = &route.path.replace("{id}", "1").replace("{other}", "2");
+        let (status, body) = server.ask_with(route.method.as_str(), path, host);
+        assert_eq!(
+            (status == 401, body.contains("admin.no_token")),
+            (!route.is_open, !route.is_open),
+            "{path}: {body}"
+        );
+        let (status, body) =
+            server.ask_with(route.method.as_str(), path, &format!("{host}authorization: Bearer x\r\n"));
+        assert_eq!(
+            (status == 401, body.contains("admin.bad_token")),
+            (!route.is_open, !route.is_open),
+            "{path}: {body}"
+        );
+        let (status, body) = server.ask_with("GET", path, &format!("{host}authorization: Bearer {TOKEN}\r\n"));
+        assert_ne!(status, 401, "{path}: {body}");
+    }
+    assert_eq!(server.status.last().cause, "start", "no reload happened");
+    assert_eq!(server.ask("GET", "/nowhere").0, 401, "what there is, is not told");
+    assert!(server.refused().contains(&"admin.no_token") && server.refused().contains(&"admin.bad_token"));
+    let reply = server.exchange("GET /status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    assert!(reply.contains("www-authenticate: Bearer realm=\"torana admin\"\r\n"), "{reply}");
+    assert!(!reply.contains(TOKEN));
+}
+
+#[test]
+fn another_token_holds_on_open_connections_too() {
+    let server = Server::start();
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    ask_on(&mut stream, "/status", "200");
+    server.place().judge_by(rules(Some(TOKEN)));
+    // Answered after the message was read: the thread does one after the other.
+    assert_eq!(server.ask_with("GET", "/livez", "host: localhost\r\n").0, 200);
+    let reply = ask_on(&mut stream, "/status", "401");
+    assert!(reply.contains("admin.no_token"), "{reply}");
+}
+
+#[test]
+fn revisions_are_listed_compared_and_put_in_force_again() {
+    let server = Server::start();
+    let ask = |method, path| {
+        let (status, body) = server.ask(method, path);
+        (status, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    let (_, listed) = ask("GET", "/revisions");
+    let of = |key: &str| listed["revisions"].as_array().unwrap().iter().map(|r| r[key].clone()).collect::<Vec<_>>();
+    assert_eq!(of("id"), [1, 2]);
+    assert_eq!(of("in_force"), [true, false]);
+    assert_eq!(of("lines_added"), [Value::Null, json!(1)]);
+    let (_, one) = ask("GET", "/revisions/2");
+    assert_eq!(one["documents"], json!([{ "path": "torana.yaml", "text": "new\nsame\n" }]));
+    let diff = server.ask("GET", "/revisions/1/diff/2").1;
+    assert!(diff.ends_with("@@ -1,2 +1,2 @@\n-old\n+new\n same\n"), "{diff}");
+    for (method, path) in [
+        ("GET", "/revisions/9"),
+        ("GET", "/revisions/9/diff/1"),
+        ("GET", "/revisions/1/diff/9"),
+        ("POST", "/revisions/9/rollback"),
+    ] {
+        let (status, refused) = ask(method, path);
+        assert_eq!((status, &refused["code"]), (404, &json!("admin.no_revision")), "{method} {path}");
+    }
+    assert!(!server.ask("GET", "/status").1.contains("degraded"));
+    let (status, report) = ask("POST", "/revisions/1/rollback");
+    assert_eq!((status, &report["from"], &report["pinned"]), (200, &json!(1), &json!(true)));
+    let (_, shown) = ask("GET", "/status");
+    assert_eq!((&shown["status"], &shown["pinned"]), (&json!("degraded"), &json!(true)));
+    let (status, report) = ask("POST", "/revisions/2/rollback");
+    assert_eq!((status, &report["code"]), (422, &json!("admin.rollback_refused")));
+}
+
+/// Whether `value` is of the type that `schema` says.
+fn is_of(schema: &Value, value: &Value) -> bool {
+    let types = match &schema["type"] {
+        Value::Array(types) => types.clone(),
+        one => vec![one.clone()],
+    };
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_u64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    types.contains(&kind.into())
+}
+
+#[test]
+fn what_is_described_is_what_is_answered() {
+    let server = Server::start();
+    let description: Value = serde_json::from_str(&server.ask("GET", "/openapi.json").1).unwrap();
+    let mut described = 0;
+    let mut ids = std::collections::BTreeSet::new();
+    // Twice: the first reload is refused, the second is not.
+    for _ in 0..2 {
+        for (path, methods) in description["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                described += 1;
+                ids.insert(operation["operationId"].as_str().unwrap().to_owned());
+                let names: Vec<_> = operation["parameters"].as_array().unwrap().iter().map(|p| &p["name"]).collect();
+                assert_eq!(path.matches('{').count(), names.len(), "{path}");
+                let asked = path.replace("{id}", "1").replace("{other}", "2");
+                let request = format!(
+                    "{} {asked} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+                    method.to_uppercase()
+                );
+                let reply = server.exchange(&request);
+                let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+                let (status, media) = (&head[9..12], head.split("content-type: ").nth(1).unwrap());
+                let media = media.split(['\r', ';']).next().unwrap();
+                let content = &operation["responses"][status]["content"][media];
+                assert!(content.is_object(), "{method} {path}: {status} {media} is not described");
+                if media != "application/json" {
+                    continue;
+                }
+                let body: Value = serde_json::from_str(body).unwrap();
+                assert!(is_of(&content["schema"], &body), "{path}");
+                let Some(members) = content["schema"]["properties"].as_object() else { continue };
+                let found: Vec<_> = body.as_object().unwrap().keys().collect();
+                assert_eq!(found, members.keys().collect::<Vec<_>>(), "{path}");
+                for (name, value) in body.as_object().unwrap() {
+                    assert!(is_of(&members[name], value), "{path}: {name}: {value}");
+                }
+            }
+        }
+    }
+    assert_eq!((described, ids.len()), (2 * ROUTES.len(), ROUTES.len()));
+    for route in ROUTES {
+        let operation = &description["paths"][route.path][route.method.as_str().to_lowercase()];
+        assert_eq!(operation["summary"], route.about);
+        assert_eq!(operation["security"].is_array(), route.is_open, "{}", route.path);
+    }
 }

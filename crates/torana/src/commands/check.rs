@@ -6,9 +6,10 @@ use crate::terminal::Terminal;
 use crate::wire;
 use std::process::ExitCode;
 use torana_core::diagnostic::Diagnostic;
+use torana_upstream::state::Watch;
 
 pub(super) fn run(check: &cli::Check, terminal: Terminal) -> ExitCode {
-    let built = wire::build(&check.file, None);
+    let built = wire::build(&check.file, None, &Watch::default());
     let failed = built.diagnostics.iter().any(Diagnostic::is_error);
     match check.format {
         Format::Json => terminal.out(&format!("{:#}\n", built.to_json())),

@@ -15,6 +15,7 @@ use crate::wire;
 use std::path::Path;
 use std::process::ExitCode;
 use torana_plane::plan::Plan;
+use torana_upstream::state::Watch;
 
 /// The configuration has errors, or the gateway cannot start.
 const FAILED: u8 = 1;
@@ -40,7 +41,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
 /// The plan of the configuration at `path`, for commands that only ask about
 /// it. Prints what is wrong with it; warnings are `check`'s business.
 fn plan(path: &Path, terminal: Terminal) -> Result<Plan, ExitCode> {
-    let mut built = wire::build(path, None);
+    let mut built = wire::build(path, None, &Watch::default());
     built.plan.take().ok_or_else(|| {
         terminal.error(&built.rendered(terminal.error_style()));
         ExitCode::from(FAILED)

@@ -8,9 +8,13 @@
 //! | `torana-reload` | loads and compiles new configurations |
 //! | `torana-watch` | notices changed files |
 //! | `torana-log` | writes the access log |
+//! | `torana-health` | probes endpoints |
+//! | `torana-events` | tells of endpoints and breakers that change |
 
 mod accepting;
+mod admin;
 mod descriptors;
+mod events;
 mod reload;
 mod shared;
 mod sockets;
@@ -29,8 +33,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Runtime;
-use torana_config::model::ListenAddress;
-use torana_control::admin::{Admin, Parts, Socket};
+use torana_control::admin::{Admin, Parts};
 use torana_control::log_writer::{self, LogControl, Output};
 use torana_control::notice;
 use torana_control::providers::file::Watcher;
@@ -40,7 +43,6 @@ use torana_control::signals::{Asked, Signals};
 use torana_control::status::Status;
 use torana_control::supervisor::{Cause, Reloads, Supervisor};
 use torana_net::accept::ConnectionCount;
-use torana_net::listen;
 use torana_plane::log::{LogBatch, LogSink};
 use torana_plane::metrics::Metrics;
 use torana_plane::plan::{LogOutput, Plan};
@@ -100,20 +102,23 @@ impl Gateway {
         let signals = runtime.block_on(async { Signals::listen() })?;
         descriptors::raise_limit();
         let since = SystemTime::now();
-        let mut built = wire::build(&options.path, None);
+        let metrics = Metrics::new();
+        let watch = events::watch(&metrics)?;
+        let mut built = wire::build(&options.path, None, &watch);
         let Some(plan) = built.plan.take() else { return Err(StartError::Config(Box::new(built))) };
         terminal.error(&built.rendered(terminal.error_style()));
         let count = worker_count(&plan);
         let output = log_output(&plan);
         output.probe()?;
-        let admin_socket = plan.admin.as_ref().map(admin_socket).transpose()?;
-        let admin_at = admin_socket.as_ref().and_then(Socket::shown);
+        let admin_socket = plan.admin.as_ref().map(admin::open).transpose()?;
+        let admin_at = admin_socket.as_ref().and_then(|(socket, _)| socket.shown());
         let report = report_of_start(&built, &plan);
         let files = report.files.clone();
         let status = Status::new(report);
 
-        let metrics = Metrics::new();
         metrics.plan_in_force(&plan);
+        let prober = events::prober()?;
+        events::adopt(&prober, &plan);
         let (sink, batches) = LogSink::channel();
         let log = LogControl::new(output);
         let lost = metrics.clone();
@@ -129,14 +134,24 @@ impl Gateway {
         let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
         let shared = Arc::new(Shared::new(Common { log: LogSink::none(), ..common }, commands));
         listen(&shared)?;
+        shared.note(&shared.common.cell.load(), &built, "start", None, false);
 
         let supervisor = Supervisor::default();
         let reloads = supervisor.reloads();
         let parts =
             Parts { running: shared.clone(), status: status.clone(), reloads: reloads.clone(), version: version() };
         let admin = Admin::start(parts, admin_socket)?;
-        let reloader =
-            Reloader { path: options.path.clone(), shared: shared.clone(), log: log.clone(), admin: admin.place() };
+        let reloader = Reloader {
+            path: options.path.clone(),
+            shared: shared.clone(),
+            log: log.clone(),
+            admin: admin.place(),
+            watch,
+            prober,
+            disk: built.loaded.clone(),
+            files: files.clone(),
+            is_pinned: false,
+        };
         let watcher = options.watch.then(|| watcher(&reloads)).transpose()?;
         let reload_thread = supervisor.start(reloader, status.clone(), watcher, files, since)?;
         Ok(Gateway {
@@ -271,9 +286,11 @@ fn report_of_start(built: &wire::Built, plan: &Plan) -> Report {
         accepted: true,
         revision: plan.revision,
         checksum: plan.checksum.to_string(),
+        changed: true,
         text: built.rendered(torana_config::report::Style::Plain),
         diagnostics: built.to_json(),
         files: built.files.clone(),
+        ..Report::default()
     }
 }
 
@@ -296,13 +313,6 @@ fn log_output(plan: &Plan) -> Output {
 
 fn lines(batch: &LogBatch) -> (&[u8], u64) {
     (&batch.text, batch.lines)
-}
-
-fn admin_socket(address: &ListenAddress) -> io::Result<Socket> {
-    Ok(match listen::bind(&sockets::net_address(address), false)? {
-        listen::Listener::Tcp(tcp) => Socket::Tcp(tcp),
-        listen::Listener::Unix(unix) => Socket::Unix(unix),
-    })
 }
 
 /// What runs, for `/version` and `torana version`.

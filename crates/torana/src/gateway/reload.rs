@@ -1,18 +1,23 @@
 //! Takes up a new configuration while the old one serves.
 
+use super::admin::Change;
 use super::shared::Shared;
-use super::{admin_socket, log_output};
+use super::{events, log_output};
 use crate::wire;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use torana_config::model::ListenAddress;
+use torana_config::Loaded;
 use torana_config::report::Style;
-use torana_control::admin::{Place, Socket};
+use torana_control::admin::Place;
 use torana_control::log_writer::LogControl;
 use torana_control::running::{Reload, Report};
+use torana_control::supervisor::Cause;
 use torana_plane::plan::Plan;
+use torana_upstream::health::probe::Prober;
+use torana_upstream::state::Watch;
 
 /// Loads, compiles, binds and swaps.
 pub(crate) struct Reloader {
@@ -20,32 +25,58 @@ pub(crate) struct Reloader {
     pub(crate) shared: Arc<Shared>,
     pub(crate) log: LogControl,
     pub(crate) admin: Place,
+    pub(crate) watch: Watch,
+    pub(crate) prober: Prober,
+    /// What was last read from disk, good or bad.
+    pub(crate) disk: Arc<Loaded>,
+    /// What that depends on.
+    pub(crate) files: Vec<PathBuf>,
+    /// Whether something older than that is in force because it was asked for.
+    pub(crate) is_pinned: bool,
 }
 
 impl Reload for Reloader {
-    fn reload(&mut self) -> Report {
+    fn reload(&mut self, cause: &'static str) -> Report {
         let before = self.shared.common.cell.load();
-        let mut built = wire::build(&self.path, Some(&before));
-        let refused = match built.plan.take() {
-            None => None,
-            Some(plan) => match self.put_in_force(plan, &before) {
-                Ok(()) => return self.report(&built, true, None),
-                Err(error) => Some(error),
-            },
-        };
-        self.shared.common.metrics.reload_failed();
-        self.report(&built, false, refused.as_ref())
+        let built = wire::build(&self.path, Some(&before), &self.watch);
+        self.disk = built.loaded.clone();
+        self.files.clone_from(&built.files);
+        self.take_up(built, &before, cause, None)
+    }
+
+    fn roll_back(&mut self, revision: u64) -> Option<Report> {
+        let loaded = self.shared.history().source(revision)?;
+        let before = self.shared.common.cell.load();
+        let built = wire::build_again(loaded, Some(&before), &self.watch);
+        Some(self.take_up(built, &before, Cause::Rollback.as_str(), Some(revision)))
     }
 }
 
 impl Reloader {
+    /// Puts what was built in force, if nothing is wrong with it.
+    fn take_up(&mut self, mut built: wire::Built, before: &Plan, cause: &'static str, from: Option<u64>) -> Report {
+        let refused = match built.plan.take().map(|plan| self.put_in_force(plan, before)) {
+            Some(Ok(())) => {
+                self.is_pinned = !Arc::ptr_eq(&built.loaded, &self.disk);
+                self.shared.common.metrics.pinned(self.is_pinned);
+                let plan = self.shared.common.cell.load();
+                self.shared.note(&plan, &built, cause, from, plan.says_the_same_as(before));
+                return self.report(&built, true, before, from, None);
+            }
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        self.shared.common.metrics.reload_failed();
+        self.report(&built, false, before, from, refused.as_ref())
+    }
+
     /// Everything that can fail comes first, so that a plan is in force wholly
     /// or not at all.
     fn put_in_force(&self, plan: Plan, before: &Plan) -> io::Result<()> {
         let shared = &self.shared;
         let output = log_output(&plan);
         output.probe()?;
-        let admin = self.new_admin(plan.admin.as_ref(), before.admin.as_ref())?;
+        let admin = Change::new(before.admin.as_ref(), plan.admin.as_ref())?;
         let mut sockets = shared.sockets();
         let prepared = sockets.prepare(&plan, shared.workers.len())?;
         self.log.switch(output);
@@ -53,30 +84,24 @@ impl Reloader {
         // about its listener.
         drop(shared.common.cell.swap(plan));
         let plan = shared.common.cell.load();
+        events::adopt(&self.prober, &plan);
         sockets.apply(&plan, prepared, &shared.workers);
         drop(sockets);
         shared.common.metrics.plan_in_force(&plan);
-        if let Some(admin) = admin {
-            self.admin.serve_on(admin);
-        }
+        admin.make(&self.admin);
         Ok(())
-    }
-
-    /// Where the admin interface moves to; `None`: it stays where it is.
-    fn new_admin(
-        &self,
-        wanted: Option<&ListenAddress>,
-        before: Option<&ListenAddress>,
-    ) -> io::Result<Option<Option<Socket>>> {
-        if wanted == before {
-            return Ok(None);
-        }
-        wanted.map(admin_socket).transpose().map(Some)
     }
 
     /// `refused`: what the system did not give, though nothing is wrong with
     /// the configuration.
-    fn report(&self, built: &wire::Built, accepted: bool, refused: Option<&io::Error>) -> Report {
+    fn report(
+        &self,
+        built: &wire::Built,
+        accepted: bool,
+        before: &Plan,
+        from: Option<u64>,
+        refused: Option<&io::Error>,
+    ) -> Report {
         let plan = self.shared.common.cell.load();
         let mut text = built.rendered(Style::Plain);
         let mut diagnostics = built.to_json();
@@ -92,9 +117,13 @@ impl Reloader {
             accepted,
             revision: plan.revision,
             checksum: plan.checksum.to_string(),
+            changed: !plan.says_the_same_as(before),
             text,
             diagnostics,
-            files: built.files.clone(),
+            // After a rollback, a change of what is on disk counts too.
+            files: self.files.iter().chain(&built.files).cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+            from,
+            pinned: self.is_pinned,
         }
     }
 }

@@ -3,29 +3,54 @@
 use super::sockets::Sockets;
 use super::worker::{Command, Common};
 use crate::show;
+use crate::wire::Built;
 use serde_json::Value;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::UnboundedSender;
+use torana_config::Loaded;
+use torana_control::revisions::{History, Listed, Revision};
 use torana_control::running::{Drain, Running};
-use torana_plane::metrics::exposition;
+use torana_plane::metrics::{Standings, exposition};
+use torana_plane::plan::Plan;
 
 /// What the admin interface, reloads and shutdown have in common.
 pub(crate) struct Shared {
     pub(crate) common: Common,
     pub(crate) workers: Vec<UnboundedSender<Command>>,
     sockets: Mutex<Sockets>,
+    history: Mutex<History<Arc<Loaded>>>,
 }
 
 impl Shared {
     pub(crate) fn new(common: Common, workers: Vec<UnboundedSender<Command>>) -> Shared {
-        Shared { common, workers, sockets: Mutex::default() }
+        Shared { common, workers, sockets: Mutex::default(), history: Mutex::default() }
     }
 
     pub(crate) fn sockets(&self) -> MutexGuard<'_, Sockets> {
         // Sockets are taken over one by one; a panic in between loses none.
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was in force, and what it takes to put it in force again.
+    pub(crate) fn history(&self) -> MutexGuard<'_, History<Arc<Loaded>>> {
+        // Changed at one place, which does not panic half way.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that `plan`, made of what `built` has loaded, is in force.
+    pub(crate) fn note(&self, plan: &Plan, built: &Built, cause: &'static str, from: Option<u64>, is_same: bool) {
+        let revision = Revision {
+            id: plan.revision,
+            at: SystemTime::now(),
+            cause,
+            from,
+            checksum: plan.checksum.to_string(),
+            documents: built.documents(),
+        };
+        let most = plan.admin.as_ref().map_or(1, |admin| usize::try_from(admin.revisions).unwrap_or(usize::MAX));
+        self.history().note(revision, built.loaded.clone(), is_same, most);
     }
 
     pub(crate) fn send(&self, command: impl Fn() -> Command) {
@@ -56,11 +81,21 @@ impl Running for Shared {
     }
 
     fn metrics(&self) -> String {
-        exposition::render(&self.common.metrics.snapshot())
+        let mut snapshot = self.common.metrics.snapshot();
+        snapshot.standings = Standings::of(&self.common.cell.load());
+        exposition::render(&snapshot)
     }
 
     fn open_connections(&self) -> u32 {
         self.common.connections.open()
+    }
+
+    fn revisions(&self) -> Vec<Listed> {
+        self.history().list()
+    }
+
+    fn admin_refused(&self, code: &'static str) {
+        self.common.metrics.admin_refused(code);
     }
 }
 

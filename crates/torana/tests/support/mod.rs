@@ -131,9 +131,14 @@ impl Drop for Gateway {
 
 /// Sends a request and reads until the connection is closed: status, whole reply.
 pub(crate) fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    ask_with(address, method, path, "")
+}
+
+/// The same with more headers, each with its line ending.
+pub(crate) fn ask_with(address: SocketAddr, method: &str, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\n{headers}connection: close\r\n\r\n").unwrap();
     let mut reply = String::new();
     stream.read_to_string(&mut reply).unwrap();
     (reply.get(9..12).unwrap_or_default().parse().unwrap_or(0), reply)

@@ -1,0 +1,176 @@
+//! The pages as an OpenAPI description, made from the table that routes
+//! requests. What each page answers stands here, and a test compares it with
+//! what the interface does answer.
+
+use super::routes::{Page, ROUTES, Route};
+use serde_json::{Map, Value, json};
+
+/// A page's reply when all is well.
+enum Content {
+    Text,
+    /// An object with these members.
+    Json(&'static [&'static [Member]]),
+    /// An object.
+    Any,
+}
+
+/// A member of an object: its name and JSON type. A `?` after the type stands
+/// for "or null".
+type Member = (&'static str, &'static str);
+
+const STATUS: &[Member] = &[
+    ("status", "string"),
+    ("revision", "integer"),
+    ("checksum", "string"),
+    ("loaded_at", "string"),
+    ("started_at", "string"),
+    ("uptime_seconds", "integer"),
+    ("reloads", "integer"),
+    ("refused_reloads", "integer"),
+    ("pinned", "boolean"),
+];
+
+const ATTEMPT: &[Member] = &[
+    ("revision", "integer"),
+    ("checksum", "string"),
+    ("changed", "boolean"),
+    ("from", "integer?"),
+    ("pinned", "boolean"),
+    ("diagnostics", "array"),
+    ("text", "string"),
+];
+
+const REVISION: &[Member] = &[
+    ("id", "integer"),
+    ("at", "string"),
+    ("cause", "string"),
+    ("from", "integer?"),
+    ("checksum", "string"),
+    ("in_force", "boolean"),
+    ("files", "integer"),
+    ("bytes", "integer"),
+    ("lines_added", "integer?"),
+    ("lines_removed", "integer?"),
+];
+
+/// RFC 9457, and `code`.
+const PROBLEM: &[Member] = &[
+    ("type", "string"),
+    ("title", "string"),
+    ("status", "integer"),
+    ("detail", "string"),
+    ("code", "string"),
+    ("error", "string"),
+];
+
+fn content(page: Page) -> Content {
+    match page {
+        Page::Live | Page::Ready | Page::Metrics | Page::Diff => Content::Text,
+        Page::Index => Content::Json(&[&[("version", "object"), ("status", "string"), ("pages", "array")]]),
+        Page::Status => Content::Json(&[STATUS, &[("open_connections", "integer")]]),
+        Page::Config => Content::Json(&[STATUS, &[("config", "object")]]),
+        Page::Diagnostics => Content::Json(&[STATUS, &[("last", "object")]]),
+        Page::Listeners => Content::Json(&[&[("listeners", "array")]]),
+        Page::Routes => Content::Json(&[&[("routes", "array")]]),
+        Page::Upstreams => Content::Json(&[&[("upstreams", "array")]]),
+        Page::Revisions => Content::Json(&[&[("revisions", "array"), ("pinned", "boolean")]]),
+        Page::Revision => Content::Json(&[REVISION, &[("documents", "array")]]),
+        Page::Reload | Page::Rollback => Content::Json(&[ATTEMPT]),
+        Page::Version | Page::OpenApi => Content::Any,
+    }
+}
+
+/// Replies besides the usual ones that say something about the page.
+fn others(page: Page) -> &'static [(&'static str, &'static str)] {
+    match page {
+        Page::Ready => &[("503", "the gateway is stopping")],
+        Page::Reload => &[
+            ("422", "the configuration was refused; the one before stays in force"),
+            ("503", "the gateway is stopping"),
+        ],
+        Page::Rollback => &[
+            ("404", "the revision is not kept"),
+            ("422", "the revision cannot be put in force any more; nothing changed"),
+            ("503", "the gateway is stopping"),
+        ],
+        Page::Revision | Page::Diff => &[("404", "the revision is not kept")],
+        _ => &[],
+    }
+}
+
+/// The description; `version` is what `/version` says.
+pub(super) fn description(version: &Value) -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in ROUTES {
+        let method = route.method.as_str().to_ascii_lowercase();
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[method.as_str()] = operation(route, &method);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Torana admin interface",
+            "version": version["version"].as_str().unwrap_or_default(),
+            "description": "What can be read with GET can be asked for with HEAD.",
+        },
+        "paths": paths,
+        // A token is needed where one is configured.
+        "security": [{ "token": [] }, {}],
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "description": "`admin.token`" } },
+            "schemas": { "Problem": object(&[PROBLEM]) },
+            "responses": { "Problem": problem("the request is refused; `code` says why") },
+        },
+    })
+}
+
+fn operation(route: &Route, method: &str) -> Value {
+    let mut replies = Map::new();
+    let about = route.about;
+    let content = match content(route.page) {
+        Content::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        Content::Json(members) => json!({ "application/json": { "schema": object(members) } }),
+        Content::Any => json!({ "application/json": { "schema": { "type": "object" } } }),
+    };
+    replies.insert("200".to_owned(), json!({ "description": about, "content": content }));
+    replies.extend(others(route.page).iter().map(|(status, about)| ((*status).to_owned(), problem(about))));
+    replies.insert("default".to_owned(), json!({ "$ref": "#/components/responses/Problem" }));
+    let parameters: Value = names(route.path)
+        .map(|name| {
+            let schema = json!({ "type": "integer", "format": "int64", "minimum": 0 });
+            json!({ "name": name, "in": "path", "required": true, "schema": schema })
+        })
+        .collect();
+    let mut words = vec![method];
+    words.extend(route.path.split(['/', '{', '}', '.']).filter(|word| !word.is_empty()));
+    let mut operation =
+        json!({ "operationId": words.join("_"), "summary": about, "parameters": parameters, "responses": replies });
+    if route.is_open {
+        operation["security"] = json!([]);
+    }
+    operation
+}
+
+/// The names in braces.
+fn names(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+}
+
+fn problem(about: &str) -> Value {
+    let schema = json!({ "$ref": "#/components/schemas/Problem" });
+    json!({ "description": about, "content": { "application/problem+json": { "schema": schema } } })
+}
+
+fn object(members: &[&[Member]]) -> Value {
+    let members = || members.iter().copied().flatten();
+    let properties: Map<String, Value> = members().map(|(name, kind)| ((*name).to_owned(), schema(kind))).collect();
+    let required: Value = members().map(|(name, _)| *name).collect();
+    json!({ "type": "object", "properties": properties, "required": required })
+}
+
+fn schema(kind: &str) -> Value {
+    match kind.strip_suffix('?') {
+        Some(kind) => json!({ "type": [kind, "null"] }),
+        None => json!({ "type": kind }),
+    }
+}
