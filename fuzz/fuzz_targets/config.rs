@@ -16,7 +16,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let environment = BTreeMap::from([("A".to_owned(), "a value".to_owned()), ("N".to_owned(), "7".to_owned())]);
     let loaded = load_text(Path::new(name(text)), text.to_owned(), &Kinds::default(), &environment);
-    assert_eq!(loaded.config.is_some(), !loaded.has_errors());
+    assert_eq!(loaded.config.is_ok(), !loaded.has_errors());
     let plain = render(&loaded.diagnostics, &loaded.sources, Style::Plain);
     assert!(!plain.chars().any(|c| c.is_control() && c != '\n'), "{plain:?}");
     let _ = render(&loaded.diagnostics, &loaded.sources, Style::Coloured);

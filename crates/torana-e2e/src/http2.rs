@@ -176,6 +176,8 @@ pub struct Seen {
 /// What an origin answers.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
+    /// Interim replies before it: a status and fields each.
+    pub interim: Vec<(u16, HeaderMap)>,
     /// Fields of the head.
     pub headers: HeaderMap,
     /// Data.
@@ -268,8 +270,14 @@ async fn reply(
     let (head, mut body) = request.into_parts();
     let (data, trailers) = drain(&mut body).await?;
     let seen = Seen { head: Arc::new(head), data, trailers };
-    let Answer { headers, data, trailers, reset } = answer(&seen);
+    let Answer { interim, headers, data, trailers, reset } = answer(&seen);
     record.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    for (status, headers) in interim {
+        let mut response = Response::new(());
+        *response.status_mut() = http::StatusCode::from_u16(status).expect("a valid status");
+        *response.headers_mut() = headers;
+        respond.send_informational(response)?;
+    }
     let mut response = Response::new(());
     *response.headers_mut() = headers;
     let end = data.is_empty() && trailers.is_none() && reset.is_none();

@@ -82,7 +82,7 @@ fn http2_to_http2_with_trailers_as_grpc_wants_them() {
         headers: map(&[("content-type", "application/grpc")]),
         data: seen.data.clone().into(),
         trailers: Some(map(&[("grpc-status", "0"), ("grpc-message", "fine")])),
-        reset: None,
+        ..Answer::default()
     });
     let gateway = with_http2(&origin);
     block_on(async {

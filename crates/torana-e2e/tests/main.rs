@@ -5,6 +5,7 @@
 //! | `scenarios` | everything that can be written as data |
 //! | `streaming` | bodies, events and tunnels, as they flow |
 //! | `failures` | what happens when either side goes away |
+//! | `resilience` | health, breakers, retries, fallbacks, balancing |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
 //! | `control` | reload and shutdown |
@@ -20,8 +21,10 @@ mod downgrade;
 mod failures;
 mod frames;
 mod http2;
+mod interim;
 mod limits;
 mod load;
+mod resilience;
 mod scenarios;
 mod smuggling;
 mod streaming;

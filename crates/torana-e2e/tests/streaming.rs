@@ -298,6 +298,7 @@ fn an_upstream_that_never_stops_announcing_is_given_up() {
     let gateway = Setup::new(ROUTE).origin("a", &origin).start();
     let reply = gateway.ask(get("/", ""));
     assert_eq!((reply.status(), reply.code().as_str()), (502, "upstream.malformed"));
+    assert_eq!(reply.interim, [103; 32]);
     wait_for("the upstream to be released", || (origin.open() == 0).then_some(()));
 }
 
