@@ -7,7 +7,20 @@
 use std::collections::HashMap;
 
 /// The calls that hand out memory. `free` is left out: it follows from these.
-pub(super) const ALLOCATORS: [&str; 6] = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign"];
+pub(super) const ALLOCATORS: [&str; 12] = [
+    "malloc",
+    "calloc",
+    "realloc",
+    "posix_memalign",
+    "aligned_alloc",
+    "memalign",
+    "mi_malloc",
+    "mi_malloc_aligned",
+    "mi_zalloc",
+    "mi_zalloc_aligned",
+    "mi_realloc",
+    "mi_realloc_aligned",
+];
 
 /// What one dump says.
 #[derive(Debug, Default, PartialEq)]

@@ -1,4 +1,4 @@
-//! What is measured, and the figure torana must reach (issue "The spine", "Speed and size").
+//! What is measured, and the figure torana must reach.
 
 /// One scenario of `cargo xtask bench`.
 #[derive(Debug, Clone)]

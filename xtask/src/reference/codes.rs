@@ -11,10 +11,12 @@ use crate::workspace;
 
 /// Where diagnostics and replies of the admin interface are made, besides torana-config, which lists its own codes.
 const SOURCES: &[&str] = &[
+    "crates/torana-core/src/rewrite",
     "crates/torana-plane/src/compile",
     "crates/torana-policies/src",
     "crates/torana-targets/src",
     "crates/torana-net/src/tls",
+    "crates/torana/src/gateway/reload.rs",
     "crates/torana/src/wire.rs",
     "crates/torana-control/src/admin",
 ];
@@ -87,6 +89,8 @@ fn found() -> Outcome<BTreeSet<String>> {
             let text = workspace::read(file)?;
             // Tests stand at the end of a file.
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            // Escaped quotes end no literal.
+            let code = code.replace(r"\\", "").replace("\\\"", "");
             codes.extend(code.split('"').skip(1).step_by(2).filter(|literal| is_code(literal)).map(str::to_owned));
         }
     }

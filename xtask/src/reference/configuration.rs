@@ -59,6 +59,11 @@ impl Pages<'_> {
             let description = property["description"].as_str().unwrap_or_default();
             self.page.push_str(&format!("| `{key}` | {kind} | {default} | {} |\n", cell(description)));
         }
+        let others = &definition["additionalProperties"];
+        if others.is_object() {
+            let kind = self.kind(others, met);
+            self.page.push_str(&format!("| any other name | {kind} | | |\n"));
+        }
     }
 
     /// A definition that is no map: what may stand there.
@@ -150,13 +155,23 @@ impl Pages<'_> {
     }
 }
 
+/// The definitions that stand for a `${…}` reference. The page says once that there may be one nearly everywhere.
+const REFERENCES: [&str; 2] = ["#/$defs/Reference", "#/$defs/TextWithReference"];
+
 fn alternatives(schema: &Value) -> Vec<&Value> {
-    ["anyOf", "oneOf"].iter().filter_map(|key| schema[*key].as_array()).flatten().collect()
+    let all = ["anyOf", "oneOf"].iter().filter_map(|key| schema[*key].as_array()).flatten();
+    all.filter(|one| !one["$ref"].as_str().is_some_and(|path| REFERENCES.contains(&path))).collect()
 }
 
 /// The values of an enumeration whose values are described one by one.
 fn choices(definition: &Value) -> Vec<(String, String)> {
-    let described = |value: &&Value| Some((plain(value.get("const")?), cell(value["description"].as_str()?)));
+    let shown = |value: &Value| match value.get("const") {
+        Some(value) => Some(plain(value)),
+        // One with something to say: a map with its name as the only key.
+        None if value["required"].as_array()?.len() == 1 => Some(format!("{}: …", plain(&value["required"][0]))),
+        None => None,
+    };
+    let described = |value: &&Value| Some((shown(value)?, cell(value["description"].as_str()?)));
     alternatives(definition).iter().filter_map(described).collect()
 }
 
