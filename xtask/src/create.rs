@@ -19,6 +19,7 @@ use std::sync::Arc;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
 use torana_core::policy::{Policy, PolicyKind};
+use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::verdict::Verdict;
 use torana_core::written::Written;
@@ -36,7 +37,7 @@ impl PolicyKind for @Type@ {
     const STAGE: Stage = Stage::Shape;
     type Config = Config;
 
-    fn build(_: Config, _: &Written) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
+    fn build(_: Config, _: &Written, _: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
         Ok(Arc::new(@Type@))
     }
 }
@@ -53,7 +54,9 @@ mod tests {
 
     #[test]
     fn it_can_be_configured_with_nothing() {
-        assert!(@Type@::build(Config::default(), &Written::empty(torana_core::diagnostic::Span::NONE)).is_ok());
+        let written = Written::empty(torana_core::diagnostic::Span::NONE);
+        let site = torana_core::testing::TestNames::new("r", "/x");
+        assert!(@Type@::build(Config::default(), &written, &site).is_ok());
     }
 }
 "#;

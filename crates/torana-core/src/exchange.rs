@@ -13,7 +13,7 @@ use crate::identity::Identity;
 use crate::interim::Interim;
 use crate::outbound::Outbound;
 use crate::rewrite::ForwardHost;
-use crate::target::UpstreamId;
+use crate::site::UpstreamId;
 use crate::trace::TraceContext;
 use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -26,6 +26,7 @@ pub mod query;
 pub mod refusal;
 pub mod reply;
 pub mod rewrite;
+pub mod site;
 pub mod stage;
 pub mod target;
 pub mod template;

@@ -5,7 +5,7 @@ use crate::deadline::Deadline;
 use crate::head::{Fields, Method};
 use crate::refusal::Rejection;
 use crate::reply::Reply;
-use crate::target::UpstreamId;
+use crate::site::UpstreamId;
 use crate::verdict::LocalBoxFuture;
 
 /// A request of the gateway's own.

@@ -10,6 +10,7 @@ use crate::exchange::Exchange;
 use crate::names::HeaderName;
 use crate::refusal::Refusal;
 use crate::reply::Reply;
+use crate::site::Site;
 use crate::stage::Stage;
 use crate::verdict::Verdict;
 use crate::written::Written;
@@ -76,7 +77,7 @@ pub trait PolicyKind {
     ///
     /// # Errors
     /// What is wrong with the configuration, on the user's lines.
-    fn build(config: Self::Config, written: &Written) -> Result<Arc<dyn Policy>, Vec<Diagnostic>>;
+    fn build(config: Self::Config, written: &Written, site: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>>;
 }
 
 /// A registered policy kind, as data.
@@ -95,7 +96,7 @@ pub struct PolicyEntry {
 }
 
 /// Makes a policy of its configuration as written.
-pub type BuildPolicy = fn(&Written) -> Result<Arc<dyn Policy>, Vec<Diagnostic>>;
+pub type BuildPolicy = fn(&Written, &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>>;
 
 /// The registry entry of `K`.
 #[must_use]
@@ -105,6 +106,6 @@ pub const fn entry<K: PolicyKind>() -> PolicyEntry {
         stage: K::STAGE,
         refusals: K::REFUSALS,
         schema: <K::Config as JsonSchema>::json_schema,
-        build: |written| K::build(written.decode::<K::Config>()?, written),
+        build: |written, site| K::build(written.decode::<K::Config>()?, written, site),
     }
 }

@@ -1,19 +1,17 @@
 //! Targets: what answers a route.
 
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::Diagnostic;
 use crate::exchange::Exchange;
 use crate::refusal::{Refusal, Rejection};
 use crate::reply::{Reply, ReplyFields};
 use crate::rewrite::{ForwardHost, Rewrite, RoutePath};
+use crate::site::Site;
+pub use crate::site::{UpstreamId, find_upstream};
 use crate::verdict::LocalBoxFuture;
-use crate::written::{Spanned, Written};
+use crate::written::Written;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
-
-/// An upstream of the running plan, by position.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct UpstreamId(pub u32);
 
 /// What a target does with an exchange.
 pub enum Answer<'a> {
@@ -78,8 +76,9 @@ pub trait Target: Send + Sync {
     }
 }
 
-/// What a target may ask of the plan being built, and tell it.
-pub trait Names {
+/// What a target may ask of the plan being built: what everybody may, and
+/// about its route.
+pub trait Names: Site {
     /// The route's name.
     fn route(&self) -> &str;
     /// The route's path.
@@ -88,33 +87,6 @@ pub trait Names {
     fn captures(&self) -> &[String] {
         self.path().names
     }
-    /// The upstream called `name`, if the configuration has it.
-    fn upstream(&self, name: &str) -> Option<UpstreamId>;
-    /// The names of all upstreams.
-    fn upstreams(&self) -> Vec<&str>;
-    /// Whether all of the target's configuration is there. If not, the rest is
-    /// only looked through for more errors, and a lack in it proves nothing.
-    fn is_whole(&self) -> bool;
-    /// Takes a warning: what is wrong without keeping the target from being
-    /// built.
-    fn warn(&self, warning: Diagnostic);
-}
-
-/// The upstream that a configuration names.
-///
-/// # Errors
-/// There is none of that name; the diagnostic stands at it.
-pub fn find_upstream(name: &Spanned<String>, names: &dyn Names) -> Result<UpstreamId, Box<Diagnostic>> {
-    names.upstream(name).ok_or_else(|| {
-        let known = names.upstreams();
-        let hint = match did_you_mean(name, known.iter().copied()).filter(|_| name.raw().is_none()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if known.is_empty() => "there are no upstreams: add `upstreams`".to_owned(),
-            None => "add it to `upstreams`".to_owned(),
-        };
-        let message = format!("there is no upstream {}", name.shown());
-        Box::new(Diagnostic::error("config.unknown_upstream", message).at(name.span).hint(hint))
-    })
 }
 
 /// What a target is called and how it is made.

@@ -10,10 +10,12 @@ use crate::head::{Fields, Status};
 use crate::policy::{Policy, PolicyEntry};
 use crate::reply::Reply;
 use crate::rewrite::RoutePath;
+use crate::site::{Keepsakes, Kept, Site};
 use crate::target::{Answer, Names, Target, TargetEntry, UpstreamId};
 use crate::verdict::{Decision, Verdict};
 use crate::written::{Entry, Node, Written};
 use serde_json::Value;
+use std::any::TypeId;
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -129,7 +131,7 @@ fn of_json(value: Value) -> Written {
 /// seen: the request as it goes on, what was decided, the reply as it goes back.
 #[must_use]
 pub fn transcript(entry: &PolicyEntry, config: &str, request: &str, upstream_reply: &str) -> String {
-    match (entry.build)(&written(config)) {
+    match (entry.build)(&written(config), &TestNames::new("test", "/*")) {
         Ok(policy) => run(&*policy, &mut exchange(request), reply(upstream_reply)),
         Err(diagnostics) => show_diagnostics(&diagnostics),
     }
@@ -229,13 +231,13 @@ pub fn show_answer(target: &dyn Target, exchange: &mut Exchange, out: &mut Strin
 
 /// A route for targets to be built for. Knows the upstreams `users` (0) and
 /// `orders` (1).
-#[derive(Debug)]
 pub struct TestNames {
     route: String,
     pattern: String,
     names: Vec<String>,
     /// The warnings so far.
     pub warnings: RefCell<Vec<Diagnostic>>,
+    kept: Keepsakes,
 }
 
 impl TestNames {
@@ -251,6 +253,7 @@ impl TestNames {
             pattern: path.to_owned(),
             names: names.collect(),
             warnings: RefCell::default(),
+            kept: Keepsakes::default(),
         }
     }
 }
@@ -268,7 +271,9 @@ impl Names for TestNames {
             literal: self.pattern.split(['{', '*']).next().unwrap_or_default().trim_end_matches('/').to_owned(),
         }
     }
+}
 
+impl Site for TestNames {
     fn upstream(&self, name: &str) -> Option<UpstreamId> {
         let position = self.upstreams().iter().position(|known| *known == name)?;
         u32::try_from(position).ok().map(UpstreamId)
@@ -284,6 +289,10 @@ impl Names for TestNames {
 
     fn warn(&self, warning: Diagnostic) {
         self.warnings.borrow_mut().push(warning);
+    }
+
+    fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.kept.keep(None, &self.route, name, kind, make)
     }
 }
 

@@ -15,6 +15,7 @@ use torana_core::forwarded::{Emit, TrustedProxies};
 use torana_core::names::HeaderName;
 use torana_core::policy::Policy;
 use torana_core::rewrite::{ForwardHost, Rewrite};
+use torana_core::site::KeptList;
 use torana_core::stage::Stage;
 use torana_core::target::{Target, UpstreamId};
 use torana_net::service::{ListenerId, Listening, Settings};
@@ -61,6 +62,8 @@ pub struct Plan {
     /// The id the next new listener gets: ids are never used twice, so that a
     /// connection of a removed listener is not taken for one of another.
     pub next_listener: u32,
+    /// What policies and targets hand on to the next plan.
+    pub kept: KeptList,
 }
 
 /// Where connections are accepted.

@@ -26,6 +26,7 @@ use torana_core::policy::{Policy, PolicyEntry};
 use torana_core::refusal::Rejection;
 use torana_core::reply::{Reply, ReplyFields};
 use torana_core::rewrite;
+use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::target::{Answer, Names, Target, TargetEntry, UpstreamId, Way, find_upstream};
 use torana_core::testing;
@@ -126,7 +127,7 @@ impl Policy for Probe {
     }
 }
 
-fn build_probe(written: &Written) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
+fn build_probe(written: &Written, _: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
     let mut probe: Probe = written.decode()?;
     if probe.id == "unbuildable" {
         // Not even a diagnostic: the worst a kind can do.

@@ -11,6 +11,7 @@ use torana_core::head::Fields;
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::reply::Reply;
+use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::verdict::Verdict;
 use torana_core::written::{OneOrMany, Spanned, Written};
@@ -66,7 +67,7 @@ impl PolicyKind for Headers {
     const STAGE: Stage = Stage::Shape;
     type Config = Config;
 
-    fn build(config: Config, _: &Written) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
+    fn build(config: Config, _: &Written, _: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
         let mut problems = Vec::new();
         let request = compile(&config.request, Side::Request, &mut problems);
         let response = compile(&config.response, Side::Response, &mut problems);

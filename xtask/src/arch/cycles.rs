@@ -10,11 +10,6 @@ use super::source;
 const KNOWN: &[(&str, &[&str], &str)] = &[
     (
         "torana-core",
-        &["exchange", "outbound", "target"],
-        "an exchange carries the way to call out, and notes which upstream a target chose; both act on the exchange",
-    ),
-    (
-        "torana-core",
         &["units", "written"],
         "a unit reads itself from a written value; decoding a written value words its complaints about units",
     ),

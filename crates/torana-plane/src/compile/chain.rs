@@ -1,18 +1,31 @@
 //! The policies of a route.
 
-use super::Context;
+use super::site::PlanSite;
+use super::{Context, Upstreams};
 use crate::plan::Link;
 use torana_config::model::KindUse;
 use torana_core::diagnostic::{Diagnostic, did_you_mean};
 use torana_core::written::Spanned;
 
-/// Builds the policies that `uses` names, in their order. One that cannot be
-/// built is an error, so there will be no plan without it.
-pub(super) fn links(uses: &[Spanned<KindUse>], context: &mut Context<'_>) -> Vec<Link> {
-    uses.iter().filter_map(|written| link(written, context)).collect()
+/// Builds the policies that `uses` names at `place`, in their order. One that
+/// cannot be built is an error, so there will be no plan without it.
+pub(super) fn links(
+    uses: &[Spanned<KindUse>],
+    place: &str,
+    upstreams: &Upstreams,
+    context: &mut Context<'_>,
+) -> Vec<Link> {
+    let mut links = Vec::new();
+    for (index, written) in uses.iter().enumerate() {
+        // Counted by kind: other policies may come and go beside it.
+        let count = uses.iter().take(index).filter(|other| other.name.value == written.name.value).count();
+        let owner = format!("{place}/{}/{count}", written.name.value);
+        links.extend(link(written, owner, upstreams, context));
+    }
+    links
 }
 
-fn link(written: &KindUse, context: &mut Context<'_>) -> Option<Link> {
+fn link(written: &KindUse, owner: String, upstreams: &Upstreams, context: &mut Context<'_>) -> Option<Link> {
     let kinds = context.registries.policies;
     let Some(kind) = kinds.iter().find(|kind| kind.name == *written.name) else {
         let near = did_you_mean(&written.name, kinds.iter().map(|kind| kind.name));
@@ -23,7 +36,10 @@ fn link(written: &KindUse, context: &mut Context<'_>) -> Option<Link> {
         );
         return None;
     };
-    match (kind.build)(&written.config) {
+    let site = PlanSite::new(owner, written.config.span, upstreams, context);
+    let built = (kind.build)(&written.config, &site);
+    context.diagnostics.append(&mut site.into_warnings());
+    match built {
         Ok(policy) => Some(Link { name: kind.name, stage: kind.stage, policy }),
         Err(diagnostics) => {
             // An empty list would let the route through without its policy.

@@ -17,6 +17,7 @@ mod listeners;
 mod matching;
 mod resilience;
 mod routes;
+mod site;
 mod target;
 mod upstreams;
 
@@ -33,6 +34,7 @@ use torana_core::diagnostic::{Diagnostic, Severity, Span};
 use torana_core::forwarded::{Emit, ForwardingFamily, TrustedProxies};
 use torana_core::names::HeaderName;
 use torana_core::policy::PolicyEntry;
+use torana_core::site::Keepsakes;
 use torana_core::target::TargetEntry;
 use torana_core::written::Spanned;
 use torana_net::tls::{TlsProblem, Which};
@@ -78,8 +80,16 @@ pub struct Compiled {
 pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<&Plan>) -> Compiled {
     let config = source.config;
     let watch = source.watch;
-    let mut context =
-        Context { registries, previous, watch, remnant: None, diagnostics: Vec::new(), files: Vec::new() };
+    let keepsakes = Keepsakes::default();
+    let mut context = Context {
+        registries,
+        previous,
+        watch,
+        keepsakes: &keepsakes,
+        remnant: None,
+        diagnostics: Vec::new(),
+        files: Vec::new(),
+    };
     let Parts { listeners, next_listener, upstreams, routes, patterns } = parts(config, &mut context);
     let Context { diagnostics, files, .. } = context;
     if diagnostics.iter().any(Diagnostic::is_error) {
@@ -109,6 +119,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         admin: config.admin.on().map(admin),
         config: source.shown.clone(),
         next_listener,
+        kept: keepsakes.into_list(),
     };
     Compiled { plan: Some(plan), diagnostics, files }
 }
@@ -130,6 +141,7 @@ pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
         registries,
         previous: None,
         watch: &Watch::default(),
+        keepsakes: &Keepsakes::default(),
         remnant: Some(remnant),
         diagnostics: Vec::new(),
         files: Vec::new(),
@@ -194,6 +206,7 @@ struct Context<'a> {
     registries: Registries<'a>,
     previous: Option<&'a Plan>,
     watch: &'a Watch,
+    keepsakes: &'a Keepsakes,
     /// Where the configuration comes from if loading found errors in it.
     remnant: Option<&'a Remnant>,
     diagnostics: Vec<Diagnostic>,

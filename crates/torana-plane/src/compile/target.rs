@@ -1,14 +1,15 @@
 //! The target of a route.
 
+use super::site::PlanSite;
 use super::{Context, Upstreams};
 use crate::matcher::PathPattern;
-use std::cell::RefCell;
+use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use torana_config::Remnant;
 use torana_config::model::{Redirect, Respond, Route};
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::rewrite::RoutePath;
+use torana_core::site::{Kept, Site};
 use torana_core::target::{Names, Target, UpstreamId};
 use torana_core::written::{Entry, Node, Reference, Spanned, Written};
 
@@ -25,16 +26,10 @@ pub(super) fn target(
         return None;
     };
     let has_gap = context.has_gap(written.span);
-    let names = RouteNames {
-        route: &route.name,
-        path,
-        upstreams,
-        remnant: context.remnant,
-        is_whole: !has_gap,
-        warnings: RefCell::default(),
-    };
+    let site = PlanSite::new(format!("{}/{name}", route.name.value), written.span, upstreams, context);
+    let names = RouteNames { route: &route.name, path, site };
     let built = (kind.build)(&written, &names);
-    context.diagnostics.append(&mut names.warnings.into_inner());
+    context.diagnostics.append(&mut names.site.into_warnings());
     match built {
         Ok(target) => Some((kind.name, target)),
         Err(mut diagnostics) => {
@@ -63,16 +58,10 @@ pub(super) fn fixed(respond: &Spanned<Respond>, context: &mut Context<'_>) -> Op
     };
     let nothing = Upstreams { specs: Vec::new(), states: Vec::new() };
     let written = written_respond(respond);
-    let names = RouteNames {
-        route: "",
-        path: &PathPattern::default(),
-        upstreams: &nothing,
-        remnant: context.remnant,
-        is_whole: !context.has_gap(respond.span),
-        warnings: RefCell::default(),
-    };
+    let site = PlanSite::new(String::new(), respond.span, &nothing, context);
+    let names = RouteNames { route: "", path: &PathPattern::default(), site };
     let built = (kind.build)(&written, &names);
-    context.diagnostics.append(&mut names.warnings.into_inner());
+    context.diagnostics.append(&mut names.site.into_warnings());
     match built {
         Ok(target) => Some(target),
         Err(diagnostics) => {
@@ -86,10 +75,7 @@ pub(super) fn fixed(respond: &Spanned<Respond>, context: &mut Context<'_>) -> Op
 struct RouteNames<'a> {
     route: &'a str,
     path: &'a PathPattern,
-    upstreams: &'a Upstreams,
-    remnant: Option<&'a Remnant>,
-    is_whole: bool,
-    warnings: RefCell<Vec<Diagnostic>>,
+    site: PlanSite<'a>,
 }
 
 impl Names for RouteNames<'_> {
@@ -100,26 +86,27 @@ impl Names for RouteNames<'_> {
     fn path(&self) -> RoutePath<'_> {
         self.path.route_path()
     }
+}
 
+impl Site for RouteNames<'_> {
     fn upstream(&self, name: &str) -> Option<UpstreamId> {
-        match self.upstreams.specs.binary_search_by(|spec| (*spec.name).cmp(name)) {
-            Ok(position) => u32::try_from(position).ok().map(UpstreamId),
-            // One in error is there all the same. No plan comes of it, so its
-            // number is never used.
-            Err(_) => self.remnant?.may_have_upstream(name).then_some(UpstreamId(u32::MAX)),
-        }
+        self.site.upstream(name)
     }
 
     fn upstreams(&self) -> Vec<&str> {
-        self.upstreams.specs.iter().map(|spec| &*spec.name).collect()
+        self.site.upstreams()
     }
 
     fn is_whole(&self) -> bool {
-        self.is_whole
+        self.site.is_whole()
     }
 
     fn warn(&self, warning: Diagnostic) {
-        self.warnings.borrow_mut().push(warning);
+        self.site.warn(warning);
+    }
+
+    fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.site.keep(name, kind, make)
     }
 }
 

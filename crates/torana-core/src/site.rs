@@ -1,0 +1,144 @@
+//! What a policy or target may ask of the plan it is built for, and tell it.
+
+use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::written::Spanned;
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// An upstream of the running plan, by position.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct UpstreamId(pub u32);
+
+/// The plan being built, as one policy or target sees it.
+pub trait Site {
+    /// The upstream called `name`, if the configuration has it.
+    fn upstream(&self, name: &str) -> Option<UpstreamId>;
+    /// The names of all upstreams.
+    fn upstreams(&self) -> Vec<&str>;
+    /// Whether all of the configuration at hand is there. If not, the rest is
+    /// only looked through for more errors, and a lack in it proves nothing.
+    fn is_whole(&self) -> bool;
+    /// Takes a warning: what is wrong without keeping the thing from being
+    /// built.
+    fn warn(&self, warning: Diagnostic);
+    /// What outlives plans; see [`keep`].
+    fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept;
+}
+
+/// State that is handed on from plan to plan.
+pub type Kept = Arc<dyn Any + Send + Sync>;
+
+/// State that outlives plans: the value that `make` made for the same policy
+/// or target of the same route in the plan before, or a new one.
+///
+/// `name` says what the state depends on: whoever counts per minute and is
+/// changed to count per hour puts the window into the name, and begins anew.
+/// What no plan asks for any more is dropped with the last plan that did.
+pub fn keep<T: Send + Sync + 'static>(site: &(impl Site + ?Sized), name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+    let mut make = Some(make);
+    let kept = site.keep(name, TypeId::of::<T>(), &mut || match make.take() {
+        Some(make) => Arc::new(make()),
+        // Asked twice: nothing of any use.
+        None => Arc::new(()),
+    });
+    kept.downcast().unwrap_or_else(|_| unreachable!("state is kept by its type"))
+}
+
+/// The upstream that a configuration names.
+///
+/// # Errors
+/// There is none of that name; the diagnostic stands at it.
+pub fn find_upstream(name: &Spanned<String>, site: &(impl Site + ?Sized)) -> Result<UpstreamId, Box<Diagnostic>> {
+    site.upstream(name).ok_or_else(|| {
+        let known = site.upstreams();
+        let hint = match did_you_mean(name, known.iter().copied()).filter(|_| name.raw().is_none()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => "there are no upstreams: add `upstreams`".to_owned(),
+            None => "add it to `upstreams`".to_owned(),
+        };
+        let message = format!("there is no upstream {}", name.shown());
+        Box::new(Diagnostic::error("config.unknown_upstream", message).at(name.span).hint(hint))
+    })
+}
+
+/// Where a plan keeps the state of its policies and targets.
+#[derive(Default)]
+pub struct Keepsakes {
+    list: RefCell<HashMap<Key, Kept>>,
+}
+
+/// Whose it is, what it is called, and its type.
+type Key = (Box<str>, Box<str>, TypeId);
+
+/// What a plan kept, when it is built.
+#[derive(Default)]
+pub struct KeptList(HashMap<Key, Kept>);
+
+impl Keepsakes {
+    /// What `owner` keeps under `name`: from this plan if it has asked before,
+    /// else from the plan `before`, else new.
+    pub fn keep(
+        &self,
+        before: Option<&KeptList>,
+        owner: &str,
+        name: &str,
+        kind: TypeId,
+        make: &mut dyn FnMut() -> Kept,
+    ) -> Kept {
+        let key: Key = (owner.into(), name.into(), kind);
+        let mut list = self.list.borrow_mut();
+        if let Some(known) = list.get(&key) {
+            return known.clone();
+        }
+        let kept = before.and_then(|before| before.0.get(&key)).cloned().unwrap_or_else(make);
+        list.insert(key, kept.clone());
+        kept
+    }
+
+    /// The finished list.
+    #[must_use]
+    pub fn into_list(self) -> KeptList {
+        KeptList(self.list.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestNames;
+    use std::sync::Mutex;
+
+    #[test]
+    fn state_is_found_again_by_owner_name_and_type() {
+        let make = |value: u32| move || -> Kept { Arc::new(Mutex::new(value)) };
+        let kind = TypeId::of::<Mutex<u32>>();
+        let value = |kept: &Kept| *kept.downcast_ref::<Mutex<u32>>().unwrap().lock().unwrap();
+        let first = Keepsakes::default();
+        let made = first.keep(None, "a", "counter", kind, &mut make(1));
+        assert_eq!(value(&made), 1);
+        assert_eq!(value(&first.keep(None, "a", "counter", kind, &mut make(2))), 1, "asked again in the same plan");
+        let first = first.into_list();
+
+        let second = Keepsakes::default();
+        assert_eq!(value(&second.keep(Some(&first), "a", "counter", kind, &mut make(3))), 1, "kept");
+        assert_eq!(value(&second.keep(Some(&first), "b", "counter", kind, &mut make(4))), 4, "another owner");
+        assert_eq!(value(&second.keep(Some(&first), "a", "per hour", kind, &mut make(5))), 5, "another name");
+        // What the second plan did not ask for is not in the third.
+        let third = Keepsakes::default();
+        let second = {
+            let none = Keepsakes::default();
+            drop(second);
+            none.into_list()
+        };
+        assert_eq!(value(&third.keep(Some(&second), "a", "counter", kind, &mut make(6))), 6, "forgotten");
+    }
+
+    #[test]
+    fn what_is_kept_has_the_type_it_was_made_with() {
+        let site = TestNames::new("r", "/x");
+        let one = keep(&site, "n", || 1_u32);
+        assert_eq!((*one, *keep(&site, "n", || 2_u32), *keep(&site, "n", || 3_u64)), (1, 1, 3));
+    }
+}

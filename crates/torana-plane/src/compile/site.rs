@@ -1,0 +1,68 @@
+//! The plan being built, as policies and targets see it.
+
+use super::{Context, Upstreams};
+use std::any::TypeId;
+use std::cell::RefCell;
+use torana_config::Remnant;
+use torana_core::diagnostic::{Diagnostic, Span};
+use torana_core::site::{Keepsakes, Kept, KeptList, Site};
+use torana_core::target::UpstreamId;
+
+/// What one policy or target may ask.
+pub(super) struct PlanSite<'a> {
+    upstreams: &'a Upstreams,
+    remnant: Option<&'a Remnant>,
+    is_whole: bool,
+    /// Who keeps what it keeps: the same in every plan.
+    owner: String,
+    keepsakes: &'a Keepsakes,
+    before: Option<&'a KeptList>,
+    warnings: RefCell<Vec<Diagnostic>>,
+}
+
+impl<'a> PlanSite<'a> {
+    /// For `owner`, whose configuration is at `span`.
+    pub(super) fn new(owner: String, span: Span, upstreams: &'a Upstreams, context: &Context<'a>) -> PlanSite<'a> {
+        PlanSite {
+            upstreams,
+            remnant: context.remnant,
+            is_whole: !context.has_gap(span),
+            owner,
+            keepsakes: context.keepsakes,
+            before: context.previous.map(|plan| &plan.kept),
+            warnings: RefCell::default(),
+        }
+    }
+
+    /// What it was warned of.
+    pub(super) fn into_warnings(self) -> Vec<Diagnostic> {
+        self.warnings.into_inner()
+    }
+}
+
+impl Site for PlanSite<'_> {
+    fn upstream(&self, name: &str) -> Option<UpstreamId> {
+        match self.upstreams.specs.binary_search_by(|spec| (*spec.name).cmp(name)) {
+            Ok(position) => u32::try_from(position).ok().map(UpstreamId),
+            // One in error is there all the same. No plan comes of it, so its
+            // number is never used.
+            Err(_) => self.remnant?.may_have_upstream(name).then_some(UpstreamId(u32::MAX)),
+        }
+    }
+
+    fn upstreams(&self) -> Vec<&str> {
+        self.upstreams.specs.iter().map(|spec| &*spec.name).collect()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    fn warn(&self, warning: Diagnostic) {
+        self.warnings.borrow_mut().push(warning);
+    }
+
+    fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.keepsakes.keep(self.before, &self.owner, name, kind, make)
+    }
+}
