@@ -140,6 +140,18 @@ pub struct CanonicalTarget {
     path_len: usize,
     /// For comparing a second authority with the first.
     scratch: String,
+    last: LastAuthority,
+}
+
+/// The authority read last, and what came of it: the next request mostly names
+/// the same. What comes of one depends on nothing else.
+#[derive(Default, Clone)]
+struct LastAuthority {
+    raw: Vec<u8>,
+    default_port: u16,
+    canonical: String,
+    host_len: usize,
+    port: Option<u16>,
 }
 
 impl CanonicalTarget {
@@ -280,9 +292,7 @@ impl CanonicalTarget {
             (None, None) => return Err(TargetError::HostMissing),
         };
         let default_port = self.scheme.default_port();
-        let parts = canonical_authority(first, default_port, &mut self.authority)?;
-        self.host_len = parts.host_len;
-        self.port = parts.port;
+        self.read_authority(first, default_port)?;
         if let Some(second) = second
             && second != first
         {
@@ -291,6 +301,24 @@ impl CanonicalTarget {
                 return Err(TargetError::HostMismatch);
             }
         }
+        Ok(())
+    }
+
+    fn read_authority(&mut self, raw: &[u8], default_port: u16) -> Result<(), TargetError> {
+        let last = &mut self.last;
+        if last.raw != raw || last.default_port != default_port {
+            last.raw.clear();
+            // Until this one is read nothing equals it: schemes have a port.
+            last.default_port = NO_DEFAULT_PORT;
+            let parts = canonical_authority(raw, default_port, &mut last.canonical)?;
+            last.raw.extend_from_slice(raw);
+            last.default_port = default_port;
+            last.host_len = parts.host_len;
+            last.port = parts.port;
+        }
+        self.authority.push_str(&last.canonical);
+        self.host_len = last.host_len;
+        self.port = last.port;
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use crate::deadline::Deadline;
 use crate::head::{Head, Status, Version};
 use crate::identity::Identity;
 use crate::interim::Interim;
+use crate::names::KnownName;
 use crate::outbound::Outbound;
 use crate::rewrite::ForwardHost;
 use crate::site::UpstreamId;
@@ -273,7 +274,11 @@ impl Exchange {
             ForwardHost::Endpoint => endpoint,
             ForwardHost::Fixed(host) => host,
         };
-        self.head.fields.set_own(crate::names::KnownName::Host, host.as_bytes());
+        let fields = &mut self.head.fields;
+        // Mostly it stands there already.
+        if !matches!(fields.get_single(KnownName::Host), Ok(Some(said)) if said == host.as_bytes()) {
+            fields.set_own(KnownName::Host, host.as_bytes());
+        }
     }
 
     /// What is sent upstream, apart from the notes that are taken meanwhile.

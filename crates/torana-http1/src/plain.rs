@@ -108,27 +108,7 @@ fn lines(section: &[u8], limits: &HeadLimits, into: &mut Fields) -> Option<usize
 
 /// How many bytes stand before the first colon, at most [`MAX_NAME`].
 fn name_len(bytes: &[u8]) -> Option<usize> {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    const COLONS: u64 = 0x3a3a_3a3a_3a3a_3a3a;
-    let mut len: usize = 0;
-    let mut rest = bytes;
-    while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk) ^ COLONS;
-        // As in `plain_len`: only the lowest hit is certain, and it is used.
-        let hits = word.wrapping_sub(LOW) & !word & HIGH;
-        if hits != 0 {
-            let first = usize::try_from(hits.trailing_zeros().wrapping_shr(3)).ok()?;
-            return len.checked_add(first).filter(|len| *len <= MAX_NAME);
-        }
-        len = len.checked_add(8)?;
-        if len > MAX_NAME {
-            return None;
-        }
-        rest = behind;
-    }
-    let tail = rest.iter().position(|byte| *byte == b':')?;
-    len.checked_add(tail).filter(|len| *len <= MAX_NAME)
+    scan(bytes, wide::colons, |byte| byte == b':').filter(|len| *len <= MAX_NAME)
 }
 
 /// How many bytes at the front are in `table`.
@@ -183,29 +163,61 @@ const fn table(target: bool) -> [bool; 256] {
 
 /// How many bytes at the front are neither control characters nor DEL.
 fn plain_len(bytes: &[u8]) -> usize {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    const SPACE: u64 = 0x2020_2020_2020_2020;
-    const DEL: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let mut len: usize = 0;
+    scan(bytes, wide::controls, |byte| byte < b' ' || byte == 0x7f).unwrap_or(bytes.len())
+}
+
+/// Where the first byte stands that `hits` and `is_hit`, which agree, point at.
+#[inline]
+fn scan(bytes: &[u8], hits: impl Fn(&[u8; wide::STEP]) -> u32, is_hit: impl Fn(u8) -> bool) -> Option<usize> {
+    let mut at: usize = 0;
     let mut rest = bytes;
-    while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let del = word ^ DEL;
-        // The classic searches for a byte below a bound and for a zero byte: a
-        // borrow can only make a false hit above a true one, and the lowest
-        // hit is the one that is used.
-        let hits = (word.wrapping_sub(SPACE) & !word | del.wrapping_sub(LOW) & !del) & HIGH;
+    while let Some((chunk, behind)) = rest.split_first_chunk::<{ wide::STEP }>() {
+        let hits = hits(chunk);
         if hits != 0 {
-            let first = usize::try_from(hits.trailing_zeros().wrapping_shr(3)).unwrap_or(0);
-            return len.saturating_add(first);
+            return at.checked_add(usize::try_from(hits.trailing_zeros()).ok()?);
         }
-        len = len.saturating_add(8);
+        at = at.checked_add(wide::STEP)?;
         rest = behind;
     }
-    let tail = rest.iter().position(|byte| *byte < b' ' || *byte == 0x7f).unwrap_or(rest.len());
-    len.saturating_add(tail)
+    let tail = rest.iter().position(|byte| is_hit(*byte))?;
+    at.checked_add(tail)
 }
+
+/// Several bytes at a time; a bit of the answer for each, the first byte's the
+/// lowest.
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    // `core::arch` behind functions that are safe where the build has SSE2,
+    // as every x86-64 build does.
+    use safe_arch::{
+        bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, min_u8_m128i, move_mask_i8_m128i, set_splat_i8_m128i,
+    };
+
+    pub(super) const STEP: usize = 16;
+
+    #[inline]
+    pub(super) fn colons(bytes: &[u8; STEP]) -> u32 {
+        let colons = cmp_eq_mask_i8_m128i(load_unaligned_m128i(bytes), set_splat_i8_m128i(0x3a));
+        move_mask_i8_m128i(colons).cast_unsigned()
+    }
+
+    #[inline]
+    pub(super) fn controls(bytes: &[u8; STEP]) -> u32 {
+        let bytes = load_unaligned_m128i(bytes);
+        // The smaller of a byte and 0x1f is the byte, if it is at most 0x1f.
+        let below = cmp_eq_mask_i8_m128i(min_u8_m128i(bytes, set_splat_i8_m128i(0x1f)), bytes);
+        let delete = cmp_eq_mask_i8_m128i(bytes, set_splat_i8_m128i(0x7f));
+        move_mask_i8_m128i(bitor_m128i(below, delete)).cast_unsigned()
+    }
+}
+
+/// The same in a register of any machine. Only the lowest bit is certain.
+#[cfg(any(not(target_arch = "x86_64"), test))]
+#[cfg_attr(target_arch = "x86_64", allow(dead_code, reason = "compared with the other in tests"))]
+#[path = "plain_words.rs"]
+mod words;
+#[cfg(not(target_arch = "x86_64"))]
+use words as wide;
 
 #[cfg(test)]
 mod tests {
@@ -325,5 +337,24 @@ mod tests {
         }
         assert_eq!(plain_len(&[0x80; 19]), 19);
         assert_eq!(plain_len(b"~ \xff~ \xff~ \xff~ \xff"), 12);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn both_ways_of_scanning_agree() {
+        let mut dice = Dice(5);
+        for _ in 0..20_000 {
+            let mut block = [b'a'; 16];
+            for _ in 0..dice.roll(4) {
+                block[dice.roll(16)] = u8::try_from(dice.roll(256)).unwrap();
+            }
+            let first = |hits: u32, words: [u32; 2]| {
+                let expected = if words[0] == 0 { words[1].trailing_zeros() + 8 } else { words[0].trailing_zeros() };
+                assert_eq!(if hits == 0 { 40 } else { hits.trailing_zeros() }, expected, "{block:?}");
+            };
+            let halves = [block.first_chunk::<8>().unwrap(), block.last_chunk::<8>().unwrap()];
+            first(wide::colons(&block), halves.map(words::colons));
+            first(wide::controls(&block), halves.map(words::controls));
+        }
     }
 }

@@ -348,3 +348,20 @@ fn codes_are_unique_and_documented() {
         assert_eq!(error.to_string(), error.message());
     }
 }
+
+#[test]
+fn what_was_read_last_does_not_show_in_what_is_read_next() {
+    let hosts = [&b"shop.example"[..], b"SHOP.example:80", b"", b"a b", b"", b"shop.example", b"x:443", b"x:443", b""];
+    let mut reused = CanonicalTarget::default();
+    for secure in [false, true, false] {
+        for host in hosts {
+            let mut head = Head::default();
+            head.set_raw_target(b"/x");
+            head.fields.append(KnownName::Host, host).unwrap();
+            let mut fresh = CanonicalTarget::default();
+            let expected = fresh.admit(&head, secure);
+            assert_eq!(reused.admit(&head, secure), expected, "{host:?}");
+            assert_eq!((reused.authority(), reused.port()), (fresh.authority(), fresh.port()), "{host:?}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! What the upstream is told.
 
 use super::element::{Node, parse_address, parse_forwarded};
-use super::{ClientAddress, ForwardingFamily, TrustedProxies, is_owned_field, is_spelling_of, member_for};
+use super::{ClientAddress, FORWARDING, ForwardingFamily, TrustedProxies, is_owned_field, is_spelling_of, member_for};
 use crate::canonical::{CanonicalTarget, Scheme, canonical_authority_of};
 use crate::head::Fields;
 use crate::names::KnownName;
@@ -37,6 +37,10 @@ pub struct ForwardingFields {
     host: String,
     /// For everything short.
     text: Vec<u8>,
+    /// The last address that was written, and how: a client sends more than
+    /// one request.
+    known_ip: Option<IpAddr>,
+    known_text: Vec<u8>,
 }
 
 impl ForwardingFields {
@@ -56,9 +60,12 @@ impl ForwardingFields {
         self.write_chain(fields, client, trusted, emit);
         // What a trusted proxy says beyond what is rebuilt here, such as
         // `X-Forwarded-User`, is its word; from anyone else it is a claim.
-        fields.retain(|name, _| {
-            !is_owned_field(name.known, name.text) && (client.from_trusted || !is_of_family(name.known, name.text))
-        });
+        // Most requests have none of them.
+        if fields.may_have_unknown() || fields.contains_any(FORWARDING) {
+            fields.retain(|name, _| {
+                !is_owned_field(name.known, name.text) && (client.from_trusted || !is_of_family(name.known, name.text))
+            });
+        }
         if emit.x_forwarded {
             fields.set_own(KnownName::XForwardedFor, &self.chain);
             fields.set_own(KnownName::XForwardedProto, proto.as_str().as_bytes());
@@ -134,7 +141,12 @@ impl ForwardingFields {
         if !self.chain.is_empty() {
             self.chain.extend_from_slice(b", ");
         }
-        push_ip(ip, &mut self.chain);
+        if self.known_ip != Some(ip) {
+            self.known_ip = Some(ip);
+            self.known_text.clear();
+            push_ip(ip, &mut self.known_text);
+        }
+        self.chain.extend_from_slice(&self.known_text);
         if emit.forwarded {
             if !self.forwarded.is_empty() {
                 self.forwarded.extend_from_slice(b", ");

@@ -13,6 +13,8 @@ pub struct Fields {
     entries: Vec<Entry>,
     /// Which known names are present: answers most look-ups without a scan.
     present: NameSet,
+    /// Whether a name that is not known has been added.
+    has_unknown: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -65,6 +67,7 @@ impl Fields {
         self.bytes.clear();
         self.entries.clear();
         self.present = NameSet::EMPTY;
+        self.has_unknown = false;
     }
 
     /// Starts a parsed head: replaces the contents by `head`, into which the
@@ -112,8 +115,9 @@ impl Fields {
     }
 
     fn push_entry(&mut self, known: Option<KnownName>, name: Range<usize>, value: Range<usize>, line: bool) {
-        if let Some(known) = known {
-            self.present.insert(known);
+        match known {
+            Some(known) => self.present.insert(known),
+            None => self.has_unknown = true,
         }
         self.entries.push(Entry {
             name_start: offset(name.start),
@@ -172,24 +176,23 @@ impl Fields {
     fn push_known(&mut self, known: KnownName, value: &[u8]) {
         let start = self.bytes.len();
         let line = known.line_start().as_bytes();
+        let value_start = start + line.len();
+        let value_end = value_start + value.len();
         self.bytes.reserve(line.len() + value.len() + BEHIND.len());
         self.bytes.extend_from_slice(line);
-        self.push_value(Some(known), start..start + line.len() - BETWEEN.len(), value);
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(&BEHIND);
+        self.push_entry(Some(known), start..value_start - BETWEEN.len(), value_start..value_end, true);
     }
 
     fn push_other(&mut self, name: &[u8], value: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(&BETWEEN);
-        self.push_value(None, start..start + name.len(), value);
-    }
-
-    /// Ends the line that `name` began.
-    fn push_value(&mut self, known: Option<KnownName>, name: Range<usize>, value: &[u8]) {
-        let start = self.bytes.len();
+        let value_start = self.bytes.len();
         self.bytes.extend_from_slice(value);
         self.bytes.extend_from_slice(&BEHIND);
-        self.push_entry(known, name, start..start + value.len(), true);
+        self.push_entry(None, start..start + name.len(), value_start..value_start + value.len(), true);
     }
 
     /// Appends the fields to `out` as HTTP/1.1 writes them, a line each, except
@@ -294,6 +297,12 @@ impl Fields {
     #[must_use]
     pub fn contains(&self, name: KnownName) -> bool {
         self.present.contains(name)
+    }
+
+    /// Whether there may be a name that is not known; `false` is certain.
+    #[must_use]
+    pub const fn may_have_unknown(&self) -> bool {
+        self.has_unknown
     }
 
     /// Whether any of `names` is present.

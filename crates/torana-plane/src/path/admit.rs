@@ -100,8 +100,8 @@ fn clean(
     nominated: &mut Vec<u8>,
 ) -> Result<(), Rejection> {
     let mut has_proxy = false;
-    for (name, _) in fields.iter() {
-        if name.known.is_none() {
+    if fields.may_have_unknown() {
+        for (name, _) in fields.iter().filter(|(name, _)| name.known.is_none()) {
             has_proxy |= name.text.eq_ignore_ascii_case(b"proxy");
             if name.text.contains(&b'_') && is_owned(name.text, owned) {
                 return Err(Rejection::new(&HEADER_SPELLING).because(String::from_utf8_lossy(name.text)));
