@@ -11,7 +11,8 @@ const USAGE: &str = "\
 usage: cargo xtask fuzz [--seconds N] [TARGET]
 
 Runs every fuzz target, or one, for N seconds (default 600). What is found is kept in fuzz/corpus, what fails in
-fuzz/artifacts. Needs the nightly toolchain and cargo-fuzz.
+fuzz/artifacts. Needs cargo-fuzz, and the nightly toolchain or the stable one told to
+behave like it.
 ";
 
 /// Words that help, for the targets that have some.
@@ -58,16 +59,23 @@ pub(crate) fn run(args: &[String]) -> Outcome<()> {
 }
 
 fn require() -> Outcome<()> {
-    let nightly = Command::new("cargo").args(["+nightly", "--version"]).output();
-    if !nightly.is_ok_and(|output| output.status.success()) {
-        return Err(
-            "the nightly toolchain is not installed: `rustup toolchain install nightly --profile minimal`".to_owned()
-        );
-    }
     if !cargo().args(["fuzz", "--version"]).output().is_ok_and(|output| output.status.success()) {
         return Err("cargo-fuzz is not installed: `cargo install cargo-fuzz --locked`".to_owned());
     }
     Ok(())
+}
+
+/// The cargo that fuzzes: instrumenting takes options that a stable compiler only accepts when told to.
+fn fuzzing_cargo() -> Command {
+    // Not the cargo that runs this program: only rustup's knows `+nightly`.
+    let mut cargo = Command::new("cargo");
+    let nightly = Command::new("cargo").args(["+nightly", "--version"]).output();
+    if nightly.is_ok_and(|output| output.status.success()) {
+        cargo.arg("+nightly");
+    } else {
+        cargo.env("RUSTC_BOOTSTRAP", "1");
+    }
+    cargo
 }
 
 fn directory() -> PathBuf {
@@ -84,9 +92,8 @@ fn command(target: &str, seconds: u32) -> Outcome<Command> {
     // The first directory receives what is found, and has to be there.
     let corpus = fuzz.join("corpus").join(target);
     fs::create_dir_all(&corpus).map_err(|error| format!("cannot make {}: {error}", workspace::relative(&corpus)))?;
-    // Not by the cargo that runs this program: only rustup's knows `+nightly`.
-    let mut command = Command::new("cargo");
-    command.current_dir(&fuzz).args(["+nightly", "fuzz", "run", target]).arg(relative(&fuzz, &corpus));
+    let mut command = fuzzing_cargo();
+    command.current_dir(&fuzz).args(["fuzz", "run", target]).arg(relative(&fuzz, &corpus));
     let seeds = fuzz.join("seeds").join(target);
     if seeds.is_dir() {
         command.arg(relative(&fuzz, &seeds));
