@@ -17,6 +17,14 @@ pub trait Site {
     fn upstream(&self, name: &str) -> Option<UpstreamId>;
     /// The names of all upstreams.
     fn upstreams(&self) -> Vec<&str>;
+    /// The service at `url`, which stands in the policy's own configuration
+    /// and needs no entry under `upstreams`: a key set, an authority to ask.
+    /// TLS is verified by the system's authorities; who needs more writes an
+    /// upstream. Send to it with [`Outbound`](crate::outbound::Outbound).
+    ///
+    /// # Errors
+    /// It is no `http` or `https` URL.
+    fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>>;
     /// Whether all of the configuration at hand is there. If not, the rest is
     /// only looked through for more errors, and a lack in it proves nothing.
     fn is_whole(&self) -> bool;
@@ -25,6 +33,15 @@ pub trait Site {
     fn warn(&self, warning: Diagnostic);
     /// What outlives plans; see [`keep`].
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept;
+}
+
+/// A service and what it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Where it is.
+    pub upstream: UpstreamId,
+    /// What the URL says behind the host; begins with `/`.
+    pub path_and_query: String,
 }
 
 /// State that is handed on from plan to plan.

@@ -10,10 +10,10 @@ use crate::head::{Fields, Status};
 use crate::policy::{Policy, PolicyEntry};
 use crate::reply::Reply;
 use crate::rewrite::RoutePath;
-use crate::site::{Keepsakes, Kept, Site};
+use crate::site::{Keepsakes, Kept, Service, Site};
 use crate::target::{Answer, Names, Target, TargetEntry, UpstreamId};
 use crate::verdict::{Decision, Verdict};
-use crate::written::{Entry, Node, Written};
+use crate::written::{Entry, Node, Spanned, Written};
 use serde_json::Value;
 use std::any::TypeId;
 use std::cell::RefCell;
@@ -281,6 +281,12 @@ impl Site for TestNames {
 
     fn upstreams(&self) -> Vec<&str> {
         vec!["users", "orders"]
+    }
+
+    /// Number 9 stands for whatever is asked by URL.
+    fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>> {
+        let path = url.splitn(4, '/').nth(3).unwrap_or_default();
+        Ok(Service { upstream: UpstreamId(9), path_and_query: format!("/{path}") })
     }
 
     fn is_whole(&self) -> bool {

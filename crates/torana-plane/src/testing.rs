@@ -31,7 +31,7 @@ use torana_core::stage::Stage;
 use torana_core::target::{Answer, Names, Target, TargetEntry, UpstreamId, Way, find_upstream};
 use torana_core::testing;
 use torana_core::verdict::{Decision, LocalBoxFuture, Verdict};
-use torana_core::written::{KindSchema, Written};
+use torana_core::written::{KindSchema, Spanned, Written};
 use torana_net::service::Service;
 use torana_upstream::spec::UpstreamSpec;
 use torana_upstream::state::{State, Watch};
@@ -70,6 +70,9 @@ struct Probe {
     response: String,
     #[serde(default)]
     owns: Vec<String>,
+    /// URLs it means to ask.
+    #[serde(default)]
+    asks: Vec<Spanned<String>>,
     #[serde(skip)]
     owned: Vec<HeaderName>,
 }
@@ -127,11 +130,16 @@ impl Policy for Probe {
     }
 }
 
-fn build_probe(written: &Written, _: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
+fn build_probe(written: &Written, site: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
     let mut probe: Probe = written.decode()?;
     if probe.id == "unbuildable" {
         // Not even a diagnostic: the worst a kind can do.
         return Err(Vec::new());
+    }
+    let problems: Vec<_> =
+        probe.asks.iter().filter_map(|url| site.service(url).err()).map(|problem| *problem).collect();
+    if !problems.is_empty() {
+        return Err(problems);
     }
     probe.owned = probe.owns.iter().filter_map(|name| HeaderName::new(name)).collect();
     Ok(Arc::new(probe))

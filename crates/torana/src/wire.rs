@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use torana_config::Loaded;
 use torana_config::ProcessEnvironment;
-use torana_config::model::{Config, ListenAddress, Origin};
+use torana_config::model::{Config, EndpointUrl, ListenAddress, Origin};
 use torana_config::report::{self, Style};
 use torana_config::schema::Kinds;
 use torana_control::revisions::Document;
 use torana_core::diagnostic::Diagnostic;
-use torana_core::written::KindSchema;
+use torana_core::written::{KindSchema, Spanned};
 use torana_plane::compile::{Registries, Source, compile, examine};
 use torana_plane::plan::Plan;
 use torana_upstream::state::Watch;
@@ -75,6 +75,7 @@ pub(crate) fn build_again(loaded: Arc<Loaded>, previous: Option<&Plan>, watch: &
             diagnostics.extend(compiled.diagnostics);
             diagnostics.extend(endpoints_at_admin(config));
             files.extend(compiled.files);
+            diagnostics.extend(services_at_admin(config, &compiled.services));
             let is_good = !diagnostics.iter().any(Diagnostic::is_error);
             plan = compiled.plan.filter(|_| is_good);
         }
@@ -121,6 +122,19 @@ fn endpoints_at_admin(config: &Config) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+/// The same of what a policy asks by URL.
+fn services_at_admin(config: &Config, services: &[Spanned<EndpointUrl>]) -> Vec<Diagnostic> {
+    let Some(admin) = config.admin.on() else { return Vec::new() };
+    let at_admin = services.iter().filter(|url| is_at(&url.value.origin, &admin.address));
+    let problem = |url: &Spanned<EndpointUrl>| {
+        Diagnostic::error("upstream.admin_endpoint", "this URL is the gateway's own admin interface")
+            .at(url.span)
+            .also(admin.address.span, "admin")
+            .hint("what a policy asks is another service")
+    };
+    at_admin.map(problem).collect()
 }
 
 fn is_at(origin: &Origin, address: &ListenAddress) -> bool {

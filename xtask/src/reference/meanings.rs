@@ -22,6 +22,7 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("admin.rollback_refused", "the revision cannot be put in force any more; nothing changed"),
     ("admin.stopping", "the gateway is stopping and takes up nothing"),
     ("config.policy_failed", "a policy could not be made and did not say why"),
+    ("config.service_url", "what a policy is to ask is not an `http` or `https` URL"),
     ("config.target_failed", "a target could not be made and did not say why"),
     ("config.unknown_target", "this build has no target of that name"),
     ("headers.name", "a header to be changed has a name that is not one"),

@@ -13,6 +13,7 @@
 //! else: no names are resolved, nothing is connected to or executed.
 
 mod chain;
+mod implicit;
 mod listeners;
 mod matching;
 mod resilience;
@@ -26,9 +27,10 @@ mod golden_tests;
 
 use crate::matcher::RoutePattern;
 use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, Route, Shutdown};
+use implicit::{Implicit, Services};
 use std::path::PathBuf;
 use std::sync::Arc;
-use torana_config::model::{self, Config};
+use torana_config::model::{self, Config, EndpointUrl};
 use torana_config::{Remnant, SoundConfig};
 use torana_core::diagnostic::{Diagnostic, Severity, Span};
 use torana_core::forwarded::{Emit, ForwardingFamily, TrustedProxies};
@@ -72,6 +74,8 @@ pub struct Compiled {
     /// Files besides the configuration's own that the plan was made from, to
     /// be watched: certificates, keys, authorities.
     pub files: Vec<PathBuf>,
+    /// What policies and targets ask, by URL.
+    pub services: Vec<Spanned<EndpointUrl>>,
 }
 
 /// Compiles `source`. With the plan in force as `previous`, what did not
@@ -80,20 +84,21 @@ pub struct Compiled {
 pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<&Plan>) -> Compiled {
     let config = source.config;
     let watch = source.watch;
-    let keepsakes = Keepsakes::default();
+    let (keepsakes, implicit) = (Keepsakes::default(), Implicit::default());
     let mut context = Context {
         registries,
         previous,
         watch,
         keepsakes: &keepsakes,
+        implicit: &implicit,
         remnant: None,
         diagnostics: Vec::new(),
         files: Vec::new(),
     };
-    let Parts { listeners, next_listener, upstreams, routes, patterns } = parts(config, &mut context);
+    let Parts { listeners, next_listener, upstreams, services, routes, patterns } = parts(config, &mut context);
     let Context { diagnostics, files, .. } = context;
     if diagnostics.iter().any(Diagnostic::is_error) {
-        return Compiled { plan: None, diagnostics, files };
+        return Compiled { plan: None, diagnostics, files, services };
     }
     let plan = Plan {
         revision: previous.map_or(1, |previous| previous.revision + 1),
@@ -121,7 +126,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         next_listener,
         kept: keepsakes.into_list(),
     };
-    Compiled { plan: Some(plan), diagnostics, files }
+    Compiled { plan: Some(plan), diagnostics, files, services }
 }
 
 /// What else is wrong with a configuration that has errors.
@@ -142,6 +147,7 @@ pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
         previous: None,
         watch: &Watch::default(),
         keepsakes: &Keepsakes::default(),
+        implicit: &Implicit::default(),
         remnant: Some(remnant),
         diagnostics: Vec::new(),
         files: Vec::new(),
@@ -160,15 +166,18 @@ struct Parts {
     listeners: Vec<Listener>,
     next_listener: u32,
     upstreams: Upstreams,
+    services: Services,
     routes: Vec<Route>,
     patterns: Vec<RoutePattern>,
 }
 
 fn parts(config: &Config, context: &mut Context<'_>) -> Parts {
     let (listeners, next_listener) = listeners::compile(config, context);
-    let upstreams = upstreams::compile(config, context);
+    let mut upstreams = upstreams::compile(config, context);
     let (routes, patterns) = routes::compile(config, &upstreams, context);
-    Parts { listeners, next_listener, upstreams, routes, patterns }
+    // Behind those that were written, whose positions are in use by now.
+    let services = context.implicit.compile(config, &mut upstreams, context);
+    Parts { listeners, next_listener, upstreams, services, routes, patterns }
 }
 
 fn access_log(log: &model::AccessLog) -> AccessLog {
@@ -207,6 +216,7 @@ struct Context<'a> {
     previous: Option<&'a Plan>,
     watch: &'a Watch,
     keepsakes: &'a Keepsakes,
+    implicit: &'a Implicit,
     /// Where the configuration comes from if loading found errors in it.
     remnant: Option<&'a Remnant>,
     diagnostics: Vec<Diagnostic>,

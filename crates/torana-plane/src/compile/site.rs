@@ -1,12 +1,14 @@
 //! The plan being built, as policies and targets see it.
 
+use super::implicit::Implicit;
 use super::{Context, Upstreams};
 use std::any::TypeId;
 use std::cell::RefCell;
 use torana_config::Remnant;
 use torana_core::diagnostic::{Diagnostic, Span};
-use torana_core::site::{Keepsakes, Kept, KeptList, Site};
+use torana_core::site::{Keepsakes, Kept, KeptList, Service, Site};
 use torana_core::target::UpstreamId;
+use torana_core::written::Spanned;
 
 /// What one policy or target may ask.
 pub(super) struct PlanSite<'a> {
@@ -16,6 +18,7 @@ pub(super) struct PlanSite<'a> {
     /// Who keeps what it keeps: the same in every plan.
     owner: String,
     keepsakes: &'a Keepsakes,
+    implicit: &'a Implicit,
     before: Option<&'a KeptList>,
     warnings: RefCell<Vec<Diagnostic>>,
 }
@@ -29,6 +32,7 @@ impl<'a> PlanSite<'a> {
             is_whole: !context.has_gap(span),
             owner,
             keepsakes: context.keepsakes,
+            implicit: context.implicit,
             before: context.previous.map(|plan| &plan.kept),
             warnings: RefCell::default(),
         }
@@ -52,6 +56,10 @@ impl Site for PlanSite<'_> {
 
     fn upstreams(&self) -> Vec<&str> {
         self.upstreams.specs.iter().map(|spec| &*spec.name).collect()
+    }
+
+    fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>> {
+        self.implicit.service(url, self.upstreams.specs.len())
     }
 
     fn is_whole(&self) -> bool {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use torana_config::model::{Redirect, Respond, Route};
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::rewrite::RoutePath;
-use torana_core::site::{Kept, Site};
+use torana_core::site::{Kept, Service, Site};
 use torana_core::target::{Names, Target, UpstreamId};
 use torana_core::written::{Entry, Node, Reference, Spanned, Written};
 
@@ -95,6 +95,10 @@ impl Site for RouteNames<'_> {
 
     fn upstreams(&self) -> Vec<&str> {
         self.site.upstreams()
+    }
+
+    fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>> {
+        self.site.service(url)
     }
 
     fn is_whole(&self) -> bool {

@@ -15,20 +15,30 @@ use torana_upstream::state::State;
 
 pub(super) fn compile(config: &Config, context: &mut Context<'_>) -> Upstreams {
     let mut upstreams = Upstreams { specs: Vec::new(), states: Vec::new() };
-    let now = Instant::now();
     for (name, upstream) in &config.upstreams {
-        let before = context.previous.and_then(|plan| {
-            let position = plan.upstreams.iter().position(|known| *known.name == **name)?;
-            Some((plan.upstreams.get(position)?, plan.states.get(position)?))
-        });
-        let spec = spec(config, name, upstream, context);
-        upstreams.states.push(match before {
-            Some((known, state)) if Arc::ptr_eq(known, &spec) => Arc::clone(state),
-            _ => State::new(&spec, before.map(|(_, state)| &**state), context.watch, now),
-        });
-        upstreams.specs.push(spec);
+        add(config, name, upstream, &mut upstreams, context);
     }
     upstreams
+}
+
+/// Compiles one upstream and adds it to those that are known.
+pub(super) fn add(
+    config: &Config,
+    name: &Spanned<String>,
+    upstream: &Spanned<model::Upstream>,
+    upstreams: &mut Upstreams,
+    context: &mut Context<'_>,
+) {
+    let before = context.previous.and_then(|plan| {
+        let position = plan.upstreams.iter().position(|known| *known.name == **name)?;
+        Some((plan.upstreams.get(position)?, plan.states.get(position)?))
+    });
+    let spec = spec(config, name, upstream, context);
+    upstreams.states.push(match before {
+        Some((known, state)) if Arc::ptr_eq(known, &spec) => Arc::clone(state),
+        _ => State::new(&spec, before.map(|(_, state)| &**state), context.watch, Instant::now()),
+    });
+    upstreams.specs.push(spec);
 }
 
 /// Compiles one upstream; the very object of the previous plan if nothing
