@@ -18,6 +18,7 @@ fn spec(endpoints: u16) -> UpstreamSpec {
         secure: false,
         prior_knowledge: false,
         weight: 1,
+        drain: false,
     };
     UpstreamSpec::new("a", (1..=endpoints).map(endpoint).collect())
 }
