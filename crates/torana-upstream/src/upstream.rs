@@ -8,7 +8,7 @@ use crate::spec::UpstreamSpec;
 use crate::state::State;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use torana_core::deadline::Deadline;
 use torana_core::refusal::Rejection;
@@ -40,8 +40,10 @@ pub struct Upstream {
     pub(crate) counted: bool,
     /// The way to the upstream's ceiling.
     pub(crate) lane: Option<Rc<Lane>>,
-    /// The same upstream in the next plan, if it is another object there.
-    next: RefCell<Option<Rc<Upstream>>>,
+    /// The same upstream in the newest plan; nobody while this is it. All of
+    /// them share it, so that one an old request holds on to does not hold on
+    /// to those in between.
+    newest: Rc<RefCell<Weak<Upstream>>>,
 }
 
 impl Upstream {
@@ -76,7 +78,7 @@ impl Upstream {
             random: RefCell::new(random),
             spec: spec.clone(),
             state: state.clone(),
-            next: RefCell::default(),
+            newest: before.map(|before| before.newest.clone()).unwrap_or_default(),
         })
     }
 
@@ -89,17 +91,12 @@ impl Upstream {
                 endpoint.retire();
             }
         }
-        *self.next.borrow_mut() = next.cloned();
+        *self.newest.borrow_mut() = next.map(Rc::downgrade).unwrap_or_default();
     }
 
     /// As it is in the newest plan; `None`: this is it, or it is there no more.
     pub(crate) fn newest(&self) -> Option<Rc<Upstream>> {
-        let mut newest = self.next.borrow().clone()?;
-        loop {
-            let Some(next) = newest.next.borrow().clone() else { break };
-            newest = next;
-        }
-        Some(newest)
+        self.newest.borrow().upgrade().filter(|newest| !std::ptr::eq(&raw const **newest, self))
     }
 
     /// What it was made of.
