@@ -279,7 +279,7 @@ fn an_endpoint_with_tls_is_not_spoken_to_without() {
     let secure = EndpointSpec { secure: true, ..endpoint("https://s") };
     let found = [secure, endpoint("http://p")].map(|endpoint| Found { endpoint, tier: 0, part: "".into() });
     source.note(Ok(Answer { found: found.into(), ..Answer::default() }), Instant::now());
-    let names_with = |tls| names(&endpoints(&[], &[source.clone()], tls, &|_| true));
+    let names_with = |tls| names(&endpoints(&[], std::slice::from_ref(&source), tls, &|_| true));
     assert_eq!((names_with(false), names_with(true).len()), (vec!["http://p".to_owned()], 2));
 }
 
