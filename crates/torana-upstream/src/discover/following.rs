@@ -184,10 +184,10 @@ async fn follow(source: Arc<Source>, look: Rc<Notify>, common: Common) {
         let answer = {
             // Nobody closes the semaphore.
             let _slot = common.slots.acquire().await;
-            match &source.spec().kind {
-                Kind::Dns(dns) => dns::ask(dns).await,
-                Kind::File { path, http2 } => of_file(path, *http2, common.read),
-            }
+            let asking = spawn_local(ask(source.clone(), common.read));
+            // A panic on what somebody answered is a failure like others: the
+            // source is asked again.
+            asking.await.unwrap_or_else(|_| Err("a fault of the gateway: please report it".to_owned()))
         };
         let ttl = answer.as_ref().map_or(Duration::ZERO, |answer: &Answer| answer.ttl);
         let told = source.note(answer, Instant::now());
@@ -199,6 +199,13 @@ async fn follow(source: Arc<Source>, look: Rc<Notify>, common: Common) {
             () = tokio::time::sleep(pause) => {}
             () = look.notified() => {}
         }
+    }
+}
+
+async fn ask(source: Arc<Source>, read: ReadFile) -> Result<Answer, String> {
+    match &source.spec().kind {
+        Kind::Dns(dns) => dns::ask(dns).await,
+        Kind::File { path, http2 } => of_file(path, *http2, read),
     }
 }
 

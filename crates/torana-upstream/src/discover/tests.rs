@@ -49,9 +49,10 @@ fn endpoint(name: &str) -> EndpointSpec {
     EndpointSpec { name: name.into(), ..like() }
 }
 
-/// A line for each endpoint; `!` at the beginning is an error.
+/// A line for each endpoint; `!` at the beginning is an error, `?` a panic.
 fn read_lines(path: &Path, _: bool) -> Result<Vec<EndpointSpec>, String> {
     let text = std::fs::read_to_string(path).map_err(|_| "it cannot be read".to_owned())?;
+    assert!(!text.starts_with('?'), "asked for");
     match text.strip_prefix('!') {
         Some(error) => Err(error.to_owned()),
         None => Ok(text.lines().map(endpoint).collect()),
@@ -247,6 +248,9 @@ fn a_file_is_read_when_somebody_has_looked_and_a_broken_one_changes_nothing() {
     write("!line 3: what is this?");
     bench.until("broken", |told| told.failing);
     assert_eq!((bench.error().as_str(), bench.names().len()), ("line 3: what is this?", 2));
+    write("?");
+    bench.next();
+    assert_eq!((bench.error().as_str(), bench.names().len()), ("a fault of the gateway: please report it", 2));
     write("");
     bench.next();
     assert_eq!((bench.error().as_str(), bench.names().len()), ("the answer is empty", 2));
