@@ -7,6 +7,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("config.admin_not_local", "the admin interface would be reachable from other machines without a token"),
     ("config.admin_token", "the token of the admin interface is too short, too long, or cannot be sent"),
     ("config.bad_name", "a name has characters that names cannot have"),
+    ("config.discover", "a source of endpoints is not one, or its parts exclude each other"),
     ("config.duplicate_endpoint", "an upstream has the same endpoint twice (a warning)"),
     ("config.duplicate_key", "a map has the same key twice"),
     ("config.duplicate_name", "two routes or two listeners have the same name"),

@@ -9,6 +9,7 @@
 
 mod address;
 mod boot;
+mod discover;
 mod endpoint;
 mod limits;
 mod resilience;
@@ -20,6 +21,7 @@ pub use boot::{
     AccessLog, Admin, Certificate, ClientAuth, ClientAuthMode, Config, Listener, ListenerTls, ProxyProtocol, Shutdown,
     TlsVersion,
 };
+pub use discover::{Discover, Dns, DnsScheme};
 pub use endpoint::{Endpoint, EndpointUrl, Origin, Scheme};
 pub use limits::{LimitValues, Limits};
 pub use resilience::{

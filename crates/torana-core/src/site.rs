@@ -90,7 +90,7 @@ pub struct Keepsakes {
 type Key = (Box<str>, Box<str>, TypeId);
 
 /// What a plan kept, when it is built.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct KeptList(HashMap<Key, Kept>);
 
 impl Keepsakes {

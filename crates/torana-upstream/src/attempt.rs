@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 use crate::replay::Replay;
 use crate::retry::{self, Facts, Failed, Verdict, Where, retry_after};
 use crate::spec::HashOn;
-use crate::upstream::{NO_ENDPOINT, Upstream};
+use crate::upstream::{NO_ENDPOINT, UNDISCOVERED, Upstream};
 use std::time::{Duration, Instant, SystemTime};
 use torana_core::cookie;
 use torana_core::deadline::Deadline;
@@ -201,7 +201,8 @@ impl<'a> Tries<'a> {
 
     /// Why there is no other attempt.
     pub(crate) fn over(&mut self) -> Rejection {
-        self.last.take().map_or_else(|| Rejection::new(&NO_ENDPOINT), |last| *last)
+        let none = if self.upstream.endpoints.is_empty() { &UNDISCOVERED } else { &NO_ENDPOINT };
+        self.last.take().map_or_else(|| Rejection::new(none), |last| *last)
     }
 
     /// Tells of the reply to `call` to those who keep count. Answers how long to

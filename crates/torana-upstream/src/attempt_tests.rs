@@ -18,6 +18,7 @@ fn spec(endpoints: u16) -> UpstreamSpec {
         secure: false,
         prior_knowledge: false,
         weight: 1,
+        drain: false,
     };
     UpstreamSpec::new("a", (1..=endpoints).map(endpoint).collect())
 }
@@ -126,4 +127,31 @@ fn a_later_attempt_is_not_charged_for_time_that_others_took() {
     assert!(first.own_deadline, "it had all of the upstream's time");
     tries.failed(first, failure(&refuse::UPSTREAM_RESET), &mut replay).unwrap();
     assert!(!tries.next().unwrap().own_deadline);
+}
+
+#[test]
+fn an_upstream_of_an_old_plan_knows_the_newest_and_holds_none_in_between() {
+    let first = upstreams(spec(1));
+    let next = |before: &Upstreams, endpoints| {
+        let spec = spec(endpoints);
+        let state = State::new(&spec, None, &Watch::default(), timer::coarse_now());
+        before.succeed(&[Arc::new(spec)], &[state])
+    };
+    let only = |upstreams: &Upstreams| upstreams.iter().next().map(std::ptr::from_ref).unwrap();
+    assert!(first.iter().all(|upstream| upstream.newest().is_none()));
+    let second = next(&first, 2);
+    let held = second.iter().next().unwrap().endpoints[1].clone();
+    let third = next(&second, 3);
+    for old in [&first, &second] {
+        let newest = old.iter().next().unwrap().newest().unwrap();
+        assert_eq!(std::rc::Rc::as_ptr(&newest), only(&third));
+    }
+    assert!(third.iter().next().unwrap().newest().is_none());
+    assert!(std::rc::Rc::ptr_eq(&held, &third.iter().next().unwrap().endpoints[1]), "what stays is the same");
+    let before = std::rc::Rc::strong_count(&held);
+    drop(second);
+    assert_eq!(std::rc::Rc::strong_count(&held), before - 1);
+    let none = third.succeed(&[], &[]);
+    drop(third);
+    assert!(none.iter().next().is_none() && first.iter().all(|upstream| upstream.newest().is_none()));
 }

@@ -42,6 +42,8 @@ pub struct Endpoint {
     load: Rc<Load>,
     /// Whether it was out when last looked at.
     out: Cell<bool>,
+    /// Whether it is no longer part of the upstream.
+    gone: Cell<bool>,
 }
 
 /// A connection to send on.
@@ -66,13 +68,14 @@ impl Endpoint {
             failures: Counter::default(),
             load: Rc::new(load),
             out: Cell::new(false),
+            gone: Cell::new(false),
         })
     }
 
     /// Whether this endpoint can go on under another spec of its upstream:
     /// nothing its connections depend on has changed.
     pub(crate) fn fits(&self, upstream: &UpstreamSpec, spec: &EndpointSpec) -> bool {
-        self.spec == *spec
+        self.spec.is_same_place(spec)
             && self.upstream.name == upstream.name
             && self.upstream.tls == upstream.tls
             && self.upstream.protocol == upstream.protocol
@@ -126,6 +129,25 @@ impl Endpoint {
     pub(crate) fn tend(&self, now: Instant) {
         self.pool.sweep(now);
         self.http2.borrow_mut().retain(h2::Connection::is_open);
+    }
+
+    /// Whether it is part of the upstream still.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.gone.get()
+    }
+
+    /// Closes the connections that nobody uses. For one that is drained.
+    pub(crate) fn rest(&self) {
+        self.pool.clear();
+        self.http2.borrow_mut().retain(|connection| connection.streams() > 0);
+    }
+
+    /// It is no longer part of the upstream: connections close when nobody uses
+    /// them. Requests that chose it before end as they would have.
+    pub(crate) fn retire(&self) {
+        self.gone.set(true);
+        self.pool.close();
+        self.http2.borrow_mut().clear();
     }
 
     /// Sends one request here. `fresh` asks for a connection that has not
@@ -226,7 +248,9 @@ impl Endpoint {
             let connection = h2::start(io).await?;
             self.pool_metrics.opened.add(1);
             self.speaks_http2.set(true);
-            self.http2.borrow_mut().push(connection.clone());
+            if !self.gone.get() {
+                self.http2.borrow_mut().push(connection.clone());
+            }
             return Ok(Lane::Http2(connection));
         }
         Ok(Lane::Http1(self.pool.adopt(h1::Connection::new(io))))

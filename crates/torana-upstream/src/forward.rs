@@ -10,7 +10,7 @@ use crate::retry::Trigger;
 use crate::spec::{Fallback, UpstreamSpec};
 use crate::state::State;
 pub use crate::upstream::Upstream;
-use crate::upstream::{NO_ENDPOINT, NO_UPSTREAM};
+use crate::upstream::{NO_ENDPOINT, NO_UPSTREAM, UNDISCOVERED};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,7 +42,14 @@ impl Upstreams {
                 known => Upstream::new(spec, state, known.map(|known| &**known)),
             }
         });
-        Upstreams { list: list.collect() }
+        let list: Vec<Rc<Upstream>> = list.collect();
+        for known in &self.list {
+            let next = list.iter().find(|next| next.spec.name == known.spec.name);
+            if !next.is_some_and(|next| Rc::ptr_eq(next, known)) {
+                known.give_way(next);
+            }
+        }
+        Upstreams { list }
     }
 
     /// All upstreams, by position.
@@ -58,6 +65,9 @@ impl Upstreams {
             for (index, endpoint) in upstream.endpoints.iter().enumerate() {
                 endpoint.tend(now);
                 endpoint.set_out(!upstream.state.health().is_usable(index), now);
+                if upstream.state.health().standing(index).is_drained() {
+                    endpoint.rest();
+                }
             }
         }
     }
@@ -76,7 +86,14 @@ impl Upstreams {
         }
         let body = std::mem::take(&mut exchange.body);
         let mut replay = Replay::new(body, upstream.spec.replay_bytes);
-        let result = upstream.serve(exchange, &mut replay).await;
+        let mut result = upstream.serve(exchange, &mut replay).await;
+        if result.is_err()
+            && upstream.may_go_on(&result, &replay)
+            && let Some(newest) = upstream.newest()
+        {
+            // Boxed, as below.
+            result = Box::pin(newest.serve(exchange, &mut replay)).await;
+        }
         if upstream.spec.fallback.is_empty() || !upstream.has_failed(&result) {
             return result;
         }
@@ -208,6 +225,13 @@ impl Upstream {
         }
     }
 
+    /// Whether a request that failed can be sent to the endpoints the upstream
+    /// has by now: those it had when the request came could not be reached.
+    #[cold]
+    fn may_go_on(&self, result: &Result<Reply, Rejection>, replay: &Replay) -> bool {
+        !replay.is_sent() && replay.is_there() && self.has_failed(result)
+    }
+
     /// Whether somebody else should answer in its place: it gave no answer, or
     /// one that was worth another attempt.
     fn has_failed(&self, result: &Result<Reply, Rejection>) -> bool {
@@ -216,7 +240,7 @@ impl Upstream {
             Err(rejection) => {
                 let refusal = rejection.refusal;
                 refusal.origin == Origin::Upstream
-                    || refusal.code == NO_ENDPOINT.code
+                    || [NO_ENDPOINT.code, UNDISCOVERED.code].contains(&refusal.code)
                     || ceiling::REFUSALS.iter().any(|known| known.code == refusal.code)
                     || crate::breaker::REFUSALS.iter().any(|known| known.code == refusal.code)
             }

@@ -8,6 +8,7 @@ mod attempt;
 pub mod balance;
 pub mod breaker;
 pub mod ceiling;
+pub mod discover;
 mod endpoint;
 pub mod forward;
 pub mod health;

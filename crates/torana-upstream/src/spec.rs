@@ -1,11 +1,13 @@
 //! Upstreams as compiled: immutable, shared by all workers.
 
+pub mod discover;
 pub mod health;
 
 use crate::balance::{Algorithm, BalanceSpec, StickySpec};
 use crate::breaker::BreakerSpec;
 use crate::ceiling::CeilingSpec;
 use crate::retry::{Backoff, RetrySpec, Trigger, Triggers};
+use discover::SourceSpec;
 use health::HealthSpec;
 use std::fmt;
 use std::net::SocketAddr;
@@ -38,8 +40,13 @@ pub fn elsewhere(endpoints: usize) -> RetrySpec {
 pub struct UpstreamSpec {
     /// Its name.
     pub name: Arc<str>,
-    /// Where it can be reached; never empty.
+    /// Where it can be reached: what is written, then what its sources have
+    /// found. Empty only while no source has answered.
     pub endpoints: Vec<EndpointSpec>,
+    /// The endpoints that are written.
+    pub fixed: Vec<EndpointSpec>,
+    /// Where others are looked up.
+    pub sources: Vec<SourceSpec>,
     /// From sending the request to the head of the reply; zero: none.
     pub timeout: Duration,
     /// For connecting, TLS included.
@@ -80,6 +87,8 @@ impl UpstreamSpec {
         UpstreamSpec {
             name: name.into(),
             retry: elsewhere(endpoints.len()),
+            fixed: endpoints.clone(),
+            sources: Vec::new(),
             endpoints,
             timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(5),
@@ -184,6 +193,18 @@ pub struct EndpointSpec {
     pub prior_knowledge: bool,
     /// Its share of the requests, at least 1.
     pub weight: u32,
+    /// Whether it takes no new requests, though it is there.
+    pub drain: bool,
+}
+
+impl EndpointSpec {
+    /// Whether connections to the one can be used for the other.
+    pub(crate) fn is_same_place(&self, other: &EndpointSpec) -> bool {
+        // All but share and drain, which connections do not depend on.
+        let EndpointSpec { name, address, authority, secure, prior_knowledge, weight: _, drain: _ } = self;
+        (name, address, authority, secure, prior_knowledge)
+            == (&other.name, &other.address, &other.authority, &other.secure, &other.prior_knowledge)
+    }
 }
 
 /// Where an endpoint listens.

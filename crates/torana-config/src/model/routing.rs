@@ -11,14 +11,19 @@ use torana_core::rewrite::Config as Rewrite;
 use torana_core::units::{ByteSize, Duration};
 use torana_core::written::{Entry, Node, OneOrMany, Spanned, Written, others};
 
-use super::{Balance, Breaker, Concurrency, Endpoint, Fallback, Health, Retry, Sticky};
+use super::{Balance, Breaker, Concurrency, Discover, Endpoint, Fallback, Health, Retry, Sticky};
 
 /// Endpoints that serve the same thing; a request goes to one of them.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// Where it answers: URLs, or maps with `url` and `weight`. At least one.
+    /// Where it answers: URLs, or maps with `url` and `weight` or `drain`. At least one, unless there is `discover`. A
+    /// host name is resolved each time a connection is opened.
+    #[serde(default)]
     pub endpoints: Vec<Spanned<Endpoint>>,
+    /// Sources of more endpoints, which come and go with what the source says: names in DNS, or files. Default: none.
+    #[serde(default)]
+    pub discover: OneOrMany<Spanned<Discover>>,
     /// Time from the moment the request has been sent to the head of the response. `0s` means no
     /// limit. Default `60s`.
     #[serde(default = "minute")]

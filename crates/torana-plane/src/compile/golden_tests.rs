@@ -57,6 +57,9 @@ fn describe(plan: &Plan, out: &mut String) {
         for endpoint in &upstream.endpoints {
             writeln!(out, "  {endpoint:?}").unwrap();
         }
+        for source in &upstream.sources {
+            writeln!(out, "  {source:?}").unwrap();
+        }
     }
     for (route, pattern) in plan.routes.iter().zip(plan.matcher.patterns()) {
         describe_route(route, out);

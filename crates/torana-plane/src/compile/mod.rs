@@ -9,10 +9,11 @@
 //! way ([`examine`]), so that a user need not mend it twice. No plan can come
 //! of that: [`compile`] takes a [`SoundConfig`] and nothing else.
 //!
-//! Compiling reads the files a configuration names (certificates) and nothing
-//! else: no names are resolved, nothing is connected to or executed.
+//! Compiling reads the files a configuration names (certificates, lists of
+//! endpoints) and nothing else: no names are resolved, nothing is connected to or executed.
 
 mod chain;
+mod discover;
 mod implicit;
 mod listeners;
 mod matching;
@@ -24,6 +25,8 @@ mod upstreams;
 
 #[cfg(test)]
 mod golden_tests;
+
+pub use discover::endpoints_of_file;
 
 use crate::matcher::RoutePattern;
 use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, Route, Shutdown};
@@ -107,8 +110,8 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         workers: config.workers.as_ref().map(|workers| workers.value),
         listeners,
         owned_headers: owned_headers(&routes),
-        routes,
-        matcher: crate::matcher::Matcher::compile(patterns),
+        routes: routes.into(),
+        matcher: Arc::new(crate::matcher::Matcher::compile(patterns)),
         upstreams: upstreams.specs,
         states: upstreams.states,
         trusted_proxies: TrustedProxies::new(

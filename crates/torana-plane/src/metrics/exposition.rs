@@ -23,6 +23,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     text.single(names::HANDSHAKES_FAILED, snapshot.handshakes_failed);
     pools(&mut text, snapshot);
     standings(&mut text, snapshot);
+    sources(&mut text, snapshot);
     text.head(names::RELOADS);
     text.value(names::RELOADS.name, "result=\"success\"", snapshot.reloads);
     text.value(names::RELOADS.name, "result=\"failure\"", snapshot.failed_reloads);
@@ -118,6 +119,33 @@ fn standings(text: &mut Text, snapshot: &Snapshot) {
     for (upstream, (granted, denied)) in retries {
         text.value(names::RETRIES.name, &format!("{},result=\"sent\"", of(upstream)), granted);
         text.value(names::RETRIES.name, &format!("{},result=\"over_budget\"", of(upstream)), denied);
+    }
+}
+
+fn sources(text: &mut Text, snapshot: &Snapshot) {
+    let sources = &snapshot.standings.sources;
+    let labels: Vec<String> = sources
+        .iter()
+        .map(|(upstream, source)| format!("upstream=\"{}\",source=\"{}\"", escaped(upstream), escaped(&source.name)))
+        .collect();
+    let each = || sources.iter().map(|(_, source)| source).zip(&labels);
+    text.head(names::DISCOVERY_AGE);
+    for (source, labels) in each() {
+        // To the millisecond, as all times are; writing to a String cannot fail.
+        let _ = writeln!(text.0, "{}{{{labels}}} {:.3}", names::DISCOVERY_AGE.name, source.age.as_secs_f64());
+    }
+    text.head(names::DISCOVERY_ENDPOINTS);
+    for (source, labels) in each() {
+        text.value(names::DISCOVERY_ENDPOINTS.name, labels, source.endpoints as u64);
+    }
+    text.head(names::DISCOVERY_LEFT_OUT);
+    for (source, labels) in each() {
+        text.value(names::DISCOVERY_LEFT_OUT.name, labels, source.left_out as u64);
+    }
+    text.head(names::DISCOVERY_ANSWERS);
+    for (source, labels) in each() {
+        text.value(names::DISCOVERY_ANSWERS.name, &format!("{labels},result=\"success\""), source.answers);
+        text.value(names::DISCOVERY_ANSWERS.name, &format!("{labels},result=\"failure\""), source.failures);
     }
 }
 

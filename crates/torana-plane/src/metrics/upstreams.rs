@@ -6,6 +6,7 @@ use crate::plan::Plan;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use torana_upstream::breaker::{Phase, Transition};
+use torana_upstream::discover::SourceSnapshot;
 use torana_upstream::health::event::Event;
 
 /// Counts of rare events: a lock is what they cost.
@@ -48,6 +49,8 @@ pub struct Standings {
     pub panics: Vec<(Arc<str>, bool)>,
     /// By breaker: its phase.
     pub breakers: Vec<(Arc<str>, Phase)>,
+    /// By upstream: a source of endpoints.
+    pub sources: Vec<(Arc<str>, SourceSnapshot)>,
 }
 
 impl Standings {
@@ -67,6 +70,7 @@ impl Standings {
             for breaker in state.breakers() {
                 standings.breakers.push((Arc::clone(breaker.name()), breaker.snapshot(now).phase));
             }
+            standings.sources.extend(state.sources().iter().map(|source| (Arc::clone(name), source.snapshot(now))));
         }
         standings
     }
