@@ -30,6 +30,18 @@ fn route(route: &Route, pattern: &RoutePattern) -> Value {
         "policies": route.chain.iter().map(|link| link.name).collect::<Vec<_>>(),
         "target": route.target.describe(),
     });
+    if !pattern.cookies.is_empty() {
+        shown["cookies"] = pattern.cookies.iter().map(|(name, _)| name.as_str()).collect();
+    }
+    if !pattern.content_types.is_empty() {
+        shown["content_types"] = pattern.content_types.iter().map(ToString::to_string).collect();
+    }
+    if !pattern.clients.is_empty() {
+        shown["clients"] = pattern.clients.iter().map(ToString::to_string).collect();
+    }
+    if let Some(when) = &pattern.when {
+        shown["when"] = when.as_str().into();
+    }
     if let Some(timeout) = route.timeout {
         shown["timeout_ms"] = json!(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
     }

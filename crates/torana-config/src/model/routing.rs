@@ -11,7 +11,7 @@ use torana_core::rewrite::Config as Rewrite;
 use torana_core::units::{ByteSize, Duration};
 use torana_core::written::{Entry, Node, OneOrMany, Spanned, Written, others};
 
-use super::{Balance, Breaker, Concurrency, Discover, Endpoint, Fallback, Health, Retry, Sticky};
+use super::{Balance, Breaker, Concurrency, Discover, Endpoint, Fallback, Health, Match, Retry, Sticky};
 
 /// Endpoints that serve the same thing; a request goes to one of them.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -134,7 +134,8 @@ pub struct UpstreamTls {
 pub struct Route {
     /// Name for logs, metrics and the admin interface; unique.
     pub name: Spanned<String>,
-    /// Which requests. What is left out matches everything. Default: every request.
+    /// Which requests. What is left out matches everything. A route without it is the default: it gets what no
+    /// other route takes.
     #[serde(default, rename = "match")]
     pub matches: Match,
     /// What requests go through on the way, in order within each stage: names, or maps from a name
@@ -170,25 +171,6 @@ pub struct Route {
 fn other_targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<KindUse>, D::Error> {
     let entries = others(deserializer)?;
     Ok(entries.into_iter().map(|Entry { key, value }| KindUse { name: key, config: value }).collect())
-}
-
-/// Which requests a route is for. All conditions have to hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Match {
-    /// Host name, or a list: `shop.example`, or `*.shop.example` for all names below it. Ports and
-    /// upper case do not matter. Default: any host.
-    pub host: OneOrMany<Spanned<String>>,
-    /// Path: `/ping` exactly, `/api/*` for `/api` and everything below it, `{id}` for one segment.
-    /// Default: any path.
-    pub path: Option<Spanned<String>>,
-    /// Methods, in upper case. Default: any method. Where only the method does not fit, the answer
-    /// is 405.
-    pub methods: OneOrMany<Spanned<String>>,
-    /// Headers that have to be there with exactly this value.
-    pub headers: BTreeMap<Spanned<String>, Spanned<String>>,
-    /// Query parameters that have to be there with exactly this value, decoded.
-    pub query: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
 /// An answer that sends the client elsewhere: to another path or URL (`to`), or to the same one with

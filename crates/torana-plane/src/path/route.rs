@@ -1,6 +1,6 @@
 //! Step 2: the route, and the limits it sets.
 
-use crate::matcher::Outcome;
+use crate::matcher::{Facts, Outcome};
 use crate::plan::Plan;
 use crate::refusals::{METHOD_NOT_ALLOWED, NOT_FOUND};
 use torana_core::canonical::TargetForm;
@@ -22,7 +22,7 @@ pub(super) fn route(plan: &Plan, exchange: &mut Exchange) -> Result<Option<Reply
     }
     // Taken out for a moment: the canonical target is read beside it.
     let mut captures = std::mem::take(&mut exchange.captures);
-    let outcome = plan.matcher.find(exchange.target(), &exchange.head, &mut captures);
+    let outcome = plan.matcher.find(Facts::of(exchange), &mut captures);
     exchange.captures = captures;
     let id = match outcome {
         Outcome::Matched(id) => id,
@@ -47,7 +47,7 @@ pub(super) fn route(plan: &Plan, exchange: &mut Exchange) -> Result<Option<Reply
 
 #[cold]
 fn method_not_allowed(plan: &Plan, exchange: &Exchange) -> Rejection {
-    let allow = plan.matcher.allow(exchange.target(), &exchange.head);
+    let allow = plan.matcher.allow(Facts::of(exchange));
     Rejection::new(&METHOD_NOT_ALLOWED).with_field(KnownName::Allow, allow.as_bytes())
 }
 
