@@ -14,6 +14,7 @@ pub mod deadline;
 pub mod diagnostic;
 pub mod exchange;
 pub mod forwarded;
+pub mod grpc;
 pub mod head;
 pub mod hop;
 pub mod identity;

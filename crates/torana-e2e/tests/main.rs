@@ -6,6 +6,7 @@
 //! | `streaming` | bodies, events and tunnels, as they flow |
 //! | `failures` | what happens when either side goes away |
 //! | `resilience` | health, breakers, retries, fallbacks, balancing |
+//! | `deadlines` | how much time there is, and who is told |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
 //! | `control` | reload and shutdown |
@@ -17,6 +18,7 @@
 
 mod control;
 mod cve;
+mod deadlines;
 mod downgrade;
 mod failures;
 mod frames;

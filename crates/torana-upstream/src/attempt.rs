@@ -234,7 +234,9 @@ impl<'a> Tries<'a> {
         replay: &mut Replay,
     ) -> Result<Duration, Rejection> {
         let outcome = Outcome::of_failure(&failure);
-        let outcome = if call.own_deadline { outcome } else { outcome.cut_short() };
+        // An endpoint that took all of the time to connect had that time.
+        let is_cut = !call.own_deadline && call.deadline.passed(timer::now());
+        let outcome = if is_cut { outcome.cut_short() } else { outcome };
         let is_probe = call.permit.as_ref().is_some_and(Permit::is_probe);
         let failed = Failed::of(&failure, call.fresh);
         self.tell(call, outcome);

@@ -9,6 +9,7 @@ use crate::replay::Replay;
 use crate::retry::Trigger;
 use crate::spec::{Fallback, UpstreamSpec};
 use crate::state::State;
+use crate::time_left;
 pub use crate::upstream::Upstream;
 use crate::upstream::{NO_ENDPOINT, NO_UPSTREAM};
 use std::rc::Rc;
@@ -155,11 +156,16 @@ impl Upstream {
         // An attempt that fails may have announced something: it did no harm.
         let interim = exchange.interim.clone();
         let upgrade = matches!(exchange.upgrade, Upgrade::To(_));
+        let tells_time = self.spec.deadline_header.is_some() || exchange.head.fields.contains(KnownName::GrpcTimeout);
         loop {
             let mut call = tries.next()?;
             let Some(body) = replay.play() else { return Err(tries.over()) };
             let endpoint = &self.endpoints[call.index];
             exchange.write_host(&endpoint.spec().authority);
+            if tells_time {
+                let header = self.spec.deadline_header.as_ref();
+                time_left::tell(&mut exchange.head.fields, header, call.deadline, exchange.end_by);
+            }
             let (outgoing, notes) = exchange.outgoing();
             notes.attempts = notes.attempts.saturating_add(1);
             notes.endpoint = Some(endpoint.name().clone());

@@ -18,6 +18,7 @@ mod replay;
 pub mod retry;
 pub mod spec;
 pub mod state;
+mod time_left;
 pub mod upstream;
 
 pub use endpoint::Endpoint;

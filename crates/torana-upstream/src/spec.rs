@@ -40,8 +40,11 @@ pub struct UpstreamSpec {
     pub name: Arc<str>,
     /// Where it can be reached; never empty.
     pub endpoints: Vec<EndpointSpec>,
-    /// From sending the request to the head of the reply; zero: none.
+    /// From the first attempt to the head of the reply, whatever is tried in
+    /// between; zero: none.
     pub timeout: Duration,
+    /// The request header that says how much time an attempt has.
+    pub deadline_header: Option<HeaderName>,
     /// For connecting, TLS included.
     pub connect_timeout: Duration,
     /// How long a pooled connection may stay unused.
@@ -82,6 +85,7 @@ impl UpstreamSpec {
             retry: elsewhere(endpoints.len()),
             endpoints,
             timeout: Duration::from_secs(60),
+            deadline_header: None,
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             max_idle: 256,

@@ -77,6 +77,7 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("upstream.balance", "how endpoints are chosen is not said, or cannot be"),
     ("upstream.breaker", "nothing opens a breaker, or everything does"),
     ("upstream.cookie", "a cookie cannot have this name"),
+    ("upstream.deadline_header", "this is not a header to tell upstreams how much time they have"),
     ("upstream.fallback", "a fallback is nobody, or the upstream itself"),
     ("upstream.health", "how endpoints are probed is not said, or cannot be"),
     ("upstream.no_endpoint", "every endpoint of an upstream has weight 0"),

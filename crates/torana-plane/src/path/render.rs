@@ -9,6 +9,7 @@
 
 use crate::json::Object;
 use torana_core::exchange::Exchange;
+use torana_core::grpc;
 use torana_core::head::{Method, Status};
 use torana_core::names::KnownName;
 use torana_core::refusal::{Refusal, Rejection};
@@ -19,8 +20,8 @@ pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
     let Rejection { refusal, cause, fields, .. } = rejection;
     exchange.notes.code = Some(refusal.code);
     exchange.notes.cause = cause;
-    let mut reply = match grpc_media_type(exchange) {
-        Some(media_type) => grpc(refusal, &message, media_type),
+    let mut reply = match grpc::media_type(&exchange.head.fields) {
+        Some(media_type) => of_grpc(refusal, &message, media_type),
         None => problem(exchange, refusal, &message),
     };
     // What caches make of a refusal depends on its status; none should keep it.
@@ -54,41 +55,8 @@ fn problem(exchange: &Exchange, refusal: &Refusal, message: &str) -> Reply {
     Reply::with_body(refusal.status, "application/problem+json", body)
 }
 
-/// The media type to answer with if the caller speaks gRPC.
-fn grpc_media_type(exchange: &Exchange) -> Option<&'static str> {
-    let value = exchange.head.fields.get(KnownName::ContentType)?;
-    let rest = value.strip_prefix(b"application/grpc")?;
-    match rest.first() {
-        None | Some(b'+' | b';') => Some("application/grpc"),
-        Some(b'-') if rest.starts_with(b"-web-text") => Some("application/grpc-web-text"),
-        Some(b'-') if rest.starts_with(b"-web") => Some("application/grpc-web"),
-        Some(_) => None,
-    }
-}
-
-fn grpc(refusal: &Refusal, text: &str, media_type: &'static str) -> Reply {
-    let mut reply = Reply::with_body(Status::OK, media_type, "");
-    let mut code = itoa::Buffer::new();
-    reply.head.fields.set_own(KnownName::GrpcStatus, code.format(grpc_status(refusal.status)).as_bytes());
-    let mut message = Vec::with_capacity(text.len() + refusal.code.len() + 3);
-    push_grpc_message(text, &mut message);
-    message.extend_from_slice(b" (");
-    message.extend_from_slice(refusal.code.as_bytes());
-    message.push(b')');
-    reply.head.fields.set_own(KnownName::GrpcMessage, &message);
-    reply
-}
-
-/// Percent-encodes what is not printable ASCII (gRPC over HTTP2,
-/// "Status-Message").
-fn push_grpc_message(message: &str, out: &mut Vec<u8>) {
-    const HEX: [u8; 16] = *b"0123456789ABCDEF";
-    for byte in message.bytes() {
-        match byte {
-            b' '..=b'$' | b'&'..=b'~' => out.push(byte),
-            _ => out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
-        }
-    }
+fn of_grpc(refusal: &Refusal, text: &str, media_type: &'static str) -> Reply {
+    grpc::status_only(media_type, grpc_status(refusal.status), &format!("{text} ({})", refusal.code))
 }
 
 /// gRPC's code for a status: grpc.io "HTTP to gRPC Status Code Mapping", where
@@ -112,13 +80,6 @@ const fn grpc_status(status: Status) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn grpc_messages_are_percent_encoded() {
-        let mut out = Vec::new();
-        push_grpc_message("50 % of ü\n", &mut out);
-        assert_eq!(out, b"50 %25 of %C3%BC%0A");
-    }
 
     #[test]
     fn no_refusal_becomes_ok() {
