@@ -23,8 +23,8 @@ pub use boot::{
 pub use endpoint::{Endpoint, EndpointUrl, Origin, Scheme};
 pub use limits::{LimitValues, Limits};
 pub use resilience::{
-    Balance, Breaker, BreakerScope, Concurrency, ConsistentHash, Fallback, Health, Passive, Retry, SameSite, Slow,
-    StatusText, Sticky,
+    Balance, Breaker, BreakerScope, Concurrency, ConsistentHash, Fallback, Health, Hedge, HedgeAfter, Passive, Retry,
+    SameSite, Slow, StatusText, Sticky,
 };
 pub use routing::{KindUse, Match, Protocol, Redirect, Respond, Route, Upstream, UpstreamTls, WebScheme};
 pub use switch::Switch;

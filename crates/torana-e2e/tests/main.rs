@@ -7,6 +7,7 @@
 //! | `failures` | what happens when either side goes away |
 //! | `resilience` | health, breakers, retries, fallbacks, balancing |
 //! | `deadlines` | how much time there is, and who is told |
+//! | `hedging` | a second endpoint is asked when the first is slow |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
 //! | `control` | reload and shutdown |
@@ -22,6 +23,7 @@ mod deadlines;
 mod downgrade;
 mod failures;
 mod frames;
+mod hedging;
 mod http2;
 mod interim;
 mod limits;

@@ -281,6 +281,8 @@ impl Forwarder for Fake {
                 failures: 2,
                 retries: 1,
                 retries_denied: 0,
+                hedges: 0,
+                hedges_won: 0,
             });
         }
     }

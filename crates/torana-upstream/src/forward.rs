@@ -1,8 +1,10 @@
 //! Sends exchanges to upstreams.
 
 use crate::attempt::Tries;
-use crate::ceiling;
+use crate::balance::InFlight;
+use crate::ceiling::{self, Place};
 use crate::endpoint::BODY_IDLE;
+use crate::hedge::Hedger;
 use crate::held::hold;
 use crate::outbound;
 use crate::replay::Replay;
@@ -147,6 +149,12 @@ impl Upstreams {
 impl Upstream {
     /// Sends the exchange to this upstream.
     async fn serve(&self, exchange: &mut Exchange, replay: &mut Replay) -> Result<Reply, Rejection> {
+        if let Some(hedger) = &self.hedger
+            && Hedger::is_for(exchange, replay)
+        {
+            // Boxed, so that requests of other upstreams have no room for it.
+            return Box::pin(self.serve_hedged(hedger, exchange, replay)).await;
+        }
         let bound = self.state.sticky().and_then(|sticky| sticky.find(exchange.head.fields.get_all(KnownName::Cookie)));
         let place = match &self.lane {
             None => None,
@@ -181,7 +189,7 @@ impl Upstream {
                 interim: interim.as_deref(),
             };
             let wait = match endpoint.attempt(request, body, call.fresh, notes).await {
-                Ok(mut reply) => {
+                Ok(reply) => {
                     // Only the log asks, and it has asked before.
                     if notes.dispatched.is_some() {
                         notes.replied = Some(timer::now());
@@ -191,17 +199,7 @@ impl Upstream {
                         Some(wait) => wait,
                         None => {
                             replay.settle();
-                            if in_flight.is_some() || place.is_some() {
-                                reply.body = hold(reply.body, place, in_flight);
-                            }
-                            if let Some(sticky) = self.state.sticky() {
-                                let tls = exchange.connection.is_secure();
-                                if let Some(cookie) = sticky.set_cookie(tries.index(), tries.bound(), tls) {
-                                    // Its own words: name and attributes are checked when compiled.
-                                    let _ = reply.head.fields.append(KnownName::SetCookie, cookie.as_bytes());
-                                }
-                            }
-                            return Ok(reply);
+                            return Ok(self.pass_on(reply, &tries, exchange, place, in_flight));
                         }
                     }
                 }
@@ -212,6 +210,30 @@ impl Upstream {
                 Box::pin(tokio::time::sleep(wait)).await;
             }
         }
+    }
+
+    /// Makes a reply hold what it takes until its end, and lets it say which
+    /// endpoint its client has.
+    #[inline]
+    pub(crate) fn pass_on(
+        &self,
+        mut reply: Reply,
+        tries: &Tries<'_>,
+        exchange: &Exchange,
+        place: Option<Place>,
+        in_flight: Option<InFlight>,
+    ) -> Reply {
+        if in_flight.is_some() || place.is_some() {
+            reply.body = hold(reply.body, place, in_flight);
+        }
+        if let Some(sticky) = self.state.sticky() {
+            let tls = exchange.connection.is_secure();
+            if let Some(cookie) = sticky.set_cookie(tries.index(), tries.bound(), tls) {
+                // Its own words: name and attributes are checked when compiled.
+                let _ = reply.head.fields.append(KnownName::SetCookie, cookie.as_bytes());
+            }
+        }
+        reply
     }
 
     /// Whether somebody else should answer in its place: it gave no answer, or

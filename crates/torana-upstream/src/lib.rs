@@ -11,6 +11,7 @@ pub mod ceiling;
 mod endpoint;
 pub mod forward;
 pub mod health;
+pub mod hedge;
 mod held;
 mod outbound;
 pub mod outcome;

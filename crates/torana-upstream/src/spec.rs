@@ -5,6 +5,7 @@ pub mod health;
 use crate::balance::{Algorithm, BalanceSpec, StickySpec};
 use crate::breaker::BreakerSpec;
 use crate::ceiling::CeilingSpec;
+use crate::hedge::HedgeSpec;
 use crate::retry::{Backoff, RetrySpec, Trigger, Triggers};
 use health::HealthSpec;
 use std::fmt;
@@ -70,6 +71,8 @@ pub struct UpstreamSpec {
     pub ceiling: Option<CeilingSpec>,
     /// When a request is sent again.
     pub retry: RetrySpec,
+    /// When a request is sent to two endpoints at the same time.
+    pub hedge: Option<HedgeSpec>,
     /// Most bytes of a request body kept for that; 0: none.
     pub replay_bytes: usize,
     /// Who answers when the upstream cannot, in this order.
@@ -97,6 +100,7 @@ impl UpstreamSpec {
             health: HealthSpec::default(),
             breaker: None,
             ceiling: None,
+            hedge: None,
             replay_bytes: 0,
             fallback: Vec::new(),
         }

@@ -80,6 +80,7 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("upstream.deadline_header", "this is not a header to tell upstreams how much time they have"),
     ("upstream.fallback", "a fallback is nobody, or the upstream itself"),
     ("upstream.health", "how endpoints are probed is not said, or cannot be"),
+    ("upstream.hedge", "slow requests are to be sent to another endpoint, and there is none (a warning); or all are"),
     ("upstream.no_endpoint", "every endpoint of an upstream has weight 0"),
     ("upstream.percentage", "a percentage has decimals where whole ones count"),
     ("upstream.retry", "this is nothing to send a request again for"),

@@ -11,7 +11,7 @@ use torana_core::rewrite::Config as Rewrite;
 use torana_core::units::{ByteSize, Duration};
 use torana_core::written::{Entry, Node, OneOrMany, Spanned, Written, others};
 
-use super::{Balance, Breaker, Concurrency, Endpoint, Fallback, Health, Retry, Sticky};
+use super::{Balance, Breaker, Concurrency, Endpoint, Fallback, Health, Hedge, Retry, Sticky};
 
 /// Endpoints that serve the same thing; a request goes to one of them.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -76,6 +76,9 @@ pub struct Upstream {
     /// When a failed request is sent again. Default: only one that could not be sent, to another endpoint.
     #[serde(default)]
     pub retry: Option<Spanned<Retry>>,
+    /// When a request that is slow is sent to another endpoint as well. Default: never.
+    #[serde(default)]
+    pub hedge: Option<Spanned<Hedge>>,
     /// Who answers when the upstream cannot: tried in order.
     #[serde(default)]
     pub fallback: OneOrMany<Spanned<Fallback>>,

@@ -64,7 +64,8 @@ fn spec(
         None
     };
     let (balance, hash_on) = resilience::balance(upstream, context);
-    let (retry, replay_bytes) = resilience::retry(upstream.retry.as_ref(), endpoints.len(), context);
+    let (mut retry, replay_bytes) = resilience::retry(upstream.retry.as_ref(), endpoints.len(), context);
+    let hedge = upstream.hedge.as_ref().map(|hedge| resilience::hedge(hedge, &mut retry, endpoints.len(), context));
     let fallback = upstream.fallback.iter();
     let fallback = fallback.filter_map(|written| resilience::fallback(name, written, config, context)).collect();
     let spec = UpstreamSpec {
@@ -92,6 +93,7 @@ fn spec(
             queue_timeout: concurrency.queue_timeout.std(),
         }),
         retry,
+        hedge,
         replay_bytes,
         fallback,
     };

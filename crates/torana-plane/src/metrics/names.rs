@@ -47,7 +47,9 @@ metrics! {
     BREAKER_OPEN = "gateway_breaker_open" "gauge" "0 while a breaker is closed, 1 while it holds requests back.";
     BREAKER_TRANSITIONS = "gateway_breaker_transitions_total" "counter" "Phases that began, by breaker.";
     RETRIES = "gateway_upstream_retries_total" "counter"
-        "Requests that were to be sent again within the budget: sent, or not for want of it.";
+        "Requests that were to be sent again within the budget, hedges included: sent, or not for want of it.";
+    HEDGES = "gateway_upstream_hedges_total" "counter"
+        "Requests sent to a second endpoint because the first was slow: all of them, and those that answered first.";
     RELOADS = "gateway_config_reloads_total" "counter" "Configuration reloads, by result.";
     CONFIG_SINCE = "gateway_config_last_success_timestamp_seconds" "gauge" "When the plan in force was put in force.";
     CONFIG_INFO = "gateway_config_info" "gauge" "The configuration in force; always 1.";
