@@ -15,6 +15,7 @@ pub mod hedge;
 mod held;
 mod outbound;
 pub mod outcome;
+mod race;
 mod replay;
 pub mod retry;
 pub mod spec;

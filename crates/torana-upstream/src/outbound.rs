@@ -27,7 +27,8 @@ pub(crate) async fn send(upstream: &Upstream, mut request: OutboundRequest) -> R
         let mut call = tries.next()?;
         let Some(body) = replay.play() else { return Err(tries.over()) };
         let endpoint = &upstream.endpoints[call.index];
-        request.fields.set_own(KnownName::Host, endpoint.spec().authority.as_bytes());
+        let host = request.host.as_deref().unwrap_or(&endpoint.spec().authority);
+        request.fields.set_own(KnownName::Host, host.as_bytes());
         if let Some(header) = &upstream.spec.deadline_header {
             time_left::tell(&mut request.fields, Some(header), call.deadline, Deadline::NONE);
         }

@@ -25,7 +25,8 @@ mod upstreams;
 mod golden_tests;
 
 use crate::matcher::RoutePattern;
-use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, Route, Shutdown};
+use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, PolicyTally, Route, Shutdown};
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use torana_config::model::{self, Config};
@@ -81,7 +82,9 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
     let config = source.config;
     let watch = source.watch;
     let keepsakes = Keepsakes::default();
+    let tallies = RefCell::default();
     let mut context = Context {
+        tallies: &tallies,
         registries,
         previous,
         watch,
@@ -120,6 +123,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         config: source.shown.clone(),
         next_listener,
         kept: keepsakes.into_list(),
+        tallies: tallies.into_inner(),
     };
     Compiled { plan: Some(plan), diagnostics, files }
 }
@@ -142,6 +146,7 @@ pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
         previous: None,
         watch: &Watch::default(),
         keepsakes: &Keepsakes::default(),
+        tallies: &RefCell::default(),
         remnant: Some(remnant),
         diagnostics: Vec::new(),
         files: Vec::new(),
@@ -207,6 +212,8 @@ struct Context<'a> {
     previous: Option<&'a Plan>,
     watch: &'a Watch,
     keepsakes: &'a Keepsakes,
+    /// What policies of the plan count.
+    tallies: &'a RefCell<Vec<PolicyTally>>,
     /// Where the configuration comes from if loading found errors in it.
     remnant: Option<&'a Remnant>,
     diagnostics: Vec<Diagnostic>,

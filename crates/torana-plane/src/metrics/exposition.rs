@@ -24,6 +24,11 @@ pub fn render(snapshot: &Snapshot) -> String {
     text.single(names::HANDSHAKES_FAILED, snapshot.handshakes_failed);
     pools(&mut text, snapshot);
     standings(&mut text, snapshot);
+    text.head(names::POLICY_EVENTS);
+    for ((policy, route, event), count) in &snapshot.standings.policies {
+        let labels = format!("policy=\"{policy}\",route=\"{}\",event=\"{event}\"", escaped(route));
+        text.value(names::POLICY_EVENTS.name, &labels, *count);
+    }
     text.head(names::RELOADS);
     text.value(names::RELOADS.name, "result=\"success\"", snapshot.reloads);
     text.value(names::RELOADS.name, "result=\"failure\"", snapshot.failed_reloads);

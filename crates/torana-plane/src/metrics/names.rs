@@ -50,6 +50,8 @@ metrics! {
         "Requests that were to be sent again within the budget, hedges included: sent, or not for want of it.";
     HEDGES = "gateway_upstream_hedges_total" "counter"
         "Requests sent to a second endpoint because the first was slow: all of them, and those that answered first.";
+    POLICY_EVENTS = "gateway_policy_events_total" "counter"
+        "What policies count, by policy, route and event; the route of a policy of all routes is `_all`.";
     RELOADS = "gateway_config_reloads_total" "counter" "Configuration reloads, by result.";
     CONFIG_SINCE = "gateway_config_last_success_timestamp_seconds" "gauge" "When the plan in force was put in force.";
     CONFIG_INFO = "gateway_config_info" "gauge" "The configuration in force; always 1.";

@@ -17,12 +17,16 @@ use torana_core::reply::Reply;
 
 pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
     let message = rejection.message();
-    let Rejection { refusal, cause, fields, .. } = rejection;
+    let status = rejection.status.unwrap_or(rejection.refusal.status);
+    let Rejection { refusal, cause, fields, grpc_status, .. } = rejection;
     exchange.notes.code = Some(refusal.code);
     exchange.notes.cause = cause;
     let mut reply = match grpc::media_type(&exchange.head.fields) {
-        Some(media_type) => of_grpc(refusal, &message, media_type),
-        None => problem(exchange, refusal, &message),
+        Some(media_type) => {
+            let code = grpc_status.unwrap_or_else(|| grpc_status_of(status));
+            grpc::status_only(media_type, code, &format!("{message} ({})", refusal.code))
+        }
+        None => problem(exchange, refusal, status, &message),
     };
     // What caches make of a refusal depends on its status; none should keep it.
     reply.head.fields.set_own(KnownName::CacheControl, b"no-store");
@@ -33,14 +37,14 @@ pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
     reply
 }
 
-fn problem(exchange: &Exchange, refusal: &Refusal, message: &str) -> Reply {
+fn problem(exchange: &Exchange, refusal: &Refusal, status: Status, message: &str) -> Reply {
     let mut body = Vec::with_capacity(320);
     let mut object = Object::new(&mut body);
     // RFC 9457 §4.2.1: "about:blank" means that the status says it all; what
     // it does not say is in `code`.
     object.string("type", "about:blank");
-    object.string("title", refusal.status.reason());
-    object.number("status", u64::from(refusal.status.code()));
+    object.string("title", status.reason());
+    object.number("status", u64::from(status.code()));
     object.string("detail", message);
     object.string("code", refusal.code);
     object.string("request_id", &exchange.request_id);
@@ -48,20 +52,16 @@ fn problem(exchange: &Exchange, refusal: &Refusal, message: &str) -> Reply {
     object.end();
     if exchange.head.method == Method::Head {
         let mut length = itoa::Buffer::new();
-        let mut reply = Reply::with_body(refusal.status, "application/problem+json", "");
+        let mut reply = Reply::with_body(status, "application/problem+json", "");
         reply.head.fields.set_own(KnownName::ContentLength, length.format(body.len()).as_bytes());
         return reply;
     }
-    Reply::with_body(refusal.status, "application/problem+json", body)
-}
-
-fn of_grpc(refusal: &Refusal, text: &str, media_type: &'static str) -> Reply {
-    grpc::status_only(media_type, grpc_status(refusal.status), &format!("{text} ({})", refusal.code))
+    Reply::with_body(status, "application/problem+json", body)
 }
 
 /// gRPC's code for a status: grpc.io "HTTP to gRPC Status Code Mapping", where
 /// that says UNKNOWN or UNAVAILABLE more exactly.
-const fn grpc_status(status: Status) -> u8 {
+const fn grpc_status_of(status: Status) -> u8 {
     match status.code() {
         400 | 421 => 13,            // INTERNAL
         401 => 16,                  // UNAUTHENTICATED
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn no_refusal_becomes_ok() {
         for code in 100..=999 {
-            assert_ne!(grpc_status(Status::new(code).unwrap()), 0);
+            assert_ne!(grpc_status_of(Status::new(code).unwrap()), 0);
         }
     }
 }

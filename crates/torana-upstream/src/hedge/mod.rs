@@ -22,7 +22,6 @@
 //! the quantile would sink with every slow answer that was cut off.
 
 mod quantile;
-mod race;
 
 #[cfg(test)]
 mod sim_tests;
@@ -88,6 +87,16 @@ impl Hedger {
         HedgeCounts { sent: self.sent.value(), won: self.won.value() }
     }
 
+    /// An attempt is made beside another.
+    pub(crate) fn count_sent(&self) {
+        self.sent.add(1);
+    }
+
+    /// It was the first to get a reply.
+    pub(crate) fn count_won(&self) {
+        self.won.add(1);
+    }
+
     /// Whether it does no harm to send the exchange twice at the same time.
     pub(crate) fn is_for(exchange: &Exchange, replay: &Replay) -> bool {
         exchange.head.method.is_safe() && replay.is_empty() && matches!(exchange.upgrade, Upgrade::No)
@@ -95,7 +104,7 @@ impl Hedger {
 
     /// How long to wait for a reply before another attempt is made; `None`: too
     /// little is known.
-    fn delay(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn delay(&self, now: Instant) -> Option<Duration> {
         match (self.spec.after, &self.latencies) {
             (After::Time(time), _) => Some(time),
             (After::Quantile(_), latencies) => latencies.as_ref()?.borrow_mut().estimate(now),
@@ -104,7 +113,7 @@ impl Hedger {
 
     /// A first attempt got its reply after `took`, or had not when it was
     /// cancelled.
-    fn observe(&self, took: Duration, now: Instant) {
+    pub(crate) fn observe(&self, took: Duration, now: Instant) {
         if let Some(latencies) = &self.latencies {
             latencies.borrow_mut().observe(took, now);
         }

@@ -1,9 +1,10 @@
-//! Two attempts at the same time, and the first reply.
+//! Two attempts at the same time, and the first reply; see [`hedge`](crate::hedge).
 
-use super::Hedger;
 use crate::attempt::{Call, Tries};
+use crate::balance::InFlight;
 use crate::ceiling::Place;
 use crate::endpoint::BODY_IDLE;
+use crate::hedge::Hedger;
 use crate::replay::Replay;
 use crate::retry::Trigger;
 use crate::time_left;
@@ -53,7 +54,7 @@ struct Ended {
 /// What a round of attempts came to.
 enum Round {
     /// A reply to pass on, and what counts it as under way.
-    Won(Reply, Option<crate::balance::InFlight>),
+    Won(Reply, Option<InFlight>),
     /// Another round after this time.
     Again(Duration),
 }
@@ -205,7 +206,7 @@ impl<'a> Race<'a> {
             },
         };
         let Some(call) = tries.hedge() else { return false };
-        self.hedger.sent.add(1);
+        self.hedger.count_sent();
         self.start(call, place, exchange);
         true
     }
@@ -238,7 +239,7 @@ impl<'a> Race<'a> {
             tries.cancelled(other.call);
         }
         if !runner.is_first {
-            self.hedger.won.add(1);
+            self.hedger.count_won();
         }
         self.note(&runner, exchange);
         exchange.notes.connected = connected.or(exchange.notes.connected);
