@@ -8,6 +8,7 @@
 //! | `resilience` | health, breakers, retries, fallbacks, balancing |
 //! | `deadlines` | how much time there is, and who is told |
 //! | `hedging` | a second endpoint is asked when the first is slow |
+//! | `mirroring` | copies of requests, and answers compared |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
 //! | `control` | reload and shutdown |
@@ -28,6 +29,7 @@ mod http2;
 mod interim;
 mod limits;
 mod load;
+mod mirroring;
 mod resilience;
 mod scenarios;
 mod smuggling;

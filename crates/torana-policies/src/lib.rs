@@ -7,8 +7,9 @@
 
 pub mod fault;
 pub mod headers;
+pub mod mirror;
 
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
-pub const REGISTRY: &[PolicyEntry] = &[entry::<fault::Fault>(), entry::<headers::Headers>()];
+pub const REGISTRY: &[PolicyEntry] = &[entry::<fault::Fault>(), entry::<headers::Headers>(), entry::<mirror::Mirror>()];
