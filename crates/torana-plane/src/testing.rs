@@ -62,7 +62,7 @@ pub(crate) fn events() -> Vec<String> {
 struct Probe {
     id: String,
     /// `refuse`, `answer`, `panic`, `wait` (and then go on), `hang`, `move`
-    /// (set the path to forward).
+    /// (set the path to forward), `watch` (see what is forwarded).
     #[serde(default)]
     request: String,
     /// The same for the way back.
@@ -106,6 +106,14 @@ impl Policy for Probe {
     fn on_response<'a>(&'a self, _: &'a mut Exchange, reply: &'a mut Reply) -> Verdict<'a> {
         event(format!("{} response {}", self.id, reply.head.status.code()));
         self.decide(&self.response)
+    }
+
+    fn sees_forwarding(&self) -> bool {
+        self.request == "watch"
+    }
+
+    fn on_forward(&self, exchange: &mut Exchange) {
+        event(format!("{} forwards {}", self.id, exchange.forward_path()));
     }
 
     fn wrap_request(&self, _: &Exchange, body: Body) -> Body {

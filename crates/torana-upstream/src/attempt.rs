@@ -187,6 +187,7 @@ impl<'a> Tries<'a> {
         }
     }
 
+    #[inline]
     fn call(&self, index: usize, fresh: bool, permit: Option<Permit<&'a Breaker>>, now: Instant) -> Call<'a> {
         let deadline = self.upstream.spec.retry.try_deadline(now, self.deadline);
         Call {

@@ -189,7 +189,7 @@ impl Upstream {
                 interim: interim.as_deref(),
             };
             let wait = match endpoint.attempt(request, body, call.fresh, notes).await {
-                Ok(reply) => {
+                Ok(mut reply) => {
                     // Only the log asks, and it has asked before.
                     if notes.dispatched.is_some() {
                         notes.replied = Some(timer::now());
@@ -199,7 +199,8 @@ impl Upstream {
                         Some(wait) => wait,
                         None => {
                             replay.settle();
-                            return Ok(self.pass_on(reply, &tries, exchange, place, in_flight));
+                            self.pass_on(&mut reply, &tries, exchange, place, in_flight);
+                            return Ok(reply);
                         }
                     }
                 }
@@ -217,14 +218,14 @@ impl Upstream {
     #[inline]
     pub(crate) fn pass_on(
         &self,
-        mut reply: Reply,
+        reply: &mut Reply,
         tries: &Tries<'_>,
         exchange: &Exchange,
         place: Option<Place>,
         in_flight: Option<InFlight>,
-    ) -> Reply {
+    ) {
         if in_flight.is_some() || place.is_some() {
-            reply.body = hold(reply.body, place, in_flight);
+            reply.body = hold(std::mem::take(&mut reply.body), place, in_flight);
         }
         if let Some(sticky) = self.state.sticky() {
             let tls = exchange.connection.is_secure();
@@ -233,7 +234,6 @@ impl Upstream {
                 let _ = reply.head.fields.append(KnownName::SetCookie, cookie.as_bytes());
             }
         }
-        reply
     }
 
     /// Whether somebody else should answer in its place: it gave no answer, or

@@ -75,7 +75,10 @@ impl Upstream {
             let mut race = Race { upstream: self, hedger, runners: Vec::with_capacity(2), spare: None };
             race.start(tries.next()?, None, exchange);
             match race.run(&mut tries, exchange, replay).await? {
-                Round::Won(reply, in_flight) => return Ok(self.pass_on(reply, &tries, exchange, place, in_flight)),
+                Round::Won(mut reply, in_flight) => {
+                    self.pass_on(&mut reply, &tries, exchange, place, in_flight);
+                    return Ok(reply);
+                }
                 Round::Again(wait) if wait.is_zero() => {}
                 Round::Again(wait) => tokio::time::sleep(wait).await,
             }
