@@ -137,3 +137,34 @@ fn hedges_are_part_of_the_budget() {
     // A tenth of 150, and three a second saved up for ten seconds, of which some may have passed.
     assert!(sent > count && sent <= count + 15 + 60, "{sent} requests for {count}");
 }
+
+#[test]
+fn a_percentile_is_learned_before_anything_is_sent_twice() {
+    let slow = Arc::new(AtomicUsize::new(0));
+    let origin = || {
+        let slow = slow.clone();
+        Origin::replying(move |_| {
+            if slow.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+                std::thread::sleep(SLOW);
+            }
+            ok("")
+        })
+    };
+    let origins = [origin(), origin()];
+    let gateway = start("hedge: {}", [&origins[0], &origins[1]]);
+    let ask = || {
+        let started = Instant::now();
+        assert_eq!(gateway.ask(get("/", "")).status(), 200);
+        started.elapsed()
+    };
+    slow.store(1, Ordering::SeqCst);
+    assert!(ask() >= SLOW, "nothing is known yet");
+    for _ in 0..200 {
+        let _ = ask();
+    }
+    slow.store(1, Ordering::SeqCst);
+    assert!(ask() < SLOW, "by now a slow answer stands out");
+    wait_for("the hedge to be counted", || {
+        gateway.metric("gateway_upstream_hedges_total{upstream=\"a\",result=\"won\"}").filter(|won| *won >= 1.0)
+    });
+}
