@@ -27,8 +27,8 @@ pub use endpoint::{Endpoint, EndpointUrl, Origin, Scheme};
 pub use limits::{LimitValues, Limits};
 pub use matching::{Match, PathMatch, ValueMatch, ValueTest};
 pub use resilience::{
-    Balance, Breaker, BreakerScope, Concurrency, ConsistentHash, Fallback, Health, Passive, Retry, SameSite, Slow,
-    StatusText, Sticky,
+    Balance, Breaker, BreakerScope, Concurrency, ConsistentHash, Fallback, Health, Hedge, HedgeAfter, Passive, Retry,
+    SameSite, Slow, StatusText, Sticky,
 };
 pub use routing::{KindUse, Protocol, Redirect, Respond, Route, Upstream, UpstreamTls, WebScheme};
 pub use switch::Switch;

@@ -7,14 +7,17 @@
 pub mod body;
 pub mod canonical;
 pub mod captures;
+pub mod carried;
 pub mod civil;
 pub mod clock;
 pub mod cookie;
 pub mod deadline;
 pub mod diagnostic;
+pub mod event;
 pub mod exchange;
 pub mod expr;
 pub mod forwarded;
+pub mod grpc;
 pub mod head;
 pub mod hop;
 pub mod identity;

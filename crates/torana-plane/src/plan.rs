@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_config::Fingerprint;
 use torana_config::model::ListenAddress;
+use torana_core::event::Tally;
 use torana_core::exchange::RouteId;
 use torana_core::forwarded::{Emit, TrustedProxies};
 use torana_core::names::HeaderName;
@@ -67,6 +68,8 @@ pub struct Plan {
     pub next_listener: u32,
     /// What policies and targets hand on to the next plan.
     pub kept: KeptList,
+    /// What policies count.
+    pub tallies: Vec<PolicyTally>,
 }
 
 /// Where connections are accepted.
@@ -93,6 +96,8 @@ pub struct Route {
     pub pattern: Arc<str>,
     /// The policies by stage, in a stage as written.
     pub chain: Vec<Link>,
+    /// Whether one of them sees what is forwarded.
+    pub watches_forwarding: bool,
     /// What answers.
     pub target: Arc<dyn Target>,
     /// The key the target stands under: `upstream`, `redirect`.
@@ -118,6 +123,17 @@ pub struct Link {
     pub stage: Stage,
     /// What it does.
     pub policy: Arc<dyn Policy>,
+}
+
+/// What one policy counts.
+#[derive(Clone, Debug)]
+pub struct PolicyTally {
+    /// Its name.
+    pub policy: &'static str,
+    /// The route it stands in; `None`: it is every route's.
+    pub route: Option<Arc<str>>,
+    /// Its counts.
+    pub tally: Arc<Tally>,
 }
 
 /// Where access log lines go.

@@ -155,3 +155,23 @@ fn an_upstream_of_an_old_plan_knows_the_newest_and_holds_none_in_between() {
     drop(third);
     assert!(none.iter().next().is_none() && first.iter().all(|upstream| upstream.newest().is_none()));
 }
+
+#[test]
+fn a_connection_that_took_its_own_time_is_charged_and_one_that_was_cut_short_is_not() {
+    let charged = |left: Duration| {
+        let mut spec = spec(2);
+        spec.health.passive.as_mut().unwrap().consecutive_failures = 1;
+        spec.health.panic_threshold = 0;
+        let upstreams = upstreams(spec);
+        let upstream = upstreams.iter().next().unwrap();
+        // Less than the upstream's own time: what is left of the route's.
+        let deadline = Deadline::from(timer::now() + left);
+        let mut tries = Tries::start(upstream, Method::Get, deadline, None, None);
+        let call = tries.next().unwrap();
+        let index = call.index;
+        let _ = tries.failed(call, failure(&refuse::UPSTREAM_CONNECT_TIMEOUT), &mut Replay::new(Body::Empty, 0));
+        !upstream.state().health().is_usable(index)
+    };
+    assert!(charged(Duration::from_secs(30)), "the time to connect was over");
+    assert!(!charged(Duration::ZERO), "the request's time was over");
+}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use torana_core::body::Body;
+use torana_core::deadline::Deadline;
 use torana_core::exchange::Notes;
 use torana_core::metric::Counter;
 use torana_core::refusal::Rejection;
@@ -16,6 +17,7 @@ use torana_net::client::dial::{Dialled, Place, Security, dial};
 use torana_net::client::h1::{self, Failure, Outgoing};
 use torana_net::client::h2;
 use torana_net::client::pool::{Pool, PoolMetrics};
+use torana_net::refusals::UPSTREAM_CONNECT_TIMEOUT;
 use torana_net::timer;
 use torana_net::tls::client::Alpn;
 
@@ -177,7 +179,7 @@ impl Endpoint {
         let lane = match self.idle_lane(outgoing.upgrade, fresh) {
             Some(lane) => lane,
             // Boxed: connecting is rare and its state is large.
-            None => match Box::pin(self.open_lane(outgoing.upgrade)).await {
+            None => match Box::pin(self.open_lane_by(outgoing.deadline, outgoing.upgrade)).await {
                 Ok(lane) => {
                     notes.connected = Some(timer::now());
                     lane
@@ -212,6 +214,19 @@ impl Endpoint {
 
     fn wants_http2(&self) -> bool {
         self.spec.prior_knowledge || self.upstream.protocol == Protocol::Http2 || self.speaks_http2.get()
+    }
+
+    /// [`open_lane`](Self::open_lane) by `deadline`, where that comes before the
+    /// time to connect is over.
+    async fn open_lane_by(&self, deadline: Deadline, upgrade: bool) -> Result<Lane, Rejection> {
+        let limit = self.upstream.connect_timeout;
+        match deadline.left(timer::now()) {
+            Some(left) if limit.is_zero() || left < limit => {
+                let opened = tokio::time::timeout(left, self.open_lane(upgrade)).await;
+                opened.unwrap_or_else(|_| Err(Rejection::new(&UPSTREAM_CONNECT_TIMEOUT)))
+            }
+            _ => self.open_lane(upgrade).await,
+        }
     }
 
     async fn open_lane(&self, upgrade: bool) -> Result<Lane, Rejection> {

@@ -1,14 +1,17 @@
 //! Sends exchanges to upstreams.
 
 use crate::attempt::Tries;
-use crate::ceiling;
+use crate::balance::InFlight;
+use crate::ceiling::{self, Place};
 use crate::endpoint::BODY_IDLE;
+use crate::hedge::Hedger;
 use crate::held::hold;
 use crate::outbound;
 use crate::replay::Replay;
 use crate::retry::Trigger;
 use crate::spec::{Fallback, UpstreamSpec};
 use crate::state::State;
+use crate::time_left;
 pub use crate::upstream::Upstream;
 use crate::upstream::{NO_ENDPOINT, NO_UPSTREAM, UNDISCOVERED};
 use std::rc::Rc;
@@ -163,6 +166,12 @@ impl Upstreams {
 impl Upstream {
     /// Sends the exchange to this upstream.
     async fn serve(&self, exchange: &mut Exchange, replay: &mut Replay) -> Result<Reply, Rejection> {
+        if let Some(hedger) = &self.hedger
+            && Hedger::is_for(exchange, replay)
+        {
+            // Boxed, so that requests of other upstreams have no room for it.
+            return Box::pin(self.serve_hedged(hedger, exchange, replay)).await;
+        }
         let bound = self.state.sticky().and_then(|sticky| sticky.find(exchange.head.fields.get_all(KnownName::Cookie)));
         let place = match &self.lane {
             None => None,
@@ -172,11 +181,16 @@ impl Upstream {
         // An attempt that fails may have announced something: it did no harm.
         let interim = exchange.interim.clone();
         let upgrade = matches!(exchange.upgrade, Upgrade::To(_));
+        let tells_time = self.spec.deadline_header.is_some() || exchange.head.fields.contains(KnownName::GrpcTimeout);
         loop {
             let mut call = tries.next()?;
             let Some(body) = replay.play() else { return Err(tries.over()) };
             let endpoint = &self.endpoints[call.index];
             exchange.write_host(&endpoint.spec().authority);
+            if tells_time {
+                let header = self.spec.deadline_header.as_ref();
+                time_left::tell(&mut exchange.head.fields, header, call.deadline, exchange.end_by);
+            }
             let (outgoing, notes) = exchange.outgoing();
             notes.attempts = notes.attempts.saturating_add(1);
             notes.endpoint = Some(endpoint.name().clone());
@@ -202,16 +216,7 @@ impl Upstream {
                         Some(wait) => wait,
                         None => {
                             replay.settle();
-                            if in_flight.is_some() || place.is_some() {
-                                reply.body = hold(reply.body, place, in_flight);
-                            }
-                            if let Some(sticky) = self.state.sticky() {
-                                let tls = exchange.connection.is_secure();
-                                if let Some(cookie) = sticky.set_cookie(tries.index(), tries.bound(), tls) {
-                                    // Its own words: name and attributes are checked when compiled.
-                                    let _ = reply.head.fields.append(KnownName::SetCookie, cookie.as_bytes());
-                                }
-                            }
+                            self.pass_on(&mut reply, &tries, exchange, place, in_flight);
                             return Ok(reply);
                         }
                     }
@@ -230,6 +235,29 @@ impl Upstream {
     #[cold]
     fn may_go_on(&self, result: &Result<Reply, Rejection>, replay: &Replay) -> bool {
         !replay.is_sent() && replay.is_there() && self.has_failed(result)
+    }
+
+    /// Makes a reply hold what it takes until its end, and lets it say which
+    /// endpoint its client has.
+    #[inline]
+    pub(crate) fn pass_on(
+        &self,
+        reply: &mut Reply,
+        tries: &Tries<'_>,
+        exchange: &Exchange,
+        place: Option<Place>,
+        in_flight: Option<InFlight>,
+    ) {
+        if in_flight.is_some() || place.is_some() {
+            reply.body = hold(std::mem::take(&mut reply.body), place, in_flight);
+        }
+        if let Some(sticky) = self.state.sticky() {
+            let tls = exchange.connection.is_secure();
+            if let Some(cookie) = sticky.set_cookie(tries.index(), tries.bound(), tls) {
+                // Its own words: name and attributes are checked when compiled.
+                let _ = reply.head.fields.append(KnownName::SetCookie, cookie.as_bytes());
+            }
+        }
     }
 
     /// Whether somebody else should answer in its place: it gave no answer, or

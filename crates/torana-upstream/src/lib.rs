@@ -12,13 +12,16 @@ pub mod discover;
 mod endpoint;
 pub mod forward;
 pub mod health;
+pub mod hedge;
 mod held;
 mod outbound;
 pub mod outcome;
+mod race;
 mod replay;
 pub mod retry;
 pub mod spec;
 pub mod state;
+mod time_left;
 pub mod upstream;
 
 pub use endpoint::Endpoint;

@@ -6,6 +6,7 @@ pub mod health;
 use crate::balance::{Algorithm, BalanceSpec, StickySpec};
 use crate::breaker::BreakerSpec;
 use crate::ceiling::CeilingSpec;
+use crate::hedge::HedgeSpec;
 use crate::retry::{Backoff, RetrySpec, Trigger, Triggers};
 use discover::SourceSpec;
 use health::HealthSpec;
@@ -47,8 +48,11 @@ pub struct UpstreamSpec {
     pub fixed: Vec<EndpointSpec>,
     /// Where others are looked up.
     pub sources: Vec<SourceSpec>,
-    /// From sending the request to the head of the reply; zero: none.
+    /// From the first attempt to the head of the reply, whatever is tried in
+    /// between; zero: none.
     pub timeout: Duration,
+    /// The request header that says how much time an attempt has.
+    pub deadline_header: Option<HeaderName>,
     /// For connecting, TLS included.
     pub connect_timeout: Duration,
     /// How long a pooled connection may stay unused.
@@ -74,6 +78,8 @@ pub struct UpstreamSpec {
     pub ceiling: Option<CeilingSpec>,
     /// When a request is sent again.
     pub retry: RetrySpec,
+    /// When a request is sent to two endpoints at the same time.
+    pub hedge: Option<HedgeSpec>,
     /// Most bytes of a request body kept for that; 0: none.
     pub replay_bytes: usize,
     /// Who answers when the upstream cannot, in this order.
@@ -91,6 +97,7 @@ impl UpstreamSpec {
             sources: Vec::new(),
             endpoints,
             timeout: Duration::from_secs(60),
+            deadline_header: None,
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             max_idle: 256,
@@ -102,6 +109,7 @@ impl UpstreamSpec {
             health: HealthSpec::default(),
             breaker: None,
             ceiling: None,
+            hedge: None,
             replay_bytes: 0,
             fallback: Vec::new(),
         }

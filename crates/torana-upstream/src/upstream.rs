@@ -3,6 +3,7 @@
 use crate::balance::{Balancer, Load};
 use crate::ceiling::{Lane, Place};
 use crate::endpoint::Endpoint;
+use crate::hedge::{HedgeCounts, Hedger};
 use crate::retry::Budget;
 use crate::spec::UpstreamSpec;
 use crate::state::State;
@@ -38,6 +39,8 @@ pub struct Upstream {
     pub(crate) timed: bool,
     /// Whether requests under way are counted by endpoint.
     pub(crate) counted: bool,
+    /// Sends requests to two endpoints at the same time.
+    pub(crate) hedger: Option<Rc<Hedger>>,
     /// The way to the upstream's ceiling.
     pub(crate) lane: Option<Rc<Lane>>,
     /// The same upstream in the newest plan; nobody while this is it. All of
@@ -68,7 +71,12 @@ impl Upstream {
             Some(before) if before.spec.retry.budget == spec.retry.budget => before.budget.clone(),
             _ => Rc::new(Budget::new(spec.retry.budget, now)),
         };
+        let hedger = match before {
+            Some(before) if before.spec.hedge == spec.hedge => before.hedger.clone(),
+            _ => spec.hedge.map(|spec| Rc::new(Hedger::new(spec, now))),
+        };
         Rc::new(Upstream {
+            hedger,
             endpoints: endpoints.collect(),
             balancer: Balancer::new(state.roster().clone(), random.next()),
             budget,
@@ -120,6 +128,12 @@ impl Upstream {
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// Its hedges in numbers, on this worker.
+    #[must_use]
+    pub fn hedges(&self) -> HedgeCounts {
+        self.hedger.as_ref().map(|hedger| hedger.counts()).unwrap_or_default()
     }
 
     pub(crate) fn deadline(&self) -> Deadline {

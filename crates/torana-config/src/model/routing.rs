@@ -11,7 +11,7 @@ use torana_core::rewrite::Config as Rewrite;
 use torana_core::units::{ByteSize, Duration};
 use torana_core::written::{Entry, Node, OneOrMany, Spanned, Written, others};
 
-use super::{Balance, Breaker, Concurrency, Discover, Endpoint, Fallback, Health, Match, Retry, Sticky};
+use super::{Balance, Breaker, Concurrency, Discover, Endpoint, Fallback, Health, Hedge, Match, Retry, Sticky};
 
 /// Endpoints that serve the same thing; a request goes to one of them.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -24,13 +24,22 @@ pub struct Upstream {
     /// Sources of more endpoints, which come and go with what the source says: names in DNS, or files. Default: none.
     #[serde(default)]
     pub discover: OneOrMany<Spanned<Discover>>,
-    /// Time from the moment the request has been sent to the head of the response. `0s` means no
-    /// limit. Default `60s`.
+    /// Time from the first attempt to send the request to the head of the response: connecting,
+    /// repetitions and the waits between them count. What is left of the route's or the listener's
+    /// limit is the limit if that is less. `0s` means no limit. Default `60s`.
     #[serde(default = "minute")]
     pub timeout: Spanned<Duration>,
     /// Time to establish a connection, TLS handshake included. 0 is refused. Default `5s`.
     #[serde(default = "five_seconds")]
     pub connect_timeout: Spanned<Duration>,
+    /// Name of a request header that tells the service how many milliseconds are left for the head of
+    /// its response: the least of this `timeout`, `retry.per_try_timeout` and the limits of route and
+    /// listener, less what has passed. Written anew for each attempt; what clients send under this
+    /// name does not get through. Envoy's is `x-envoy-expected-rq-timeout-ms`. Default: none, since a
+    /// service that does not expect it may misread it. `grpc-timeout` of gRPC callers needs no
+    /// header here: it limits the whole call and always tells what is left.
+    #[serde(default)]
+    pub deadline_header: Option<Spanned<String>>,
     /// How long an unused connection is kept for the next request. Shorter than the endpoint's own
     /// idle timeout is best: a connection the endpoint has just closed fails the request. Default
     /// `60s`.
@@ -72,6 +81,9 @@ pub struct Upstream {
     /// When a failed request is sent again. Default: only one that could not be sent, to another endpoint.
     #[serde(default)]
     pub retry: Option<Spanned<Retry>>,
+    /// When a request that is slow is sent to another endpoint as well. Default: never.
+    #[serde(default)]
+    pub hedge: Option<Spanned<Hedge>>,
     /// Who answers when the upstream cannot: tried in order.
     #[serde(default)]
     pub fallback: OneOrMany<Spanned<Fallback>>,

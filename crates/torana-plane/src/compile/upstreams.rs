@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 use torana_config::model::{self, Config, Endpoint, Origin, Scheme};
 use torana_core::diagnostic::{Diagnostic, Severity, Span};
+use torana_core::forwarded::is_forwarding_spelling;
+use torana_core::names::{HeaderName, KnownName};
 use torana_core::written::Spanned;
 use torana_net::tls::client::{ClientTls, ClientTlsSpec};
 use torana_net::tls::{CertificateFiles, Which};
@@ -85,7 +87,8 @@ fn spec(
     let (balance, hash_on) = resilience::balance(upstream, context);
     // How many there will be is not known where they come and go.
     let most = if sources.is_empty() { fixed.len() } else { usize::MAX };
-    let (retry, replay_bytes) = resilience::retry(upstream.retry.as_ref(), most, context);
+    let (mut retry, replay_bytes) = resilience::retry(upstream.retry.as_ref(), most, context);
+    let hedge = upstream.hedge.as_ref().map(|hedge| resilience::hedge(hedge, &mut retry, most, context));
     let fallback = upstream.fallback.iter();
     let fallback = fallback.filter_map(|written| resilience::fallback(name, written, config, context)).collect();
     let spec = UpstreamSpec {
@@ -94,6 +97,7 @@ fn spec(
         fixed,
         sources: sources.iter().map(|source| source.spec().clone()).collect(),
         timeout: upstream.timeout.std(),
+        deadline_header: upstream.deadline_header.as_ref().and_then(|name| deadline_header(name, context)),
         connect_timeout: upstream.connect_timeout.std(),
         idle_timeout: upstream.idle_timeout.std(),
         max_idle: upstream.max_idle as usize,
@@ -114,12 +118,35 @@ fn spec(
             queue_timeout: concurrency.queue_timeout.std(),
         }),
         retry,
+        hedge,
         replay_bytes,
         fallback,
     };
     match previous {
         Some(previous) if **previous == spec => Arc::clone(previous),
         _ => Arc::new(spec),
+    }
+}
+
+/// A header that is the gateway's to write, and nobody else's.
+fn deadline_header(written: &Spanned<String>, context: &mut Context<'_>) -> Option<HeaderName> {
+    let mut refuse = |why: &str, hint: &'static str| {
+        let message = format!("{} {why}", written.shown());
+        context.report(Diagnostic::error("upstream.deadline_header", message).at(written.span).hint(hint));
+        None
+    };
+    let Some(name) = HeaderName::new(written) else {
+        return refuse("is not a header name", "for example `x-request-timeout-ms`");
+    };
+    match &name {
+        HeaderName::Known(KnownName::GrpcTimeout) => {
+            refuse("needs not be asked for", "remove it: gRPC calls that have one are told what is left")
+        }
+        HeaderName::Known(_) => refuse("is a header with another meaning", "for example `x-request-timeout-ms`"),
+        other if is_forwarding_spelling(other.as_str().as_bytes()) => {
+            refuse("is a header with another meaning", "for example `x-request-timeout-ms`")
+        }
+        _ => Some(name),
     }
 }
 

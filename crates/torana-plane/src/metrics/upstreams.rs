@@ -40,7 +40,8 @@ impl UpstreamEvents {
     }
 }
 
-/// How an endpoint or a breaker of the plan in force stands.
+/// How endpoints and breakers of the plan in force stand, and what its policies
+/// have counted: what is known to it and to no worker.
 #[derive(Clone, Default, Debug)]
 pub struct Standings {
     /// By upstream and endpoint: whether it may be used.
@@ -51,10 +52,12 @@ pub struct Standings {
     pub breakers: Vec<(Arc<str>, Phase)>,
     /// By upstream: a source of endpoints.
     pub sources: Vec<(Arc<str>, SourceSnapshot)>,
+    /// By policy, route and event: how often.
+    pub policies: BTreeMap<(&'static str, Arc<str>, &'static str), u64>,
 }
 
 impl Standings {
-    /// Of the upstreams of `plan`.
+    /// Of `plan`.
     #[must_use]
     pub fn of(plan: &Plan) -> Standings {
         let now = std::time::Instant::now();
@@ -71,6 +74,12 @@ impl Standings {
                 standings.breakers.push((Arc::clone(breaker.name()), breaker.snapshot(now).phase));
             }
             standings.sources.extend(state.sources().iter().map(|source| (Arc::clone(name), source.snapshot(now))));
+        }
+        for counted in &plan.tallies {
+            for (event, count) in counted.tally.counts() {
+                let route = counted.route.clone().unwrap_or_else(|| "_all".into());
+                *standings.policies.entry((counted.policy, route, event.name)).or_default() += count;
+            }
         }
         standings
     }

@@ -6,6 +6,7 @@ use crate::refusals::{METHOD_NOT_ALLOWED, NOT_FOUND};
 use torana_core::canonical::TargetForm;
 use torana_core::deadline::Deadline;
 use torana_core::exchange::{Exchange, RouteId};
+use torana_core::grpc;
 use torana_core::head::{Method, Status};
 use torana_core::names::KnownName;
 use torana_core::refusal::Rejection;
@@ -39,10 +40,32 @@ pub(super) fn route(plan: &Plan, exchange: &mut Exchange) -> Result<Option<Reply
         exchange.deadline = Deadline::after(exchange.notes.started, timeout);
         exchange.end_by = exchange.deadline;
     }
+    if exchange.head.fields.contains(KnownName::GrpcTimeout) {
+        limit_call(exchange);
+    }
     if !exchange.body.is_empty() {
         limit_body(plan, route.body_bytes, exchange)?;
     }
     Ok(None)
+}
+
+/// A gRPC caller may set a limit of its own, on the whole call, which can only
+/// be the shorter one. What is left of it is told to the upstream when it is
+/// sent there.
+#[cold]
+fn limit_call(exchange: &mut Exchange) {
+    let fields = &exchange.head.fields;
+    if grpc::media_type(fields).is_none() {
+        return;
+    }
+    let Some(timeout) = fields.get_single(KnownName::GrpcTimeout).ok().flatten().and_then(grpc::parse_timeout) else {
+        // What cannot be understood is not passed on either: others might.
+        exchange.head.fields.remove_known(KnownName::GrpcTimeout);
+        return;
+    };
+    let by = exchange.notes.started.checked_add(timeout).map_or(Deadline::NONE, Deadline::from);
+    exchange.deadline = exchange.deadline.earlier(by);
+    exchange.end_by = exchange.end_by.earlier(by);
 }
 
 #[cold]
