@@ -67,8 +67,9 @@ pub struct Report {
 /// What it takes to stop the data plane. Called once each, in this order.
 pub trait Drain: Send + Sync + 'static {
     /// Stops accepting connections; open ones go on, and close after their
-    /// next reply. `grace` is how long tunnels may stay.
-    fn begin(&self, grace: Duration);
+    /// next reply. `patience` is how long idle ones may wait for another
+    /// request, `grace` how long tunnels may stay.
+    fn begin(&self, patience: Duration, grace: Duration);
     /// Client connections open now.
     fn open_connections(&self) -> u32;
 }

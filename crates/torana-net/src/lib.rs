@@ -5,6 +5,8 @@ pub mod buffer;
 pub mod client;
 pub mod date;
 pub mod drain;
+pub mod hand_over;
+pub mod inherit;
 pub mod io;
 pub mod listen;
 mod message;

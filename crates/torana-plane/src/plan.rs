@@ -54,6 +54,8 @@ pub struct Plan {
     pub access_log: Option<AccessLog>,
     /// How the gateway stops.
     pub shutdown: Shutdown,
+    /// Where a new process may ask for the sockets; `None`: nowhere.
+    pub upgrade_socket: Option<std::path::PathBuf>,
     /// The admin interface; `None` when it is off.
     pub admin: Option<Admin>,
     /// The configuration as the admin interface shows it, without secrets.

@@ -67,7 +67,8 @@ pub(crate) enum Command {
 /// It runs until SIGTERM or Ctrl-C: then readiness turns to "no", connections end after their current request, and
 /// the process exits with 0. A second signal ends it at once. SIGHUP, a changed file and `POST /reload` on the admin
 /// address take up a new configuration; one with errors leaves the old one in force. SIGUSR1 opens the access log
-/// anew.
+/// anew. SIGUSR2 starts the program anew and lets it take over, without losing a connection. Sockets that a service
+/// manager passes are used.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   torana run torana.yaml
@@ -80,6 +81,9 @@ pub(crate) struct Run {
     /// Do not take up changed files by itself; SIGHUP and `POST /reload` still do
     #[arg(long)]
     pub(crate) no_watch: bool,
+    /// Take the sockets over from the gateway whose `upgrade.socket` this is; it ends when this one serves
+    #[arg(long, value_name = "PATH")]
+    pub(crate) upgrade_from: Option<PathBuf>,
 }
 
 /// Find every mistake in a configuration

@@ -106,6 +106,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
             drain_timeout: config.shutdown.drain_timeout.std(),
             readiness_delay: config.shutdown.readiness_delay.std(),
         },
+        upgrade_socket: config.upgrade.socket.as_ref().map(|socket| socket.value.clone()),
         admin: config.admin.on().map(admin),
         config: source.shown.clone(),
         next_listener,

@@ -100,10 +100,10 @@ impl Running for Shared {
 }
 
 impl Drain for Shared {
-    fn begin(&self, grace: Duration) {
+    fn begin(&self, patience: Duration, grace: Duration) {
         self.common.cell.drain();
         self.sockets().clear();
-        self.send(|| Command::Drain { grace });
+        self.send(|| Command::Drain { patience, grace });
     }
 
     fn open_connections(&self) -> u32 {

@@ -29,8 +29,9 @@ pub(crate) enum Command {
     Listen { socket: u64, id: ListenerId, listener: listen::Listener },
     /// Stop accepting on it.
     Unlisten { socket: u64 },
-    /// Accept no more connections and end the open ones, tunnels after `grace`.
-    Drain { grace: Duration },
+    /// Accept no more connections and end the open ones: idle ones after
+    /// `patience`, tunnels after `grace`.
+    Drain { patience: Duration, grace: Duration },
     /// End, whatever is open.
     Stop,
 }
@@ -54,11 +55,6 @@ pub(crate) struct Worker {
 
 /// Housekeeping comes every so many ticks: about ten times a second.
 const TICKS_PER_HOUSEKEEPING: u32 = 2;
-
-/// How long idle connections stay when draining. A client may be sending its
-/// next request this very moment and would lose it; told `Connection: close`
-/// with that reply, it loses nothing.
-const IDLE_PATIENCE: Duration = Duration::from_millis(250);
 
 impl Worker {
     /// Starts worker number `index`.
@@ -123,7 +119,7 @@ async fn run(mut commands: UnboundedReceiver<Command>, common: Common) {
             command = commands.recv() => match command {
                 Some(Command::Listen { socket, id, listener }) => sockets.listen(socket, id, listener),
                 Some(Command::Unlisten { socket }) => sockets.unlisten(socket).await,
-                Some(Command::Drain { grace }) => sockets.drain(grace).await,
+                Some(Command::Drain { patience, grace }) => sockets.drain(patience, grace).await,
                 Some(Command::Stop) | None => return,
             },
         }
@@ -134,7 +130,9 @@ async fn run(mut commands: UnboundedReceiver<Command>, common: Common) {
 struct Sockets {
     plane: Rc<WorkerPlane<Upstreams>>,
     common: Common,
-    accepting: HashMap<u64, Accepting>,
+    /// By number. One that was handed over by a process with more workers may
+    /// be several.
+    accepting: HashMap<u64, Vec<Accepting>>,
 }
 
 impl Sockets {
@@ -145,7 +143,7 @@ impl Sockets {
                 listen::Listener::Unix(unix) => accept::Listener::Unix(tokio::net::UnixListener::from_std(unix)?),
             };
             let accepting = accept(listener, id, self.plane.clone(), self.common.connections.clone());
-            self.accepting.insert(socket, Accepting::start(probe, accepting));
+            self.accepting.entry(socket).or_default().push(Accepting::start(probe, accepting));
             Ok(())
         });
         if let Err(error) = result {
@@ -154,21 +152,20 @@ impl Sockets {
     }
 
     async fn unlisten(&mut self, socket: u64) {
-        if let Some(accepting) = self.accepting.remove(&socket) {
+        for accepting in self.accepting.remove(&socket).into_iter().flatten() {
             accepting.finish().await;
         }
     }
 
-    async fn drain(&mut self, grace: Duration) {
-        for (_, accepting) in self.accepting.drain() {
+    async fn drain(&mut self, patience: Duration, grace: Duration) {
+        for accepting in self.accepting.drain().flat_map(|(_, all)| all) {
             accepting.finish().await;
         }
         self.common.accepting.fetch_sub(1, Ordering::Release);
         drain::announce();
-        let patience = IDLE_PATIENCE.min(grace / 2);
         task::spawn_local(async move {
             tokio::time::sleep(patience).await;
-            drain::begin(grace - patience);
+            drain::begin(grace.saturating_sub(patience));
         });
     }
 }
