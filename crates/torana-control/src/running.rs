@@ -16,6 +16,12 @@ pub trait Running: Send + Sync + 'static {
     fn routes(&self) -> Value;
     /// Its upstreams with their endpoints and what the pools have seen.
     fn upstreams(&self) -> Value;
+    /// What would become of a request, and why; `question` says which. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// It is no question; the text says why.
+    fn explain(&self, question: &Value) -> Result<Value, String>;
     /// Everything counted, in the Prometheus text format.
     fn metrics(&self) -> String;
     /// Client connections open now.

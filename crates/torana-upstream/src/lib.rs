@@ -9,6 +9,7 @@ pub mod balance;
 pub mod breaker;
 pub mod ceiling;
 mod endpoint;
+pub mod forecast;
 pub mod forward;
 pub mod health;
 mod held;
