@@ -262,7 +262,7 @@ fn a_running_gateway_explains_which_endpoint_and_changes_nothing() {
     assert_eq!(chosen("10.0.0.7"), chosen("10.0.0.7"));
     assert_eq!(metrics(), before);
     // A request that fails opens the breaker, and that is told.
-    assert_eq!(ask(address, "GET", "/turns").0, 502);
+    assert!(ask(address, "GET", "/turns").0 >= 500);
     let (code, text) = explain(&["GET", "/turns"]);
     assert!(code == Some(0) && text.contains("endpoint  none (breaker.open)"), "{text}");
     assert!(text.contains("usable, breaker open"), "{text}");

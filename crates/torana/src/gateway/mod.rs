@@ -246,7 +246,10 @@ impl Gateway {
     pub(crate) fn run(mut self, exit_after: Option<Duration>) -> ExitCode {
         let runtime = self.runtime.clone();
         let drained = runtime.block_on(async {
-            let pace = match self.serve(exit_after).await {
+            let end = self.serve(exit_after).await;
+            // Before it is said: whoever reads it may ask.
+            self.status.drain();
+            let pace = match end {
                 End::Stop => {
                     service_manager::stopping();
                     notice::say("stopping: connections end after their current request; once more stops at once");
@@ -259,7 +262,6 @@ impl Gateway {
                     Pace { readiness_delay: Duration::ZERO, idle_patience: IDLE_PATIENCE_TAKEN_OVER, ..self.pace() }
                 }
             };
-            self.status.drain();
             tokio::select! {
                 drained = drain(&*self.shared, &self.status, pace) => Some(drained),
                 () = stop_signal(&mut self.signals) => None,
