@@ -15,6 +15,7 @@ pub mod admin;
 pub mod diff;
 pub mod log_writer;
 pub mod notice;
+mod priority;
 pub mod providers;
 pub mod revisions;
 pub mod running;

@@ -41,6 +41,11 @@ pub trait Reload: Send + 'static {
     /// Does the same with a configuration that was in force, as it was read
     /// then; `None` if it is not kept.
     fn roll_back(&mut self, revision: u64) -> Option<Report>;
+    /// Frees what attempts have left behind; true if something is still in use
+    /// and should be asked for again.
+    fn tidy(&mut self) -> bool {
+        false
+    }
 }
 
 /// What came of taking up a configuration.

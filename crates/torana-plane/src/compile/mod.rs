@@ -45,8 +45,6 @@ pub struct Source<'a> {
     pub config: &'a SoundConfig,
     /// Identifies its documents; see [`Plan::checksum`].
     pub checksum: &'a str,
-    /// How the admin interface shows it: without secrets.
-    pub shown: &'a serde_json::Value,
     /// Who is told what happens to its upstreams.
     pub watch: &'a Watch,
 }
@@ -108,7 +106,6 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         },
         upgrade_socket: config.upgrade.socket.as_ref().map(|socket| socket.value.clone()),
         admin: config.admin.on().map(admin),
-        config: source.shown.clone(),
         next_listener,
     };
     Compiled { plan: Some(plan), diagnostics, files }

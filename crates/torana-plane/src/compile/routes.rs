@@ -3,6 +3,7 @@
 use super::matching::Matched;
 use super::{Context, Upstreams, chain, matching, target};
 use crate::matcher::RoutePattern;
+use crate::metrics::exposition;
 use crate::plan::{Link, Route};
 use torana_config::model::{self, Config};
 use torana_core::rewrite;
@@ -47,6 +48,7 @@ fn route(
     let path = rewrite.and_then(|written| rewrite::path(written, &pattern.path.route_path(), &mut context.diagnostics));
     let (target_kind, target) = target::target(written, &pattern.path, upstreams, context)?;
     Some(Route {
+        series: exposition::route_labels(&written.name, pattern.path.as_str()),
         name: written.name.as_str().into(),
         pattern: pattern.path.as_str().into(),
         chain: chain::order(global, own),

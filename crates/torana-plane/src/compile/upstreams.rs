@@ -1,6 +1,7 @@
 //! Upstreams.
 
 use super::{Context, Place, Upstreams, resilience};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,12 +17,11 @@ use torana_upstream::state::State;
 pub(super) fn compile(config: &Config, context: &mut Context<'_>) -> Upstreams {
     let mut upstreams = Upstreams { specs: Vec::new(), states: Vec::new() };
     let now = Instant::now();
+    let previous = context.previous.into_iter().flat_map(|plan| plan.upstreams.iter().zip(&plan.states));
+    let previous: HashMap<&str, _> = previous.map(|known| (&*known.0.name, known)).collect();
     for (name, upstream) in &config.upstreams {
-        let before = context.previous.and_then(|plan| {
-            let position = plan.upstreams.iter().position(|known| *known.name == **name)?;
-            Some((plan.upstreams.get(position)?, plan.states.get(position)?))
-        });
-        let spec = spec(config, name, upstream, context);
+        let before = previous.get(name.as_str()).copied();
+        let spec = spec(config, name, upstream, before.map(|(known, _)| known), context);
         upstreams.states.push(match before {
             Some((known, state)) if Arc::ptr_eq(known, &spec) => Arc::clone(state),
             _ => State::new(&spec, before.map(|(_, state)| &**state), context.watch, now),
@@ -37,9 +37,9 @@ fn spec(
     config: &Config,
     name: &Spanned<String>,
     upstream: &Spanned<model::Upstream>,
+    previous: Option<&Arc<UpstreamSpec>>,
     context: &mut Context<'_>,
 ) -> Arc<UpstreamSpec> {
-    let previous = context.previous.and_then(|plan| plan.upstreams.iter().find(|known| *known.name == **name));
     let endpoints: Vec<EndpointSpec> = upstream
         .endpoints
         .iter()

@@ -4,6 +4,7 @@ use super::names::{self, Metric};
 use super::snapshot::{RouteSeries, Snapshot};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use torana_core::metric::{HistogramSnapshot, LATENCY_BOUNDS_MICROS};
 use torana_upstream::breaker::Phase;
 
@@ -192,6 +193,17 @@ impl Bounds {
             None => ",le=\"+Inf\"} ".to_owned(),
         }))
     }
+}
+
+/// The labels that tell routes apart.
+pub(crate) fn route_labels(name: &str, pattern: &str) -> Arc<str> {
+    let mut text = String::with_capacity(name.len() + pattern.len() + 20);
+    text.push_str("route=\"");
+    escape(name, &mut text);
+    text.push_str("\",path=\"");
+    escape(pattern, &mut text);
+    text.push('"');
+    text.into()
 }
 
 /// Appends `value` as the inside of a label value.

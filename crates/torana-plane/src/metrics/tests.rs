@@ -19,7 +19,7 @@ fn workers_are_summed_and_the_text_is_prometheus() {
     let mut plan =
         plan(r#"{ "routes": [ { "name": "a", "match": { "path": "/x/*" }, "respond": {} } ] }"#, None).unwrap();
     // No configuration has such a name: labels are escaped all the same.
-    plan.routes[0].name = "a\"b".into();
+    plan.routes[0].series = exposition::route_labels("a\"b", "/x/*");
     metrics.plan_in_force(&plan);
     let route: &Route = &plan.routes[0];
     for _ in 0..2 {

@@ -56,6 +56,10 @@ impl Reload for Reloader {
         let built = wire::build_again(loaded, Some(&before), &self.watch);
         Some(self.take_up(built, &before, Cause::Rollback.as_str(), Some(revision)))
     }
+
+    fn tidy(&mut self) -> bool {
+        self.shared.common.cell.free_retired() > 0
+    }
 }
 
 impl Reloader {
@@ -88,7 +92,7 @@ impl Reloader {
         self.log.switch(output);
         // Listening comes after the swap: accepting asks the plan in force
         // about its listener.
-        drop(shared.common.cell.swap(plan));
+        shared.common.cell.swap(plan);
         let plan = shared.common.cell.load();
         events::adopt(&self.prober, &plan);
         sockets.apply(&plan, prepared, &shared.workers);

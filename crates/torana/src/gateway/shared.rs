@@ -82,7 +82,10 @@ fn this_machine() -> IpAddr {
 
 impl Running for Shared {
     fn config(&self) -> Value {
-        self.common.cell.load().config.clone()
+        // Made when somebody looks: of a large configuration that is a sizeable
+        // part of what a reload costs.
+        let loaded = self.history().newest();
+        loaded.map_or(Value::Null, |loaded| torana_config::redacted(&loaded))
     }
 
     fn listeners(&self) -> Value {
