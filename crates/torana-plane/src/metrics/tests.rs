@@ -88,6 +88,26 @@ fn reloads_are_counted_and_removed_routes_forgotten() {
 }
 
 #[test]
+fn series_are_all_there_and_only_the_wanted_stay() {
+    // Several times as many as are read or taken out at a time.
+    let (all, few) = (plan(&many_routes(1000), None).unwrap(), plan(&many_routes(300), None).unwrap());
+    let metrics = Metrics::new();
+    let worker = metrics.add_worker();
+    let observe = |route: &Route| worker.route(route).observe(Method::Get, Status::OK, Duration::ZERO, 1, 0);
+    all.routes.iter().for_each(observe);
+    metrics.plan_in_force(&all);
+    // The series of requests without a route is always there.
+    assert_eq!(metrics.snapshot().routes.len(), 1001);
+    metrics.plan_in_force(&few);
+    all.routes.iter().take(300).for_each(observe);
+    let snapshot = metrics.snapshot();
+    let counted: Vec<_> = snapshot.routes.iter().filter(|route| route.request_bytes == 2).collect();
+    assert_eq!((snapshot.routes.len(), counted.len()), (301, 300), "what stays goes on counting");
+    observe(&all.routes[999]);
+    assert_eq!(metrics.snapshot().routes.len(), 302);
+}
+
+#[test]
 fn pools_are_published() {
     let gateway = Gateway::new(
         r#"{ "upstreams": { "u": { "endpoints": ["http://127.0.0.1:1"] } }, "routes": [ { "name": "r", "upstream": "u" } ] }"#,
