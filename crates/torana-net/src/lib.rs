@@ -15,6 +15,7 @@ pub mod recycle;
 pub mod refusals;
 mod serve;
 pub mod service;
+pub mod spread;
 pub mod timer;
 pub mod tls;
 pub mod tunnel;

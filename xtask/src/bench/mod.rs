@@ -12,6 +12,8 @@
 //!
 //! `bench reload` measures torana alone, with and without reloads beside the requests ([`reload`]).
 //!
+//! `bench skew` counts how connections are spread over workers ([`skew`]).
+//!
 //! `budget` is the part that CI can run: instructions are counted, not timed, so noise does not matter.
 
 pub(crate) mod budget;
@@ -29,6 +31,7 @@ mod reload;
 mod report;
 mod rounds;
 mod scenario;
+mod skew;
 mod statistics;
 mod supervise;
 
@@ -53,6 +56,11 @@ pub(crate) fn run(args: &[String]) -> Outcome<()> {
         && first == "reload"
     {
         return reload::run(rest);
+    }
+    if let Some((first, rest)) = args.split_first()
+        && first == "skew"
+    {
+        return skew::run(rest);
     }
     if options::wants_help(args) {
         print!("{}", options::BENCH_USAGE);

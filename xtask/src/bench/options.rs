@@ -14,6 +14,7 @@ pub(super) const LOAD_CORE: u32 = 1;
 pub(super) const BENCH_USAGE: &str = "\
 usage: cargo xtask bench [OPTIONS]
        cargo xtask bench reload [OPTIONS]
+       cargo xtask bench skew [--connections N] [--workers N] [--rounds N] [--bin PATH]
 
 Measures torana, nginx and haproxy, one worker each on core 0; load generator and origin on core 1.
 
@@ -146,6 +147,33 @@ impl ReloadOptions {
                 "--rounds" => options.rounds = args.number("--rounds", 1)?,
                 "--seconds" => options.seconds = args.number("--seconds", 1)?,
                 "--max-ratio" => options.max_ratio = Some(args.number("--max-ratio", 0.0)?),
+                "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
+                other => return Err(args.unknown(other)),
+            }
+        }
+        require_binary(&options.binary)?;
+        Ok(options)
+    }
+}
+
+/// Options of `cargo xtask bench skew`.
+#[derive(Debug)]
+pub(super) struct SkewOptions {
+    pub(super) connections: usize,
+    pub(super) workers: usize,
+    pub(super) rounds: usize,
+    pub(super) binary: PathBuf,
+}
+
+impl SkewOptions {
+    pub(super) fn parse(args: &[String]) -> Outcome<Self> {
+        let mut options = Self { connections: 24, workers: 2, rounds: 20, binary: default_binary() };
+        let mut args = Arguments::new(args, "bench");
+        while let Some(flag) = args.flag() {
+            match flag.as_str() {
+                "--connections" => options.connections = args.number("--connections", 1)?,
+                "--workers" => options.workers = args.number("--workers", 2)?,
+                "--rounds" => options.rounds = args.number("--rounds", 1)?,
                 "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
                 other => return Err(args.unknown(other)),
             }

@@ -19,6 +19,11 @@ pub fn render(snapshot: &Snapshot) -> String {
     routes(&mut text, &snapshot.routes);
     text.by_code(names::REFUSALS, &snapshot.refusals);
     text.single(names::CONNECTIONS, snapshot.connections);
+    text.head(names::WORKER_CONNECTIONS);
+    for (worker, open) in snapshot.worker_connections.iter().enumerate() {
+        text.value(names::WORKER_CONNECTIONS.name, &format!("worker=\"{worker}\""), *open);
+    }
+    text.single(names::CONNECTIONS_MOVED, snapshot.connections_moved);
     text.single(names::CONNECTIONS_ACCEPTED, snapshot.connections_accepted);
     text.by_code(names::CONNECTIONS_LIMITED, &snapshot.limited);
     text.single(names::HANDSHAKES_FAILED, snapshot.handshakes_failed);

@@ -24,6 +24,7 @@ pub struct WorkerMetrics {
     limited: Codes,
     opened: Counter,
     closed: Counter,
+    moved: Counter,
     handshakes_failed: Counter,
     log_lines_dropped: Counter,
     pools: Mutex<Arc<Vec<PoolSample>>>,
@@ -190,6 +191,7 @@ impl WorkerMetrics {
         match event {
             ConnectionEvent::Opened => self.opened.add(1),
             ConnectionEvent::Closed => self.closed.add(1),
+            ConnectionEvent::Moved => self.moved.add(1),
             ConnectionEvent::Limited(code) => self.limited.count(code),
             ConnectionEvent::HandshakeFailed => self.handshakes_failed.add(1),
         }
@@ -221,7 +223,9 @@ impl WorkerMetrics {
         let closed = self.closed.value();
         let opened = self.opened.value();
         snapshot.connections_accepted += opened;
+        snapshot.worker_connections.push(opened.saturating_sub(closed));
         snapshot.connections += opened.saturating_sub(closed);
+        snapshot.connections_moved += self.moved.value();
         snapshot.handshakes_failed += self.handshakes_failed.value();
         snapshot.log_lines_lost += self.log_lines_dropped.value();
         let pools = Arc::clone(&lock(&self.pools));

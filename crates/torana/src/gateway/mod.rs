@@ -52,6 +52,7 @@ use torana_control::status::Status;
 use torana_control::supervisor::{Cause, Reloads, Supervisor};
 use torana_net::accept::ConnectionCount;
 use torana_net::listen::{Listener, bind_private};
+use torana_net::spread::Spread;
 use torana_plane::log::{LogBatch, LogSink};
 use torana_plane::metrics::Metrics;
 use torana_plane::plan::{LogOutput, Plan};
@@ -165,7 +166,7 @@ impl Gateway {
             connections: Arc::new(ConnectionCount::default()),
             accepting: Arc::default(),
         };
-        let workers = (0..count).map(|index| Worker::start(index, common.clone())).collect::<io::Result<Vec<_>>>()?;
+        let workers = workers(count, &common)?;
         let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
         let shared = Arc::new(Shared::new(Common { log: LogSink::none(), ..common }, commands));
         let admin_socket = listen(&shared, &mut heritage, admin_opened)?;
@@ -389,6 +390,11 @@ fn report_of_start(built: &wire::Built, plan: &Plan) -> Report {
         files: built.files.clone(),
         ..Report::default()
     }
+}
+
+fn workers(count: usize, common: &Common) -> io::Result<Vec<Worker>> {
+    let arrivals = Spread::among(count).into_iter().enumerate();
+    arrivals.map(|(index, arrivals)| Worker::start(index, arrivals, common.clone())).collect()
 }
 
 /// As many as were asked for, or as there are cores this process may use.

@@ -13,9 +13,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task;
 use tokio::time::MissedTickBehavior;
 use torana_control::notice;
-use torana_net::accept::{self, ConnectionCount, accept};
+use torana_net::accept::{self, ConnectionCount, Hall, Moved, accept};
 use torana_net::listen;
 use torana_net::service::ListenerId;
+use torana_net::spread::Arrivals;
 use torana_net::{date, drain, timer};
 use torana_plane::log::LogSink;
 use torana_plane::metrics::Metrics;
@@ -61,7 +62,7 @@ impl Worker {
     ///
     /// # Errors
     /// No thread or no runtime can be started.
-    pub(crate) fn start(index: usize, common: Common) -> io::Result<Worker> {
+    pub(crate) fn start(index: usize, arrivals: Arrivals<Moved>, common: Common) -> io::Result<Worker> {
         let (sender, commands) = unbounded_channel();
         common.accepting.fetch_add(1, Ordering::Relaxed);
         let (started, result) = std::sync::mpsc::sync_channel(1);
@@ -73,7 +74,7 @@ impl Worker {
             match runtime {
                 Ok(runtime) => {
                     let _ = started.send(Ok(()));
-                    runtime.block_on(run(commands, common));
+                    runtime.block_on(run(commands, arrivals, common));
                 }
                 Err(error) => drop(started.send(Err(error))),
             }
@@ -100,9 +101,11 @@ impl Drop for Deadman {
     }
 }
 
-async fn run(mut commands: UnboundedReceiver<Command>, common: Common) {
+async fn run(mut commands: UnboundedReceiver<Command>, mut arrivals: Arrivals<Moved>, common: Common) {
     let plane = WorkerPlane::new(&common.cell, &Upstreams::default(), &common.metrics, common.log.clone());
-    let mut sockets = Sockets { plane: Rc::new(plane), common, accepting: HashMap::new() };
+    let plane = Rc::new(plane);
+    let hall = Hall::new(plane.clone(), common.connections.clone(), &arrivals);
+    let mut sockets = Sockets { hall, common, accepting: HashMap::new() };
     let mut tick = tokio::time::interval(timer::TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0_u32;
@@ -113,9 +116,10 @@ async fn run(mut commands: UnboundedReceiver<Command>, common: Common) {
                 date::refresh(SystemTime::now());
                 ticks = ticks.wrapping_add(1);
                 if ticks.is_multiple_of(TICKS_PER_HOUSEKEEPING) {
-                    sockets.plane.housekeeping();
+                    plane.housekeeping();
                 }
             }
+            moved = arrivals.next() => sockets.hall.arrive(moved),
             command = commands.recv() => match command {
                 Some(Command::Listen { socket, id, listener }) => sockets.listen(socket, id, listener),
                 Some(Command::Unlisten { socket }) => sockets.unlisten(socket).await,
@@ -128,7 +132,7 @@ async fn run(mut commands: UnboundedReceiver<Command>, common: Common) {
 
 /// What the worker accepts connections on.
 struct Sockets {
-    plane: Rc<WorkerPlane<Upstreams>>,
+    hall: Rc<Hall<WorkerPlane<Upstreams>>>,
     common: Common,
     /// By number. One that was handed over by a process with more workers may
     /// be several.
@@ -142,7 +146,7 @@ impl Sockets {
                 listen::Listener::Tcp(tcp) => accept::Listener::Tcp(tokio::net::TcpListener::from_std(tcp)?),
                 listen::Listener::Unix(unix) => accept::Listener::Unix(tokio::net::UnixListener::from_std(unix)?),
             };
-            let accepting = accept(listener, id, self.plane.clone(), self.common.connections.clone());
+            let accepting = accept(listener, id, self.hall.clone());
             self.accepting.entry(socket).or_default().push(Accepting::start(probe, accepting));
             Ok(())
         });
