@@ -7,6 +7,7 @@ use crate::notice;
 use crate::revisions::{self, Listed};
 use crate::running::{NotThere, Report};
 use crate::supervisor::{Cause, NoRollback};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
@@ -14,7 +15,7 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Longest body a request may have; none is needed.
+/// Longest body a request may have; only questions need one.
 const BODY_BYTES: usize = 64 * 1024;
 
 /// How long a body may take.
@@ -47,8 +48,9 @@ async fn reply(request: Request<Incoming>, client: &Client) -> Result<Answer, Pr
     let Some((route, named)) = found.iter().find(|(route, _)| route.method == *method) else {
         return if found.is_empty() { Err(NOT_FOUND) } else { Ok(not_allowed(client, &allowed(&found))) };
     };
-    if !is_read {
-        discard(request.into_body()).await?;
+    let body = if is_read { Bytes::new() } else { read(request.into_body()).await? };
+    if route.page == Page::Explain {
+        return explain(&body, &client.parts);
     }
     show(route.page, named, &client.parts).await
 }
@@ -108,6 +110,8 @@ async fn show(page: Page, named: &[Part], parts: &Parts) -> Result<Answer, Probl
             shown["last"] = status.last().to_json();
             json(OK, &shown)
         }
+        // Needs its body, so it is answered before.
+        Page::Explain => return Err(NOT_FOUND),
         Page::Reload => match parts.reloads.reload(Cause::Admin).await {
             Some(report) => attempted(&report),
             None => return Err(STOPPING),
@@ -198,11 +202,24 @@ const NO_ENDPOINT: Problem = Problem {
 const STOPPING: Problem =
     Problem { status: StatusCode::SERVICE_UNAVAILABLE, code: "admin.stopping", detail: "the gateway is stopping" };
 
-/// Reads a body nobody needs, so that the connection can be used again.
-async fn discard(body: Incoming) -> Result<(), Problem> {
+fn explain(body: &[u8], parts: &Parts) -> Result<Answer, Problem> {
+    let question = serde_json::from_slice(body).map_err(|error| format!("the body is no JSON: {error}"));
+    Ok(match question.and_then(|question: Value| parts.running.explain(&question)) {
+        Ok(explanation) => json(StatusCode::OK, &explanation),
+        Err(why) => {
+            let detail = "the body is no question about a request; `why` says what is wrong with it";
+            let refused = Problem { status: StatusCode::BAD_REQUEST, code: "admin.question", detail };
+            parts.running.admin_refused(refused.code);
+            problem(&refused, json!({ "why": why }))
+        }
+    })
+}
+
+/// Reads a body, also one that nobody needs: the connection can be used again.
+async fn read(body: Incoming) -> Result<Bytes, Problem> {
     let read = Limited::new(body, BODY_BYTES).collect();
     match tokio::time::timeout(BODY_TIMEOUT, read).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(_)) => {
             let detail = "the body is too long, or broken off";
             Err(Problem { status: StatusCode::PAYLOAD_TOO_LARGE, code: "admin.body", detail })
