@@ -5,9 +5,11 @@
 //! metrics label and refusal table are derived. Siblings do not know each
 //! other.
 
+pub mod fault;
 pub mod headers;
+pub mod mirror;
 
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
-pub const REGISTRY: &[PolicyEntry] = &[entry::<headers::Headers>()];
+pub const REGISTRY: &[PolicyEntry] = &[entry::<fault::Fault>(), entry::<headers::Headers>(), entry::<mirror::Mirror>()];
