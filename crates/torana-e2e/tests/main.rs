@@ -12,6 +12,7 @@
 //! | `mirroring` | copies of requests, and answers compared |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
+//! | `rate_limit` | limits that gateways share through Redis |
 //! | `control` | reload and shutdown |
 //! | `hand_over` | socket activation, and one process taking over from another |
 //! | `smuggling`, `downgrade` | requests with two readings, from HTTP/1.1 and from HTTP/2 |
@@ -34,6 +35,7 @@ mod interim;
 mod limits;
 mod load;
 mod mirroring;
+mod rate_limit;
 mod resilience;
 mod scenarios;
 mod smuggling;
