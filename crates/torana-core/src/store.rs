@@ -7,6 +7,7 @@
 //! The arithmetic of limits ([`quota`]) is the same for all of them.
 
 pub mod memory;
+pub mod memory_blobs;
 pub mod nowhere;
 pub mod quota;
 pub mod vectors;
