@@ -48,10 +48,13 @@ impl PlanCell {
     /// [`free_retired`](PlanCell::free_retired) finds nobody else holding it.
     pub fn swap(&self, plan: Plan) {
         let old = self.plan.swap(Arc::new(plan));
-        lock(&self.retired).push(old);
         // After the plan: whoever sees the new number finds the new plan. The
         // other way round a worker could keep the old one under the new number.
         self.generation.fetch_add(1, Ordering::Release);
+        // What was replaced before is mostly unused by now: whoever swaps often
+        // need not ask for it. This one the workers still hold.
+        self.free_retired();
+        lock(&self.retired).push(old);
     }
 
     /// Frees the plans nobody uses any more; how many are still in use. For a

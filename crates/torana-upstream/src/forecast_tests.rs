@@ -17,6 +17,7 @@ fn spec(weights: &[u32]) -> UpstreamSpec {
         secure: false,
         prior_knowledge: false,
         weight: *weight,
+        drain: false,
     };
     UpstreamSpec::new("a", (1..).zip(weights).map(endpoint).collect())
 }
