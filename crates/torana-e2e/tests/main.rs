@@ -12,6 +12,7 @@
 //! | `mirroring` | copies of requests, and answers compared |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
+//! | `overload` | too long, too many, or twice |
 //! | `rate_limit` | limits that gateways share through Redis |
 //! | `control` | reload and shutdown |
 //! | `hand_over` | socket activation, and one process taking over from another |
@@ -35,6 +36,7 @@ mod interim;
 mod limits;
 mod load;
 mod mirroring;
+mod overload;
 mod rate_limit;
 mod resilience;
 mod scenarios;
