@@ -25,18 +25,24 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
+        Server::with(&[])
+    }
+
+    /// With more arguments.
+    fn with(arguments: &[&'static str]) -> Server {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("torana-store-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(name);
         fs::create_dir_all(&dir).unwrap();
-        let mut server = Server { child: Server::spawn(&dir), dir };
+        let mut server = Server { child: Server::spawn(&dir, arguments), dir };
         server.wait();
         server
     }
 
-    fn spawn(dir: &PathBuf) -> Child {
+    fn spawn(dir: &PathBuf, arguments: &[&str]) -> Child {
         Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--unixsocket", "s"])
+            .args(arguments)
             .current_dir(dir)
             .stdout(Stdio::null())
             .spawn()
@@ -58,7 +64,7 @@ impl Server {
     }
 
     fn restart(&mut self) {
-        self.child = Server::spawn(&self.dir);
+        self.child = Server::spawn(&self.dir, &[]);
         self.wait();
     }
 
@@ -233,6 +239,37 @@ fn places_are_given_back() {
         tokio::task::yield_now().await;
         assert_eq!(counters.take(&asks("k", &quotas)).get().await.unwrap().granted, 1);
         assert_eq!(counters.take(&asks("k", &quotas)).get().await.unwrap().granted, 0);
+    });
+}
+
+#[test]
+fn all_keys_of_a_decision_are_on_one_node_of_a_cluster() {
+    // One node with all slots: it refuses commands whose keys are in several.
+    let server = Server::with(&["--cluster-enabled", "yes"]);
+    let mut connection =
+        redis::Client::open(format!("unix://{}/s", server.dir.display())).unwrap().get_connection().unwrap();
+    redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(0).arg(16383).exec(&mut connection).unwrap();
+    let crossing = || redis::cmd("MSET").arg(&["a", "1", "b", "2"]).to_owned();
+    let quotas = [Algorithm::Bucket, Algorithm::SlidingLog, Algorithm::SlidingWindow, Algorithm::Concurrency]
+        .map(|algorithm| quota(algorithm, 5, HOUR));
+    on_worker(async {
+        let store = server.store();
+        let end = Instant::now() + Duration::from_secs(20);
+        // It takes a moment until the cluster has found out that it is whole.
+        while store.blobs().get(b"x").get().await.is_err() {
+            assert!(Instant::now() < end, "the cluster does not come up");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let refused = crossing().exec(&mut connection).unwrap_err();
+        assert!(refused.to_string().contains("slot"), "{refused}");
+        for key in ["a", "b", "c", "d", "e"] {
+            let taken = store.counters().take(&asks(key, &quotas)).get().await.unwrap();
+            assert_eq!(taken.granted, 1);
+            store.counters().release(&asks(key, &quotas), taken.ticket);
+            store.blobs().put(key.as_bytes(), Bytes::from_static(b"v"), HOUR, &["t", "u"]).get().await.unwrap();
+        }
+        store.blobs().delete_tagged("t").get().await.unwrap();
+        assert_eq!(store.blobs().get(b"c").get().await, Ok(None));
     });
 }
 

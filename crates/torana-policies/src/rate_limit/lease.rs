@@ -69,7 +69,7 @@ impl Leases {
     }
 
     /// Whether the caller is the one to take ahead; then it has to
-    /// [`settle`](Leases::settle) what came of it.
+    /// [`settle`](Asking::settle) what came of it.
     pub(super) fn ask(&self, take: &Take<'_>) -> Option<Asking<'_>> {
         let key = Leases::key(take);
         let mut shard = self.shard(take);

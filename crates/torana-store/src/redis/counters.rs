@@ -72,8 +72,10 @@ fn tag(prefix: &str, take: &Take<'_>) -> String {
     text
 }
 
-fn key(tag: &str, quota: &Quota) -> String {
-    format!("{tag}:{}", quota.name)
+/// The key of what one quota remembers besides. By its position: two of one
+/// name are two.
+fn key(tag: &str, position: usize) -> String {
+    format!("{tag}:{position}")
 }
 
 impl Counters for Redis {
@@ -83,8 +85,8 @@ impl Counters for Redis {
         let mut call = redis::Cmd::with_capacity(16 + take.quotas.len() * 7, 1024);
         call.arg("EVALSHA").arg(self.script.script.get_hash());
         call.arg(take.quotas.len() + 1).arg(&tag);
-        for quota in take.quotas {
-            call.arg(key(&tag, quota));
+        for position in 0..take.quotas.len() {
+            call.arg(key(&tag, position));
         }
         if self.script.is_told_time {
             call.arg(take.now);
@@ -117,9 +119,10 @@ impl Counters for Redis {
     }
 
     fn release(&self, take: &Take<'_>, ticket: u64) {
-        let places = take.quotas.iter().filter(|quota| quota.algorithm == Algorithm::Concurrency);
+        let is_places = |quota: &Quota| quota.algorithm == Algorithm::Concurrency;
+        let places = take.quotas.iter().enumerate().filter(|(_, quota)| is_places(quota));
         let tag = tag(&self.settings.prefix, take);
-        let keys: Vec<String> = places.map(|quota| key(&tag, quota)).collect();
+        let keys: Vec<String> = places.map(|(position, _)| key(&tag, position)).collect();
         let settings = Arc::clone(&self.settings);
         tokio::task::spawn_local(async move {
             let member = member(settings.holder, ticket);
