@@ -26,6 +26,7 @@ pub use resilience::{
     Balance, Breaker, BreakerScope, Concurrency, ConsistentHash, Fallback, Health, Passive, Retry, SameSite, Slow,
     StatusText, Sticky,
 };
-pub use routing::{KindUse, Match, Protocol, Redirect, Respond, Route, Upstream, UpstreamTls, WebScheme};
+pub use routing::{Match, Protocol, Redirect, Respond, Route, Upstream, UpstreamTls, WebScheme};
 pub use switch::Switch;
 pub use torana_core::rewrite::{Config as Rewrite, HostRewrite};
+pub use torana_core::written::KindUse;

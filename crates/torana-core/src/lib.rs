@@ -4,6 +4,7 @@
 //! [`clock::Clock`]. A crate that needs to move bytes depends on `torana-net`;
 //! a crate that only needs to talk about them depends on this one.
 
+pub mod ask;
 pub mod body;
 pub mod canonical;
 pub mod captures;
@@ -25,6 +26,7 @@ pub mod policy;
 pub mod query;
 pub mod refusal;
 pub mod reply;
+pub mod reserved;
 pub mod rewrite;
 pub mod site;
 pub mod stage;

@@ -7,13 +7,13 @@ use crate::canonical::CanonicalTarget;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::exchange::{Connection, Exchange};
 use crate::head::{Fields, Status};
-use crate::policy::{Policy, PolicyEntry};
+use crate::policy::{self, Policy, PolicyEntry};
 use crate::reply::Reply;
 use crate::rewrite::RoutePath;
-use crate::site::{Keepsakes, Kept, Service, Site};
+use crate::site::{EVERYBODY, Keepsakes, Kept, Service, Site};
 use crate::target::{Answer, Names, Target, TargetEntry, UpstreamId};
 use crate::verdict::{Decision, Verdict};
-use crate::written::{Entry, Node, Spanned, Written};
+use crate::written::{Entry, KindUse, Node, Spanned, Written};
 use serde_json::Value;
 use std::any::TypeId;
 use std::cell::RefCell;
@@ -21,6 +21,7 @@ use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -237,6 +238,8 @@ pub struct TestNames {
     names: Vec<String>,
     /// The warnings so far.
     pub warnings: RefCell<Vec<Diagnostic>>,
+    /// The kinds of policies that a policy may hold.
+    pub policies: &'static [PolicyEntry],
     kept: Keepsakes,
 }
 
@@ -253,6 +256,7 @@ impl TestNames {
             pattern: path.to_owned(),
             names: names.collect(),
             warnings: RefCell::default(),
+            policies: &[],
             kept: Keepsakes::default(),
         }
     }
@@ -300,6 +304,14 @@ impl Site for TestNames {
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.kept.keep(None, &self.route, name, kind, make)
     }
+
+    fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.kept.keep(None, EVERYBODY, name, kind, make)
+    }
+
+    fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>> {
+        Ok(Arc::new(policy::build(self.policies, used, self)?))
+    }
 }
 
 /// The decision of a verdict that does not really wait.
@@ -332,7 +344,7 @@ pub fn show_diagnostics(diagnostics: &[Diagnostic]) -> String {
 
 fn show_request(exchange: &Exchange, out: &mut String) {
     let head = &exchange.head;
-    let query = exchange.target().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = exchange.forward_query().map(|query| format!("?{query}")).unwrap_or_default();
     let _ = writeln!(out, "{} {}{query}", head.method_text(), exchange.forward_path());
     show_fields(&head.fields, out);
     out.push_str("--\n");

@@ -6,8 +6,9 @@
 //! other.
 
 pub mod headers;
+pub mod jwt;
 
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
-pub const REGISTRY: &[PolicyEntry] = &[entry::<headers::Headers>()];
+pub const REGISTRY: &[PolicyEntry] = &[entry::<headers::Headers>(), entry::<jwt::Jwt>()];

@@ -3,12 +3,14 @@
 use super::implicit::Implicit;
 use super::{Context, Upstreams};
 use std::any::TypeId;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use torana_config::Remnant;
 use torana_core::diagnostic::{Diagnostic, Span};
-use torana_core::site::{Keepsakes, Kept, KeptList, Service, Site};
+use torana_core::policy::{self, PolicyEntry};
+use torana_core::site::{EVERYBODY, Keepsakes, Kept, KeptList, Service, Site};
 use torana_core::target::UpstreamId;
-use torana_core::written::Spanned;
+use torana_core::written::{KindUse, Spanned};
 
 /// What one policy or target may ask.
 pub(super) struct PlanSite<'a> {
@@ -20,6 +22,9 @@ pub(super) struct PlanSite<'a> {
     keepsakes: &'a Keepsakes,
     implicit: &'a Implicit,
     before: Option<&'a KeptList>,
+    kinds: &'a [PolicyEntry],
+    /// How many policies it has built for itself.
+    inner: Cell<usize>,
     warnings: RefCell<Vec<Diagnostic>>,
 }
 
@@ -34,6 +39,8 @@ impl<'a> PlanSite<'a> {
             keepsakes: context.keepsakes,
             implicit: context.implicit,
             before: context.previous.map(|plan| &plan.kept),
+            kinds: context.registries.policies,
+            inner: Cell::default(),
             warnings: RefCell::default(),
         }
     }
@@ -72,5 +79,22 @@ impl Site for PlanSite<'_> {
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.keepsakes.keep(self.before, &self.owner, name, kind, make)
+    }
+
+    fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.keepsakes.keep(self.before, EVERYBODY, name, kind, make)
+    }
+
+    fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>> {
+        let index = self.inner.replace(self.inner.get() + 1);
+        let inner = PlanSite {
+            owner: format!("{}/{}/{index}", self.owner, used.name.value),
+            inner: Cell::default(),
+            warnings: RefCell::default(),
+            ..*self
+        };
+        let built = policy::build(self.kinds, used, &inner);
+        self.warnings.borrow_mut().extend(inner.into_warnings());
+        Ok(Arc::new(built?))
     }
 }

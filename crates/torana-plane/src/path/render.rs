@@ -19,6 +19,8 @@ pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
     let Rejection { refusal, cause, fields, .. } = rejection;
     exchange.notes.code = Some(refusal.code);
     exchange.notes.cause = cause;
+    // From here on what the caller is told; the log has been.
+    let refusal = refusal.told();
     let mut reply = match grpc_media_type(exchange) {
         Some(media_type) => grpc(refusal, &message, media_type),
         None => problem(exchange, refusal, &message),
@@ -43,7 +45,7 @@ fn problem(exchange: &Exchange, refusal: &Refusal, message: &str) -> Reply {
     object.string("detail", message);
     object.string("code", refusal.code);
     object.string("request_id", &exchange.request_id);
-    object.string("error", message);
+    object.string("error", refusal.error.unwrap_or(message));
     object.end();
     if exchange.head.method == Method::Head {
         let mut length = itoa::Buffer::new();

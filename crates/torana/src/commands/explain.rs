@@ -61,6 +61,11 @@ fn text(explanation: &Explanation, style: Style) -> String {
     if !policies.is_empty() {
         let _ = writeln!(out, "{}  {}", bold("policies"), policies.join(", "));
     }
+    for step in &explanation.policies {
+        if let Some(says) = &step.says {
+            let _ = writeln!(out, "          {}: {says}", step.policy);
+        }
+    }
     if let Some(forwarded) = &explanation.forwarded {
         let query = forwarded.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
         let _ = writeln!(out, "\n{}", bold(&format!("as `{}` would get it, before policies", forwarded.upstream)));
