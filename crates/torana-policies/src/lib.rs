@@ -5,10 +5,19 @@
 //! metrics label and refusal table are derived. Siblings do not know each
 //! other.
 
+pub mod any_of;
+pub mod csrf;
 pub mod headers;
+pub mod ip_filter;
 pub mod jwt;
 
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
-pub const REGISTRY: &[PolicyEntry] = &[entry::<headers::Headers>(), entry::<jwt::Jwt>()];
+pub const REGISTRY: &[PolicyEntry] = &[
+    entry::<any_of::AnyOf>(),
+    entry::<csrf::Csrf>(),
+    entry::<headers::Headers>(),
+    entry::<ip_filter::IpFilter>(),
+    entry::<jwt::Jwt>(),
+];
