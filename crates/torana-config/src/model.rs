@@ -9,8 +9,10 @@
 
 mod address;
 mod boot;
+mod discover;
 mod endpoint;
 mod limits;
+mod matching;
 mod resilience;
 mod routing;
 mod switch;
@@ -18,15 +20,17 @@ mod switch;
 pub use address::ListenAddress;
 pub use boot::{
     AccessLog, Admin, Certificate, ClientAuth, ClientAuthMode, Config, Listener, ListenerTls, ProxyProtocol, Shutdown,
-    TlsVersion,
+    TlsVersion, Upgrade,
 };
+pub use discover::{Discover, Dns, DnsScheme};
 pub use endpoint::{Endpoint, EndpointUrl, Origin, Scheme};
 pub use limits::{LimitValues, Limits};
+pub use matching::{Match, PathMatch, ValueMatch, ValueTest};
 pub use resilience::{
-    Balance, Breaker, BreakerScope, Concurrency, ConsistentHash, Fallback, Health, Passive, Retry, SameSite, Slow,
-    StatusText, Sticky,
+    Balance, Breaker, BreakerScope, Concurrency, ConsistentHash, Fallback, Health, Hedge, HedgeAfter, Passive, Retry,
+    SameSite, Slow, StatusText, Sticky,
 };
-pub use routing::{Match, Protocol, Redirect, Respond, Route, Upstream, UpstreamTls, WebScheme};
+pub use routing::{Protocol, Redirect, Respond, Route, Upstream, UpstreamTls, WebScheme};
 pub use switch::Switch;
 pub use torana_core::rewrite::{Config as Rewrite, HostRewrite};
 pub use torana_core::written::KindUse;

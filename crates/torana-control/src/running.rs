@@ -16,6 +16,18 @@ pub trait Running: Send + Sync + 'static {
     fn routes(&self) -> Value;
     /// Its upstreams with their endpoints and what the pools have seen.
     fn upstreams(&self) -> Value;
+    /// Takes an endpoint of an upstream out (`on`), or puts it back; `endpoint`
+    /// is its URL as shown, or that without the scheme. What it is like then.
+    ///
+    /// # Errors
+    /// There is no such thing.
+    fn drain(&self, upstream: &str, endpoint: &str, on: bool) -> Result<Value, NotThere>;
+    /// What would become of a request, and why; `question` says which. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// It is no question; the text says why.
+    fn explain(&self, question: &Value) -> Result<Value, String>;
     /// Everything counted, in the Prometheus text format.
     fn metrics(&self) -> String;
     /// Client connections open now.
@@ -24,6 +36,15 @@ pub trait Running: Send + Sync + 'static {
     fn revisions(&self) -> Vec<Listed>;
     /// Counts a request that the admin interface refused.
     fn admin_refused(&self, code: &'static str);
+}
+
+/// What was asked for by name is not there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotThere {
+    /// The upstream.
+    Upstream,
+    /// The endpoint.
+    Endpoint,
 }
 
 /// Takes up configurations. What is wrong with one leaves everything as it
@@ -35,6 +56,11 @@ pub trait Reload: Send + 'static {
     /// Does the same with a configuration that was in force, as it was read
     /// then; `None` if it is not kept.
     fn roll_back(&mut self, revision: u64) -> Option<Report>;
+    /// Frees what attempts have left behind; true if something is still in use
+    /// and should be asked for again.
+    fn tidy(&mut self) -> bool {
+        false
+    }
 }
 
 /// What came of taking up a configuration.
@@ -67,8 +93,9 @@ pub struct Report {
 /// What it takes to stop the data plane. Called once each, in this order.
 pub trait Drain: Send + Sync + 'static {
     /// Stops accepting connections; open ones go on, and close after their
-    /// next reply. `grace` is how long tunnels may stay.
-    fn begin(&self, grace: Duration);
+    /// next reply. `patience` is how long idle ones may wait for another
+    /// request, `grace` how long tunnels may stay.
+    fn begin(&self, patience: Duration, grace: Duration);
     /// Client connections open now.
     fn open_connections(&self) -> u32;
 }

@@ -3,14 +3,19 @@
 //! Everything in here panics on what a test should not have written, and runs
 //! futures that are ready when polled; nothing of the gateway uses it.
 
+mod worker;
+
+pub use worker::TestWorker;
+
 use crate::canonical::CanonicalTarget;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::event::{Event, Tally};
 use crate::exchange::{Connection, Exchange};
 use crate::head::{Fields, Status};
 use crate::policy::{self, Policy, PolicyEntry};
 use crate::reply::Reply;
 use crate::rewrite::RoutePath;
-use crate::site::{EVERYBODY, Keepsakes, Kept, Service, Site};
+use crate::site::{self, EVERYBODY, Keepsakes, Kept, Service, Site};
 use crate::target::{Answer, Names, Target, TargetEntry, UpstreamId};
 use crate::verdict::{Decision, Verdict};
 use crate::written::{Entry, KindUse, Node, Spanned, Written};
@@ -132,8 +137,14 @@ fn of_json(value: Value) -> Written {
 /// seen: the request as it goes on, what was decided, the reply as it goes back.
 #[must_use]
 pub fn transcript(entry: &PolicyEntry, config: &str, request: &str, upstream_reply: &str) -> String {
-    match (entry.build)(&written(config), &TestNames::new("test", "/*")) {
-        Ok(policy) => run(&*policy, &mut exchange(request), reply(upstream_reply)),
+    let names = TestNames::new("test", "/*").counting(entry.events);
+    match (entry.build)(&written(config), &names) {
+        Ok(policy) => {
+            let mut out = show_diagnostics(&names.warnings.take());
+            out.push_str(&run(&*policy, &mut exchange(request), reply(upstream_reply)));
+            show_counts(&names.tally(), &mut out);
+            out
+        }
         Err(diagnostics) => show_diagnostics(&diagnostics),
     }
 }
@@ -153,7 +164,7 @@ pub fn run(policy: &dyn Policy, exchange: &mut Exchange, upstream_reply: Reply) 
         }
         Decision::Reject(rejection) => {
             let _ = writeln!(out, "rejected {} {}", rejection.refusal.code, rejection.refusal.status.code());
-            let mut reply = Reply::new(rejection.refusal.status);
+            let mut reply = Reply::new(rejection.status.unwrap_or(rejection.refusal.status));
             if let Some(fields) = rejection.fields {
                 reply.head.fields = *fields;
             }
@@ -241,6 +252,7 @@ pub struct TestNames {
     /// The kinds of policies that a policy may hold.
     pub policies: &'static [PolicyEntry],
     kept: Keepsakes,
+    events: &'static [&'static Event],
 }
 
 impl TestNames {
@@ -258,7 +270,15 @@ impl TestNames {
             warnings: RefCell::default(),
             policies: &[],
             kept: Keepsakes::default(),
+            events: &[],
         }
+    }
+
+    /// The same for a policy that counts these.
+    #[must_use]
+    pub const fn counting(mut self, events: &'static [&'static Event]) -> TestNames {
+        self.events = events;
+        self
     }
 }
 
@@ -301,6 +321,10 @@ impl Site for TestNames {
         self.warnings.borrow_mut().push(warning);
     }
 
+    fn tally(&self) -> Arc<Tally> {
+        site::keep(self, "events", || Tally::new(self.events))
+    }
+
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.kept.keep(None, &self.route, name, kind, make)
     }
@@ -311,6 +335,13 @@ impl Site for TestNames {
 
     fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>> {
         Ok(Arc::new(policy::build(self.policies, used, self)?))
+    }
+}
+
+/// Appends what has been counted, an event a line.
+pub fn show_counts(tally: &Tally, out: &mut String) {
+    for (event, count) in tally.counts().filter(|(_, count)| *count > 0) {
+        let _ = writeln!(out, "{count} × {}", event.name);
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn events() -> Vec<String> {
 struct Probe {
     id: String,
     /// `refuse`, `answer`, `panic`, `wait` (and then go on), `hang`, `move`
-    /// (set the path to forward).
+    /// (set the path to forward), `watch` (see what is forwarded).
     #[serde(default)]
     request: String,
     /// The same for the way back.
@@ -111,6 +111,14 @@ impl Policy for Probe {
         self.decide(&self.response)
     }
 
+    fn sees_forwarding(&self) -> bool {
+        self.request == "watch"
+    }
+
+    fn on_forward(&self, exchange: &mut Exchange) {
+        event(format!("{} forwards {}", self.id, exchange.forward_path()));
+    }
+
     fn wrap_request(&self, _: &Exchange, body: Body) -> Body {
         event(format!("{} wraps request", self.id));
         body
@@ -150,7 +158,7 @@ fn probe_schema(generator: &mut SchemaGenerator) -> Schema {
 }
 
 const fn probe(name: &'static str, stage: Stage) -> PolicyEntry {
-    PolicyEntry { name, stage, refusals: &[], schema: probe_schema, build: build_probe }
+    PolicyEntry { name, stage, refusals: &[], events: &[], schema: probe_schema, build: build_probe }
 }
 
 /// Probes of three stages.
@@ -289,6 +297,8 @@ impl Forwarder for Fake {
                 failures: 2,
                 retries: 1,
                 retries_denied: 0,
+                hedges: 0,
+                hedges_won: 0,
             });
         }
     }
@@ -303,9 +313,7 @@ pub(crate) fn plan(config: &str, previous: Option<&Plan>) -> Result<Plan, Vec<Di
     let none = std::collections::BTreeMap::new();
     let loaded = load_text("test.json".as_ref(), config.to_string(), &kinds, &none);
     let Ok(config) = &loaded.config else { return Err(loaded.diagnostics) };
-    let shown = serde_json::Value::Null;
-    let compiled =
-        compile(Source { config, checksum: "abc", shown: &shown, watch: &Watch::default() }, REGISTRIES, previous);
+    let compiled = compile(Source { config, checksum: "abc", watch: &Watch::default() }, REGISTRIES, previous);
     compiled.plan.ok_or(compiled.diagnostics)
 }
 

@@ -7,9 +7,11 @@
 
 pub mod any_of;
 pub mod csrf;
+pub mod fault;
 pub mod headers;
 pub mod ip_filter;
 pub mod jwt;
+pub mod mirror;
 
 use torana_core::policy::{PolicyEntry, entry};
 
@@ -17,7 +19,9 @@ use torana_core::policy::{PolicyEntry, entry};
 pub const REGISTRY: &[PolicyEntry] = &[
     entry::<any_of::AnyOf>(),
     entry::<csrf::Csrf>(),
+    entry::<fault::Fault>(),
     entry::<headers::Headers>(),
     entry::<ip_filter::IpFilter>(),
     entry::<jwt::Jwt>(),
+    entry::<mirror::Mirror>(),
 ];

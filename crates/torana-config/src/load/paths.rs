@@ -23,12 +23,16 @@ pub(super) fn resolve(config: &mut Config, sources: &Sources) {
         }
     }
     for upstream in config.upstreams.values_mut() {
+        upstream.value.discover.0.iter_mut().filter_map(|discover| discover.value.file.as_mut()).for_each(one);
         let Some(tls) = &mut upstream.value.tls else {
             continue;
         };
         for path in [&mut tls.value.ca, &mut tls.value.cert, &mut tls.value.key].into_iter().flatten() {
             one(path);
         }
+    }
+    if let Some(socket) = &mut config.upgrade.socket {
+        one(socket);
     }
     if let Some(log) = config.access_log.on_mut()
         && !matches!(log.output.value.as_str(), "stdout" | "stderr")

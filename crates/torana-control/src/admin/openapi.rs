@@ -40,6 +40,20 @@ const ATTEMPT: &[Member] = &[
     ("text", "string"),
 ];
 
+const EXPLANATION: &[Member] = &[
+    ("request", "object?"),
+    ("client_ip", "string"),
+    ("outcome", "object"),
+    ("candidates", "array"),
+    ("policies", "array"),
+    ("target", "string?"),
+    ("forwarded", "object?"),
+    ("endpoint", "object?"),
+];
+
+/// What `/explain` is asked.
+const QUESTION: &[Member] = &[("method", "string"), ("url", "string"), ("headers", "array"), ("client", "string")];
+
 const REVISION: &[Member] = &[
     ("id", "integer"),
     ("at", "string"),
@@ -52,6 +66,8 @@ const REVISION: &[Member] = &[
     ("lines_added", "integer?"),
     ("lines_removed", "integer?"),
 ];
+
+const DRAINED: &[Member] = &[("upstream", "string"), ("endpoints", "array")];
 
 /// RFC 9457, and `code`.
 const PROBLEM: &[Member] = &[
@@ -73,9 +89,11 @@ fn content(page: Page) -> Content {
         Page::Listeners => Content::Json(&[&[("listeners", "array")]]),
         Page::Routes => Content::Json(&[&[("routes", "array")]]),
         Page::Upstreams => Content::Json(&[&[("upstreams", "array")]]),
+        Page::Explain => Content::Json(&[EXPLANATION]),
         Page::Revisions => Content::Json(&[&[("revisions", "array"), ("pinned", "boolean")]]),
         Page::Revision => Content::Json(&[REVISION, &[("documents", "array")]]),
         Page::Reload | Page::Rollback => Content::Json(&[ATTEMPT]),
+        Page::Drain | Page::Undrain => Content::Json(&[DRAINED]),
         Page::Version | Page::OpenApi => Content::Any,
     }
 }
@@ -84,6 +102,7 @@ fn content(page: Page) -> Content {
 fn others(page: Page) -> &'static [(&'static str, &'static str)] {
     match page {
         Page::Ready => &[("503", "the gateway is stopping")],
+        Page::Explain => &[("400", "the body is no question; `why` says what is wrong with it")],
         Page::Reload => &[
             ("422", "the configuration was refused; the one before stays in force"),
             ("503", "the gateway is stopping"),
@@ -93,6 +112,7 @@ fn others(page: Page) -> &'static [(&'static str, &'static str)] {
             ("422", "the revision cannot be put in force any more; nothing changed"),
             ("503", "the gateway is stopping"),
         ],
+        Page::Drain | Page::Undrain => &[("404", "there is no such upstream, or it has no such endpoint")],
         Page::Revision | Page::Diff => &[("404", "the revision is not kept")],
         _ => &[],
     }
@@ -137,7 +157,10 @@ fn operation(route: &Route, method: &str) -> Value {
     replies.insert("default".to_owned(), json!({ "$ref": "#/components/responses/Problem" }));
     let parameters: Value = names(route.path)
         .map(|name| {
-            let schema = json!({ "type": "integer", "format": "int64", "minimum": 0 });
+            let schema = match name {
+                "name" | "address" => json!({ "type": "string", "minLength": 1 }),
+                _ => json!({ "type": "integer", "format": "int64", "minimum": 0 }),
+            };
             json!({ "name": name, "in": "path", "required": true, "schema": schema })
         })
         .collect();
@@ -145,10 +168,27 @@ fn operation(route: &Route, method: &str) -> Value {
     words.extend(route.path.split(['/', '{', '}', '.']).filter(|word| !word.is_empty()));
     let mut operation =
         json!({ "operationId": words.join("_"), "summary": about, "parameters": parameters, "responses": replies });
+    if route.page == Page::Explain {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": { "application/json": { "schema": question() } },
+        });
+    }
     if route.is_open {
         operation["security"] = json!([]);
     }
     operation
+}
+
+fn question() -> Value {
+    let mut schema = object(&[QUESTION]);
+    schema["required"] = json!(["method", "url"]);
+    schema["properties"]["url"]["description"] = json!("a URL, or a path for the host `localhost`");
+    schema["properties"]["headers"]["description"] = json!("pairs of name and value");
+    schema["properties"]["headers"]["items"] =
+        json!({ "type": "array", "items": { "type": "string" }, "minItems": 2, "maxItems": 2 });
+    schema["properties"]["client"]["description"] = json!("the address it would come from; `127.0.0.1` if left out");
+    schema
 }
 
 /// The names in braces.

@@ -1,7 +1,7 @@
 use super::routes::ROUTES;
 use super::*;
 use crate::revisions::{Document, History, Listed, Revision};
-use crate::running::{Reload, Report};
+use crate::running::{NotThere, Reload, Report};
 use crate::supervisor::Supervisor;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -25,6 +25,24 @@ impl Running for Fake {
     }
     fn upstreams(&self) -> Value {
         json!([])
+    }
+    fn drain(&self, upstream: &str, endpoint: &str, on: bool) -> Result<Value, NotThere> {
+        match (upstream, endpoint) {
+            ("team/users", "http://10.0.0.7:3000") => Ok(json!({
+                "upstream": upstream,
+                "endpoints": [{ "endpoint": endpoint, "out": if on { &["drained"][..] } else { &[] } }],
+            })),
+            ("team/users", _) => Err(NotThere::Endpoint),
+            _ => Err(NotThere::Upstream),
+        }
+    }
+
+    fn explain(&self, question: &Value) -> Result<Value, String> {
+        let url = question["url"].as_str().ok_or("`url` is missing")?;
+        Ok(json!({
+            "request": null, "client_ip": "127.0.0.1", "outcome": { "kind": "route", "name": url },
+            "candidates": [], "policies": [], "target": null, "forwarded": null, "endpoint": null,
+        }))
     }
     fn metrics(&self) -> String {
         "# TYPE gateway_up gauge\ngateway_up 1\n".to_owned()
@@ -76,6 +94,14 @@ impl Reload for Second {
         }
     }
 }
+
+/// A path of that form that leads to something.
+fn filled(template: &str) -> String {
+    let named = [("{id}", "1"), ("{other}", "2"), ("{name}", "team%2Fusers"), ("{address}", ENDPOINT)];
+    named.iter().fold(template.to_owned(), |path, (name, value)| path.replace(name, value))
+}
+
+const ENDPOINT: &str = "http%3A%2F%2F10.0.0.7%3A3000";
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -144,10 +170,19 @@ impl Server {
     }
 
     fn ask_with(&self, method: &str, path: &str, headers: &str) -> (u16, String) {
-        let reply = self.exchange(&format!("{method} {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n"));
+        let body = body_for(method, path);
+        let length = body.len();
+        let reply = self.exchange(&format!(
+            "{method} {path} HTTP/1.1\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        ));
         let status = reply.get(9..12).unwrap().parse().unwrap();
         (status, reply.split_once("\r\n\r\n").unwrap().1.to_owned())
     }
+}
+
+/// What the page wants to be asked.
+fn body_for(method: &str, path: &str) -> &'static str {
+    if (method, path) == ("POST", "/explain") { r#"{ "method": "GET", "url": "/a" }"# } else { "" }
 }
 
 impl Drop for Server {
@@ -173,7 +208,7 @@ fn every_listed_page_is_there() {
     for page in pages {
         let (method, path) = (page["method"].as_str().unwrap(), page["path"].as_str().unwrap());
         let expected = if path == "/reload" { 422 } else { 200 };
-        let path = &path.replace("{id}", "1").replace("{other}", "2");
+        let path = &filled(path);
         assert_eq!(server.ask(method, path).0, expected, "{method} {path}");
         let other = if method == "GET" { "POST" } else { "GET" };
         assert_eq!(server.ask(other, path).0, 405, "{other} {path}");
@@ -183,6 +218,28 @@ fn every_listed_page_is_there() {
     assert_eq!(server.ask("HEAD", "/metrics"), (200, String::new()));
     assert_eq!(server.ask("GET", "/config/..%2f").0, 404);
     assert!(server.ask("GET", "/config").1.contains("${env:TOKEN}"));
+}
+
+#[test]
+fn what_is_no_question_is_refused_with_the_reason() {
+    let server = Server::start();
+    for (body, why) in [("", "no JSON"), ("{", "no JSON"), ("{}", "`url` is missing")] {
+        let length = body.len();
+        let request = format!(
+            "POST /explain HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        );
+        let reply = server.exchange(&request);
+        assert!(
+            reply.starts_with("HTTP/1.1 400") && reply.contains("admin.question") && reply.contains(why),
+            "{reply}"
+        );
+        assert_eq!(server.refused().last(), Some(&"admin.question"));
+    }
+    let long = 64 * 1024 + 1;
+    let head = format!("POST /explain HTTP/1.1\r\nhost: localhost\r\ncontent-length: {long}\r\n\r\n");
+    assert!(server.exchange(&format!("{head}{}", " ".repeat(long))).starts_with("HTTP/1.1 413"));
+    let (status, body) = server.ask("POST", "/explain");
+    assert!(status == 200 && body.contains("\"name\": \"/a\""), "{body}");
 }
 
 #[test]
@@ -266,7 +323,7 @@ fn with_a_token_only_probes_are_answered_without_it() {
     let server = Server::start_with(rules(Some(TOKEN)));
     let host = "host: localhost\r\n";
     for route in ROUTES {
-        let path = &route.path.replace("{id}", "1").replace("{other}", "2");
+        let path = &filled(route.path);
         let (status, body) = server.ask_with(route.method.as_str(), path, host);
         assert_eq!(
             (status == 401, body.contains("admin.no_token")),
@@ -337,6 +394,27 @@ fn revisions_are_listed_compared_and_put_in_force_again() {
     assert_eq!((status, &report["code"]), (422, &json!("admin.rollback_refused")));
 }
 
+#[test]
+fn endpoints_are_drained_by_name_and_only_by_a_post() {
+    let server = Server::start();
+    let ask = |method: &str, path: &str| {
+        let (status, body) = server.ask(method, path);
+        (status, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    let path = |what: &str| format!("/upstreams/team%2Fusers/endpoints/{ENDPOINT}/{what}");
+    let (status, shown) = ask("POST", &path("drain"));
+    assert_eq!((status, &shown["endpoints"][0]["out"]), (200, &json!(["drained"])));
+    assert_eq!(ask("POST", &path("undrain")).1["endpoints"][0]["out"], json!([]));
+    let refused = |method: &str, path: &str| {
+        let (status, refused) = ask(method, path);
+        (status, refused["code"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(refused("GET", &path("drain")), (405, "admin.method".to_owned()));
+    let (missing, elsewhere) = ("/upstreams/nobody/endpoints/a/drain", "/upstreams/team%2Fusers/endpoints/a/drain");
+    assert_eq!(refused("POST", missing), (404, "admin.no_upstream".to_owned()));
+    assert_eq!(refused("POST", elsewhere), (404, "admin.no_endpoint".to_owned()));
+}
+
 /// Whether `value` is of the type that `schema` says.
 fn is_of(schema: &Value, value: &Value) -> bool {
     let types = match &schema["type"] {
@@ -369,10 +447,12 @@ fn what_is_described_is_what_is_answered() {
                 ids.insert(operation["operationId"].as_str().unwrap().to_owned());
                 let names: Vec<_> = operation["parameters"].as_array().unwrap().iter().map(|p| &p["name"]).collect();
                 assert_eq!(path.matches('{').count(), names.len(), "{path}");
-                let asked = path.replace("{id}", "1").replace("{other}", "2");
+                let asked = filled(path);
+                let method = method.to_uppercase();
+                let body = body_for(&method, &asked);
                 let request = format!(
-                    "{} {asked} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-                    method.to_uppercase()
+                    "{method} {asked} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
                 );
                 let reply = server.exchange(&request);
                 let (head, body) = reply.split_once("\r\n\r\n").unwrap();

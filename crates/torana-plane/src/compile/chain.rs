@@ -7,11 +7,11 @@ use torana_config::model::KindUse;
 use torana_core::policy::{self, Built};
 use torana_core::written::Spanned;
 
-/// Builds the policies that `uses` names at `place`, in their order. One that
+/// Builds the policies that `uses` names in `route`, or for every route, in their order. One that
 /// cannot be built is an error, so there will be no plan without it.
 pub(super) fn links(
     uses: &[Spanned<KindUse>],
-    place: &str,
+    route: Option<&str>,
     upstreams: &Upstreams,
     context: &mut Context<'_>,
 ) -> Vec<Link> {
@@ -19,15 +19,22 @@ pub(super) fn links(
     for (index, written) in uses.iter().enumerate() {
         // Counted by kind: other policies may come and go beside it.
         let count = uses.iter().take(index).filter(|other| other.name.value == written.name.value).count();
-        let owner = format!("{place}/{}/{count}", written.name.value);
-        links.extend(link(written, owner, upstreams, context));
+        let owner = format!("{}/{}/{count}", route.unwrap_or_default(), written.name.value);
+        links.extend(link(written, owner, route, upstreams, context));
     }
     links
 }
 
-fn link(written: &KindUse, owner: String, upstreams: &Upstreams, context: &mut Context<'_>) -> Option<Link> {
-    let site = PlanSite::new(owner, written.config.span, upstreams, context);
-    let built = policy::build(context.registries.policies, written, &site);
+fn link(
+    written: &KindUse,
+    owner: String,
+    route: Option<&str>,
+    upstreams: &Upstreams,
+    context: &mut Context<'_>,
+) -> Option<Link> {
+    let kinds = context.registries.policies;
+    let site = PlanSite::new(owner, written.config.span, upstreams, context).counting(&written.name, route);
+    let built = policy::build(kinds, written, &site);
     context.diagnostics.append(&mut site.into_warnings());
     match built {
         Ok(Built { name, stage, policy }) => Some(Link { name, stage, policy }),

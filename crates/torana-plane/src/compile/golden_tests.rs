@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use torana_config::report::{Style, render};
-use torana_config::{Kinds, load, redacted};
+use torana_config::{Kinds, load};
 
 fn compile_file(path: &Path) -> String {
     let (policies, targets) = kinds();
@@ -19,9 +19,7 @@ fn compile_file(path: &Path) -> String {
     let mut plan = None;
     match &loaded.config {
         Ok(config) => {
-            let shown = redacted(&loaded);
-            let source =
-                Source { config, checksum: "abc", shown: &shown, watch: &torana_upstream::state::Watch::default() };
+            let source = Source { config, checksum: "abc", watch: &torana_upstream::state::Watch::default() };
             let compiled = compile(source, REGISTRIES, None);
             diagnostics.extend(compiled.diagnostics);
             plan = compiled.plan;
@@ -57,11 +55,22 @@ fn describe(plan: &Plan, out: &mut String) {
         for endpoint in &upstream.endpoints {
             writeln!(out, "  {endpoint:?}").unwrap();
         }
+        for source in &upstream.sources {
+            writeln!(out, "  {source:?}").unwrap();
+        }
     }
     for (route, pattern) in plan.routes.iter().zip(plan.matcher.patterns()) {
         describe_route(route, out);
         writeln!(out, "  hosts {:?}, methods {:?}, headers {:?}", pattern.hosts, pattern.methods, pattern.headers)
             .unwrap();
+        if !(pattern.query.is_empty() && pattern.cookies.is_empty()) {
+            writeln!(out, "  query {:?}, cookies {:?}", pattern.query, pattern.cookies).unwrap();
+        }
+        if let Some(when) = &pattern.when {
+            let (media, clients) = (&pattern.content_types, &pattern.clients);
+            writeln!(out, "  media {media:?}, clients {clients:?}, when {when:?}, native {}", when.is_native())
+                .unwrap();
+        }
     }
 }
 

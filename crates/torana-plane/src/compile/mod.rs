@@ -9,10 +9,11 @@
 //! way ([`examine`]), so that a user need not mend it twice. No plan can come
 //! of that: [`compile`] takes a [`SoundConfig`] and nothing else.
 //!
-//! Compiling reads the files a configuration names (certificates) and nothing
-//! else: no names are resolved, nothing is connected to or executed.
+//! Compiling reads the files a configuration names (certificates, lists of
+//! endpoints) and nothing else: no names are resolved, nothing is connected to or executed.
 
 mod chain;
+mod discover;
 mod implicit;
 mod listeners;
 mod matching;
@@ -25,9 +26,13 @@ mod upstreams;
 #[cfg(test)]
 mod golden_tests;
 
+pub use discover::endpoints_of_file;
+
 use crate::matcher::RoutePattern;
-use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, Route, Shutdown};
+use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, PolicyTally, Route, Shutdown};
 use implicit::{Implicit, Services};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use torana_config::model::{self, Config, EndpointUrl};
@@ -49,8 +54,6 @@ pub struct Source<'a> {
     pub config: &'a SoundConfig,
     /// Identifies its documents; see [`Plan::checksum`].
     pub checksum: &'a str,
-    /// How the admin interface shows it: without secrets.
-    pub shown: &'a serde_json::Value,
     /// Who is told what happens to its upstreams.
     pub watch: &'a Watch,
 }
@@ -85,7 +88,11 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
     let config = source.config;
     let watch = source.watch;
     let (keepsakes, implicit) = (Keepsakes::default(), Implicit::default());
+    let tallies = RefCell::default();
+    let known = previous.into_iter().flat_map(|plan| plan.upstreams.iter().zip(&plan.states));
     let mut context = Context {
+        before: known.map(|known| (&*known.0.name, known)).collect(),
+        tallies: &tallies,
         registries,
         previous,
         watch,
@@ -107,8 +114,8 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         workers: config.workers.as_ref().map(|workers| workers.value),
         listeners,
         owned_headers: owned_headers(&routes),
-        routes,
-        matcher: crate::matcher::Matcher::compile(patterns),
+        routes: routes.into(),
+        matcher: Arc::new(crate::matcher::Matcher::compile(patterns)),
         upstreams: upstreams.specs,
         states: upstreams.states,
         trusted_proxies: TrustedProxies::new(
@@ -121,10 +128,11 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
             drain_timeout: config.shutdown.drain_timeout.std(),
             readiness_delay: config.shutdown.readiness_delay.std(),
         },
+        upgrade_socket: config.upgrade.socket.as_ref().map(|socket| socket.value.clone()),
         admin: config.admin.on().map(admin),
-        config: source.shown.clone(),
         next_listener,
         kept: keepsakes.into_list(),
+        tallies: tallies.into_inner(),
     };
     Compiled { plan: Some(plan), diagnostics, files, services }
 }
@@ -148,6 +156,8 @@ pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
         watch: &Watch::default(),
         keepsakes: &Keepsakes::default(),
         implicit: &Implicit::default(),
+        tallies: &RefCell::default(),
+        before: HashMap::new(),
         remnant: Some(remnant),
         diagnostics: Vec::new(),
         files: Vec::new(),
@@ -210,13 +220,20 @@ fn owned_headers(routes: &[Route]) -> Vec<HeaderName> {
     owned
 }
 
+/// An upstream of the plan before, and where it stands.
+type Known<'a> = (&'a Arc<torana_upstream::spec::UpstreamSpec>, &'a Arc<State>);
+
 /// What the parts of the compiler share.
 struct Context<'a> {
     registries: Registries<'a>,
     previous: Option<&'a Plan>,
+    /// The upstreams of `previous` by name.
+    before: HashMap<&'a str, Known<'a>>,
     watch: &'a Watch,
     keepsakes: &'a Keepsakes,
     implicit: &'a Implicit,
+    /// What policies of the plan count.
+    tallies: &'a RefCell<Vec<PolicyTally>>,
     /// Where the configuration comes from if loading found errors in it.
     remnant: Option<&'a Remnant>,
     diagnostics: Vec<Diagnostic>,

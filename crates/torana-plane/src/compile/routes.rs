@@ -3,6 +3,7 @@
 use super::matching::Matched;
 use super::{Context, Upstreams, chain, matching, target};
 use crate::matcher::RoutePattern;
+use crate::metrics::exposition;
 use crate::plan::{Link, Route};
 use torana_config::model::{self, Config};
 use torana_core::rewrite;
@@ -15,7 +16,7 @@ pub(super) fn compile(
     context: &mut Context<'_>,
 ) -> (Vec<Route>, Vec<RoutePattern>) {
     // Built once for all routes: a limit on every route is one limit.
-    let global = chain::links(&config.policies, "", upstreams, context);
+    let global = chain::links(&config.policies, None, upstreams, context);
     let matched: Vec<Matched> =
         config.routes.iter().enumerate().map(|(order, route)| matching::read(route, order, context)).collect();
     matching::report_shadows(&config.routes, &matched, context);
@@ -35,7 +36,7 @@ fn route(
     upstreams: &Upstreams,
     context: &mut Context<'_>,
 ) -> Option<Route> {
-    let own = chain::links(&written.policies, &written.name, upstreams, context);
+    let own = chain::links(&written.policies, Some(&written.name), upstreams, context);
     let rewrite = written.rewrite.as_ref().map(|rewrite| &rewrite.value);
     let host = rewrite::host(rewrite.and_then(|rewrite| rewrite.host.as_ref()), &mut context.diagnostics);
     if !matched.has_path {
@@ -46,10 +47,13 @@ fn route(
     let pattern = &matched.pattern;
     let path = rewrite.and_then(|written| rewrite::path(written, &pattern.path.route_path(), &mut context.diagnostics));
     let (target_kind, target) = target::target(written, &pattern.path, upstreams, context)?;
+    let chain = chain::order(global, own);
     Some(Route {
+        watches_forwarding: chain.iter().any(|link| link.policy.sees_forwarding()),
+        series: exposition::route_labels(&written.name, pattern.path.as_str()),
         name: written.name.as_str().into(),
         pattern: pattern.path.as_str().into(),
-        chain: chain::order(global, own),
+        chain,
         target,
         target_kind,
         rewrite: path,

@@ -2,13 +2,15 @@
 
 use super::implicit::Implicit;
 use super::{Context, Upstreams};
+use crate::plan::PolicyTally;
 use std::any::TypeId;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use torana_config::Remnant;
 use torana_core::diagnostic::{Diagnostic, Span};
+use torana_core::event::Tally;
 use torana_core::policy::{self, PolicyEntry};
-use torana_core::site::{EVERYBODY, Keepsakes, Kept, KeptList, Service, Site};
+use torana_core::site::{self, EVERYBODY, Keepsakes, Kept, KeptList, Service, Site};
 use torana_core::target::UpstreamId;
 use torana_core::written::{KindUse, Spanned};
 
@@ -25,6 +27,8 @@ pub(super) struct PlanSite<'a> {
     kinds: &'a [PolicyEntry],
     /// How many policies it has built for itself.
     inner: Cell<usize>,
+    kind: Option<(&'a PolicyEntry, Option<&'a str>)>,
+    tallies: &'a RefCell<Vec<PolicyTally>>,
     warnings: RefCell<Vec<Diagnostic>>,
 }
 
@@ -41,8 +45,17 @@ impl<'a> PlanSite<'a> {
             before: context.previous.map(|plan| &plan.kept),
             kinds: context.registries.policies,
             inner: Cell::default(),
+            kind: None,
+            tallies: context.tallies,
             warnings: RefCell::default(),
         }
+    }
+
+    /// The same for a policy of this name in `route`, or in all of them: it may
+    /// count.
+    pub(super) fn counting(mut self, name: &str, route: Option<&'a str>) -> PlanSite<'a> {
+        self.kind = self.kinds.iter().find(|kind| kind.name == name).map(|kind| (kind, route));
+        self
     }
 
     /// What it was warned of.
@@ -77,6 +90,14 @@ impl Site for PlanSite<'_> {
         self.warnings.borrow_mut().push(warning);
     }
 
+    fn tally(&self) -> Arc<Tally> {
+        let Some((kind, route)) = self.kind else { return Arc::new(Tally::new(&[])) };
+        let tally = site::keep(self, "events", || Tally::new(kind.events));
+        let route = route.map(Into::into);
+        self.tallies.borrow_mut().push(PolicyTally { policy: kind.name, route, tally: Arc::clone(&tally) });
+        tally
+    }
+
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.keepsakes.keep(self.before, &self.owner, name, kind, make)
     }
@@ -93,6 +114,7 @@ impl Site for PlanSite<'_> {
             warnings: RefCell::default(),
             ..*self
         };
+        let inner = inner.counting(&used.name, self.kind.and_then(|(_, route)| route));
         let built = policy::build(self.kinds, used, &inner);
         self.warnings.borrow_mut().extend(inner.into_warnings());
         Ok(Arc::new(built?))

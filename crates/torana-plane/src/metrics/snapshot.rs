@@ -26,6 +26,10 @@ pub struct Snapshot {
     pub limited: BTreeMap<&'static str, u64>,
     /// Connections open now.
     pub connections: u64,
+    /// The same by worker.
+    pub worker_connections: Vec<u64>,
+    /// Connections that went to another worker than the one that accepted them.
+    pub connections_moved: u64,
     /// Connections accepted.
     pub connections_accepted: u64,
     /// TLS handshakes that failed.
@@ -101,6 +105,8 @@ impl Snapshot {
         known.failures += pool.failures;
         known.retries += pool.retries;
         known.retries_denied += pool.retries_denied;
+        known.hedges += pool.hedges;
+        known.hedges_won += pool.hedges_won;
     }
 
     /// Sorts, so that two scrapes of the same series look the same.

@@ -3,31 +3,17 @@
 use serde_json::{Map, Value};
 use torana_core::identity::Names;
 use torana_core::refusal::{Refusal, Rejection};
+use torana_core::wanted::Wanted;
 
 use super::refusals::{AUDIENCE, CLAIM, EXPIRED, NOT_YET};
 
-/// The audiences that a token has to be for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Audience {
-    /// One of these; empty: no matter.
-    pub(super) any: Vec<String>,
-    /// All of these.
-    pub(super) all: Vec<String>,
-}
-
-impl Audience {
-    pub(super) fn is_open(&self) -> bool {
-        self.any.is_empty() && self.all.is_empty()
-    }
-
-    fn admits(&self, claimed: Option<&Value>) -> bool {
-        let has = |wanted: &String| match claimed {
-            Some(Value::String(one)) => one == wanted,
-            Some(Value::Array(list)) => list.iter().any(|one| one.as_str() == Some(wanted)),
-            _ => false,
-        };
-        (self.any.is_empty() || self.any.iter().any(has)) && self.all.iter().all(has)
-    }
+/// Whether a token that claims this audience is for somebody who is wanted.
+fn admits(audience: &Wanted, claimed: Option<&Value>) -> bool {
+    audience.is_met(|wanted| match claimed {
+        Some(Value::String(one)) => one == wanted,
+        Some(Value::Array(list)) => list.iter().any(|one| one.as_str() == Some(wanted)),
+        _ => false,
+    })
 }
 
 /// Rules for claims.
@@ -49,7 +35,7 @@ impl Rules {
     ///
     /// # Errors
     /// What it lacks.
-    pub(super) fn judge(&self, claims: &Map<String, Value>, audience: &Audience, now: u64) -> Result<u64, Rejection> {
+    pub(super) fn judge(&self, claims: &Map<String, Value>, audience: &Wanted, now: u64) -> Result<u64, Rejection> {
         let refuse = |refusal: &'static Refusal, why: &str| Err(Rejection::new(refusal).because(why));
         let until = match date(claims, "exp") {
             Date::Wrong => return refuse(&CLAIM, "`exp` is no date"),
@@ -69,7 +55,7 @@ impl Rules {
                 Date::None | Date::At { .. } => {}
             }
         }
-        if !audience.admits(claims.get("aud")) {
+        if !admits(audience, claims.get("aud")) {
             return refuse(&AUDIENCE, "`aud` names none of ours");
         }
         match self.required.iter().find(|name| torana_core::identity::claim(claims, name).is_none_or(Value::is_null)) {

@@ -1,16 +1,14 @@
 //! As written, and how that becomes keys and rules.
 
 use super::algorithm::{Algorithm, Allowed};
-use super::claims::{Audience, Rules};
+use super::claims::Rules;
 use super::key::{Key, KeySet};
 use super::place::Place;
 use super::remote::{RemoteKeys, Source, origin};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::{Deserializer, Error};
-use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use torana_core::ask::Ask;
@@ -19,7 +17,8 @@ use torana_core::names::{HeaderName, KnownName};
 use torana_core::reserved::not_ownable;
 use torana_core::site::{Site, share};
 use torana_core::units::{ByteSize, Duration};
-use torana_core::written::{OneOrMany, Spanned, Written};
+use torana_core::wanted::Wanted;
+use torana_core::written::{OneOrMany, Spanned};
 
 /// Verifies JSON Web Tokens and tells services who the caller is.
 ///
@@ -60,7 +59,7 @@ pub struct Config {
     pub issuers: Vec<Spanned<IssuerConfig>>,
     /// Whom tokens have to be for (`aud`): a name, a list of which one is enough, or
     /// `{ any: […], all: […] }`. Default: no matter.
-    pub audience: AudienceConfig,
+    pub audience: Wanted,
     /// Claims that have to be there.
     pub required_claims: OneOrMany<String>,
     /// Whether tokens have to expire. Default true.
@@ -113,7 +112,7 @@ impl Default for Config {
             algorithms: OneOrMany::default(),
             issuer: None,
             issuers: Vec::new(),
-            audience: AudienceConfig::default(),
+            audience: Wanted::default(),
             required_claims: OneOrMany::default(),
             require_exp: true,
             leeway: Duration::from_secs(10).into(),
@@ -165,7 +164,7 @@ pub struct IssuerConfig {
     /// Algorithms that are accepted from it. Default: those of the policy.
     pub algorithms: OneOrMany<Spanned<Algorithm>>,
     /// Whom its tokens have to be for. Default: as the policy says.
-    pub audience: AudienceConfig,
+    pub audience: Wanted,
 }
 
 /// A place that tokens may stand in; one of the three.
@@ -183,58 +182,6 @@ pub struct PlaceConfig {
     pub query: Option<String>,
 }
 
-/// Audiences: a name, a list of which one is enough, or both kinds of lists.
-#[derive(Clone, Debug, Default)]
-pub struct AudienceConfig(Audience);
-
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[derive(Default)]
-struct AudienceLists {
-    /// One of these is enough.
-    any: OneOrMany<String>,
-    /// All of these have to be there.
-    all: OneOrMany<String>,
-}
-
-impl<'de> Deserialize<'de> for AudienceConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let written = Written::deserialize(deserializer)?;
-        let list = |written: Option<&Written>| -> Vec<String> {
-            let own = written.and_then(Written::as_str).into_iter();
-            let items = written.map(Written::items).unwrap_or_default().iter().filter_map(Written::as_str);
-            own.chain(items).map(str::to_owned).collect()
-        };
-        let audience = match written.entries() {
-            [] => Audience { any: list(Some(&written)), all: Vec::new() },
-            _ => Audience { any: list(written.get("any")), all: list(written.get("all")) },
-        };
-        if audience.is_open() {
-            // Written and yet saying nothing: that would accept everything.
-            return Err(D::Error::custom("expected an audience, a list of them, or a map with `any` or `all`"));
-        }
-        Ok(AudienceConfig(audience))
-    }
-}
-
-impl JsonSchema for AudienceConfig {
-    fn schema_name() -> Cow<'static, str> {
-        "Audience".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let lists = generator.subschema_for::<AudienceLists>();
-        schemars::json_schema!({
-            "description": "An audience, a list of which one is enough, or a map with `any` and `all`.",
-            "anyOf": [
-                { "type": "string", "x-torana-expects": "an audience" },
-                { "type": "array", "items": { "type": "string" }, "x-torana-expects": "a list of audiences" },
-                lists
-            ]
-        })
-    }
-}
-
 /// Who is believed.
 pub(super) struct Authority {
     /// The `iss` of its tokens; `None`: any.
@@ -244,7 +191,7 @@ pub(super) struct Authority {
     /// What its keys may be used with.
     pub(super) allowed: Allowed,
     /// Whom its tokens have to be for.
-    pub(super) audience: Audience,
+    pub(super) audience: Wanted,
 }
 
 impl Authority {
@@ -283,16 +230,16 @@ pub(super) fn authorities(config: &mut Config, span: Span, site: &dyn Site, prob
         jwks: config.jwks.take(),
         discover: config.discover,
         algorithms: OneOrMany::default(),
-        audience: AudienceConfig::default(),
+        audience: Wanted::default(),
     };
     let says_nothing = own.issuer.is_none() && own.sources() == 0;
     let compile = |written: &IssuerConfig, span: Span, problems: &mut Problems| {
         let before = problems.len();
         let algorithms = if written.algorithms.is_empty() { &config.algorithms } else { &written.algorithms };
-        let audience = if written.audience.0.is_open() { &config.audience.0 } else { &written.audience.0 };
+        let audience = if written.audience.is_nothing() { &config.audience } else { &written.audience };
         let compiler = Compiler { base64: config.secret_is_base64, algorithms, span, site };
         let keys = compiler.keys(written, problems)?;
-        if matches!(keys, Keys::Remote(..)) && audience.is_open() {
+        if matches!(keys, Keys::Remote(..)) && audience.is_nothing() {
             let message = "tokens that the issuer made for other services are accepted too";
             site.warn(Diagnostic::warning("jwt.audience", message).at(span).hint("add `audience`"));
         }

@@ -24,7 +24,7 @@ mod remote;
 mod tests;
 
 pub use algorithm::Algorithm;
-pub use config::{AudienceConfig, Config, IssuerConfig, KeyConfig, PlaceConfig};
+pub use config::{Config, IssuerConfig, KeyConfig, PlaceConfig};
 pub use refusals::REFUSALS;
 
 use aws_lc_rs::digest;
@@ -37,11 +37,12 @@ use place::{Found, Place};
 use refusals::{
     ALGORITHM, AMBIGUOUS, CLAIM, ISSUER, KEY_UNKNOWN, KEYS_UNAVAILABLE, MALFORMED, MISSING, SIGNATURE, challenge,
 };
-use remote::{Known, RemoteKeys};
+use remote::{Known, Manner, RemoteKeys};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use torana_core::diagnostic::Diagnostic;
+use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
 use torana_core::identity::{Facts, claim};
 use torana_core::names::{HeaderName, is_value_byte};
@@ -51,6 +52,14 @@ use torana_core::site::{Site, keep};
 use torana_core::stage::Stage;
 use torana_core::verdict::{Decision, Verdict};
 use torana_core::written::Written;
+
+torana_core::events! {
+    KNOWN = "token_known" "A token counted that had been verified before.";
+    VERIFIED = "token_verified" "A token was verified, and counted.";
+    FETCHED = "keys_fetched" "The keys of an issuer were fetched.";
+    FAILED = "keys_failed" "The keys of an issuer could not be fetched; the last good ones stay in use.";
+    STALE = "keys_stale" "A token was judged by keys that are older than their issuer allows.";
+}
 
 /// The policy `jwt`.
 pub struct Jwt {
@@ -67,12 +76,14 @@ pub struct Jwt {
     longest: usize,
     cooldown: Duration,
     cache: Arc<Cache>,
+    tally: Arc<Tally>,
 }
 
 impl PolicyKind for Jwt {
     const NAME: &'static str = "jwt";
     const STAGE: Stage = Stage::Identify;
     const REFUSALS: &'static [&'static Refusal] = REFUSALS;
+    const EVENTS: &'static [&'static Event] = EVENTS;
     type Config = Config;
 
     fn build(mut config: Config, written: &Written, site: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
@@ -101,6 +112,7 @@ impl PolicyKind for Jwt {
             longest: config.max_token_bytes.as_usize(),
             cooldown: config.cooldown.std(),
             cache,
+            tally: site.tally(),
         }))
     }
 }
@@ -119,6 +131,7 @@ impl Policy for Jwt {
             Candidate::None => return challenge(Rejection::new(&MISSING)).into(),
             Candidate::Wrong(rejection) => return challenge(rejection).into(),
             Candidate::Known(verified, index) => {
+                self.tally.count(&KNOWN);
                 self.admit(exchange, &verified, index);
                 return Verdict::CONTINUE;
             }
@@ -234,6 +247,9 @@ impl Jwt {
             Keys::Here(keys) => Some(self.judge(new, authority, Self::signature(new, authority, keys), versions, now)),
             Keys::Remote(keys, _) => {
                 let known = keys.at_hand(Instant::now(), self.cooldown)?;
+                if known.is_stale(Instant::now()) {
+                    self.tally.count(&STALE);
+                }
                 let signature = Self::signature(new, authority, &known.keys);
                 (!may_be_newer(signature, new)).then(|| self.judge(new, authority, signature, versions, now))
             }
@@ -250,16 +266,21 @@ impl Jwt {
             return Err(Rejection::new(&KEY_UNKNOWN));
         };
         let versions = self.versions();
-        let known: Known = match keys.get(source, &*outbound, self.cooldown).await {
+        let known: Known = match keys.get(source, &outbound, &self.manner()).await {
             Ok(known) => known,
             Err(why) => return Err(Rejection::new(&KEYS_UNAVAILABLE).because(why.0)),
         };
         let mut signature = Self::signature(new, authority, &known.keys);
         if may_be_newer(signature, new) {
-            let newer = keys.newer(&known, source, &*outbound, self.cooldown).await;
+            let newer = keys.newer(&known, source, &outbound, &self.manner()).await;
             signature = Self::signature(new, authority, &newer.keys);
         }
         self.judge(new, authority, signature, versions, now)
+    }
+
+    /// How keys are fetched, and where that is counted.
+    fn manner(&self) -> Manner {
+        Manner { cooldown: self.cooldown, tally: Arc::clone(&self.tally) }
     }
 
     fn signature(new: &New, authority: &Authority, keys: &key::KeySet) -> Signature {
@@ -310,6 +331,7 @@ impl Jwt {
     fn settle(&self, exchange: &mut Exchange, judged: Judged, new: &New, index: usize) -> Decision {
         match judged {
             Ok(verified) => {
+                self.tally.count(&VERIFIED);
                 self.cache.put(new.digest, &verified);
                 self.admit(exchange, &verified, index);
                 Decision::Continue

@@ -11,15 +11,17 @@
 //! The state is shared by all workers and all policies that name the same
 //! place, and survives reloads.
 
-use super::json;
 use super::key::KeySet;
+use super::{FAILED, FETCHED, json};
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 use torana_core::body::CollectError;
 use torana_core::deadline::Deadline;
+use torana_core::event::Tally;
 use torana_core::head::Fields;
 use torana_core::names::KnownName;
 use torana_core::outbound::{Outbound, OutboundRequest};
@@ -73,10 +75,6 @@ struct State {
     /// Why it last failed, if it did.
     failure: Option<Box<str>>,
     is_fetching: bool,
-    /// The request that fetched was given up while others waited. Only where
-    /// there are no keys one of them takes over: else whoever gives up
-    /// requests with unknown keys could have them fetched without end.
-    is_orphaned: bool,
     /// How many fetches have ended.
     ended: u64,
     waiting: Vec<Waker>,
@@ -94,6 +92,22 @@ pub(super) struct Known {
     fresh_until: Instant,
 }
 
+impl Known {
+    /// Whether the issuer says that they should not be used any more.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        now >= self.fresh_until
+    }
+}
+
+/// How keys are fetched.
+#[derive(Clone)]
+pub(super) struct Manner {
+    /// Not sooner after the last time.
+    pub(super) cooldown: Duration,
+    /// Where it is counted.
+    pub(super) tally: Arc<Tally>,
+}
+
 /// Why there are no keys.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unavailable(pub(super) Box<str>);
@@ -102,8 +116,10 @@ pub(super) struct Unavailable(pub(super) Box<str>);
 enum Step {
     Use(Known),
     Fail(Unavailable),
+    /// For the end of the fetch after so many.
     Wait(u64),
-    Fetch,
+    /// And wait for it.
+    Fetch(u64),
 }
 
 impl RemoteKeys {
@@ -132,10 +148,10 @@ impl RemoteKeys {
 
     /// The keys, fetched if there are none or they are too old.
     pub(super) async fn get(
-        &self,
+        self: &Arc<Self>,
         source: &Source,
-        outbound: &dyn Outbound,
-        cooldown: Duration,
+        outbound: &Rc<dyn Outbound>,
+        manner: &Manner,
     ) -> Result<Known, Unavailable> {
         let asked = self.state().ended;
         loop {
@@ -143,20 +159,23 @@ impl RemoteKeys {
                 Some(known) if now < known.fresh_until || state.is_fetching || state.ended > asked => {
                     Step::Use(known.clone())
                 }
-                Some(known) if !state.may_try(now, cooldown) => Step::Use(known.clone()),
+                Some(known) if !state.may_try(now, manner.cooldown) => Step::Use(known.clone()),
                 None if state.is_fetching => Step::Wait(state.ended),
-                None if state.is_orphaned => Step::Fetch,
-                None if state.ended > asked || !state.may_try(now, RETRY.min(cooldown)) => {
-                    let why = state.failure.clone().unwrap_or_else(|| "the last attempt was given up".into());
+                None if state.ended > asked || !state.may_try(now, RETRY.min(manner.cooldown)) => {
+                    let why =
+                        state.failure.clone().unwrap_or_else(|| "the last attempt did not come to its end".into());
                     Step::Fail(Unavailable(why))
                 }
-                _ => Step::Fetch,
+                _ => Step::Fetch(state.ended),
             });
             match step {
                 Step::Use(known) => return Ok(known),
                 Step::Fail(why) => return Err(why),
                 Step::Wait(ended) => self.next(ended).await,
-                Step::Fetch => self.fetch(source, outbound, cooldown).await,
+                Step::Fetch(ended) => {
+                    self.begin(source, outbound, manner);
+                    self.next(ended).await;
+                }
             }
         }
     }
@@ -164,11 +183,11 @@ impl RemoteKeys {
     /// Keys fetched after `old`, for a token whose key is not in them; `old`
     /// itself if it is too soon to ask again, or asking failed.
     pub(super) async fn newer(
-        &self,
+        self: &Arc<Self>,
         old: &Known,
         source: &Source,
-        outbound: &dyn Outbound,
-        cooldown: Duration,
+        outbound: &Rc<dyn Outbound>,
+        manner: &Manner,
     ) -> Known {
         let asked = self.state().ended;
         loop {
@@ -176,14 +195,17 @@ impl RemoteKeys {
                 Some(known) if known.version != old.version => Step::Use(known.clone()),
                 _ if state.ended > asked => Step::Use(old.clone()),
                 _ if state.is_fetching => Step::Wait(state.ended),
-                _ if !state.may_try(now, cooldown) => Step::Use(old.clone()),
-                _ => Step::Fetch,
+                _ if !state.may_try(now, manner.cooldown) => Step::Use(old.clone()),
+                _ => Step::Fetch(state.ended),
             });
             match step {
                 Step::Use(known) => return known,
                 Step::Fail(_) => return old.clone(),
                 Step::Wait(ended) => self.next(ended).await,
-                Step::Fetch => self.fetch(source, outbound, cooldown).await,
+                Step::Fetch(ended) => {
+                    self.begin(source, outbound, manner);
+                    self.next(ended).await;
+                }
             }
         }
     }
@@ -192,10 +214,9 @@ impl RemoteKeys {
     fn step(&self, now: Instant, decide: impl FnOnce(&State, Instant) -> Step) -> Step {
         let mut state = self.state();
         let step = decide(&state, now);
-        if matches!(step, Step::Fetch) {
+        if matches!(step, Step::Fetch(_)) {
             self.look_at.store(super::unix_now().saturating_add(1), Ordering::Relaxed);
             state.is_fetching = true;
-            state.is_orphaned = false;
             state.tried = Some(now);
         }
         step
@@ -216,10 +237,20 @@ impl RemoteKeys {
         .await;
     }
 
-    async fn fetch(&self, source: &Source, outbound: &dyn Outbound, cooldown: Duration) {
-        // Dropped with the future if the request is given up.
-        let leading = Leading { keys: self, ended: self.state().ended };
-        let fetched = fetch(source, outbound).await;
+    /// Fetches beside the request: whether it is given up or not, others wait.
+    fn begin(self: &Arc<Self>, source: &Source, outbound: &Rc<dyn Outbound>, manner: &Manner) {
+        let (keys, source, way, manner) = (Arc::clone(self), source.clone(), Rc::clone(outbound), manner.clone());
+        // Ends the fetch even where the work is dropped, with the worker.
+        let ending = Ending(Arc::clone(self));
+        outbound.spawn(Box::pin(async move {
+            let fetched = fetch(&source, &*way).await;
+            keys.end(fetched, &manner);
+            drop(ending);
+        }));
+    }
+
+    fn end(&self, fetched: Result<Fetched, Box<str>>, manner: &Manner) {
+        manner.tally.count(if fetched.is_ok() { &FETCHED } else { &FAILED });
         let now = Instant::now();
         let mut state = self.state();
         match fetched {
@@ -230,13 +261,12 @@ impl RemoteKeys {
                 self.version.store(version, Ordering::Release);
             }
             Err(why) => {
-                self.look_at.store(super::unix_now().saturating_add(cooldown.as_secs().max(1)), Ordering::Relaxed);
+                self.look_at
+                    .store(super::unix_now().saturating_add(manner.cooldown.as_secs().max(1)), Ordering::Relaxed);
                 state.failure = Some(why);
             }
         }
         state.ended += 1;
-        drop(state);
-        drop(leading);
     }
 }
 
@@ -262,19 +292,14 @@ impl State {
     }
 }
 
-/// Ends the fetch, come what may.
-struct Leading<'a> {
-    keys: &'a RemoteKeys,
-    /// How many had ended before.
-    ended: u64,
-}
+/// Lets everybody go on who waits.
+struct Ending(Arc<RemoteKeys>);
 
-impl Drop for Leading<'_> {
+impl Drop for Ending {
     fn drop(&mut self) {
         let waiting = {
-            let mut state = self.keys.state();
+            let mut state = self.0.state();
             state.is_fetching = false;
-            state.is_orphaned = state.ended == self.ended && !state.waiting.is_empty();
             std::mem::take(&mut state.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);

@@ -52,7 +52,8 @@ pub(super) fn claims(with: Value) -> Value {
 }
 
 fn policy(config: &Value) -> Arc<dyn Policy> {
-    let built = (entry::<Jwt>().build)(&written(&config.to_string()), &TestNames::new("test", "/*"));
+    let built =
+        (entry::<Jwt>().build)(&written(&config.to_string()), &TestNames::new("test", "/*").counting(super::EVENTS));
     built.unwrap_or_else(|problems| panic!("{}", show_diagnostics(&problems)))
 }
 
@@ -503,7 +504,7 @@ fn explaining_names_the_caller_or_the_reason() {
 #[test]
 fn mistakes_in_configurations_are_named() {
     let shown = |config: Value| {
-        let site = TestNames::new("test", "/*");
+        let site = TestNames::new("test", "/*").counting(super::EVENTS);
         let built = (entry::<Jwt>().build)(&written(&config.to_string()), &site);
         let mut shown = show_diagnostics(&site.warnings.take());
         if let Err(problems) = built {
@@ -535,7 +536,7 @@ fn mistakes_in_configurations_are_named() {
         (json!({ "secret": SECRET, "from": [{ "header": "a", "cookie": "b" }] }), "error jwt.from"),
         (json!({ "secret": SECRET, "leeway": "1h" }), "error jwt.leeway"),
         (json!({ "secret": SECRET, "algorithms": ["none"] }), "none"),
-        (json!({ "secret": SECRET, "audience": [] }), "expected an audience"),
+        (json!({ "secret": SECRET, "audience": [] }), "expected a name, a list"),
     ] {
         let shown = shown(config.clone());
         assert!(shown.contains(expected), "{config}: {shown}");

@@ -69,10 +69,33 @@ impl Outbound for Way {
             Ok(reply)
         })
     }
+
+    fn sleep(&self, _: Duration) -> LocalBoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn spawn(&self, work: LocalBoxFuture<'static, ()>) {
+        WORK.with_borrow_mut(|list| list.push(work));
+        go_on();
+    }
+}
+
+thread_local! {
+    /// What goes on beside exchanges.
+    static WORK: RefCell<Vec<LocalBoxFuture<'static, ()>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn go_on() {
+    let mut work = WORK.take();
+    work.retain_mut(|work| work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    WORK.with_borrow_mut(|list| list.append(&mut work));
 }
 
 fn policy(config: &Value) -> Arc<dyn Policy> {
-    let built = (entry::<Jwt>().build)(&written(&config.to_string()), &TestNames::new("test", "/*"));
+    let built = (entry::<Jwt>().build)(
+        &written(&config.to_string()),
+        &TestNames::new("test", "/*").counting(crate::jwt::EVENTS),
+    );
     built.unwrap_or_else(|problems| panic!("{}", show_diagnostics(&problems)))
 }
 
@@ -97,6 +120,7 @@ fn exchange(publisher: &Rc<Publisher>, token: &str) -> Exchange {
 }
 
 fn poll<'a>(future: &mut Pin<Box<dyn Future<Output = Decision> + 'a>>) -> Poll<Decision> {
+    go_on();
     future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
@@ -150,14 +174,22 @@ fn those_who_come_while_keys_are_fetched_wait_for_them() {
     for future in &mut waiting {
         assert_eq!(shown(poll(future)), "waits");
     }
-    // The one that fetches is given up, and another takes over.
+    // The one that began it is given up; the fetch goes on.
     drop(waiting.remove(0));
     assert_eq!(shown(poll(&mut waiting[0])), "waits");
     publisher.is_held.set(false);
     for future in &mut waiting {
         assert_eq!(shown(poll(future)), "ok");
     }
-    assert_eq!(publisher.take_asked(), ["/keys", "/keys"]);
+    assert_eq!(publisher.take_asked(), ["/keys"]);
+    // Where it does not, because its worker ends, nobody is left waiting.
+    let policy = jwks("10s");
+    publisher.is_held.set(true);
+    let mut exchange = exchange(&publisher, &token);
+    let mut waiting = begin(&*policy, &mut exchange);
+    assert_eq!(shown(poll(&mut waiting)), "waits");
+    WORK.take().clear();
+    assert_eq!(shown(poll(&mut waiting)), "jwt.keys_unavailable");
 }
 
 #[test]
@@ -353,32 +385,36 @@ fn how_long_keys_are_used_has_bounds() {
 fn keys_that_are_too_old_are_fetched_by_one_request_and_used_by_the_rest() {
     let publisher = Rc::new(Publisher::default());
     publisher.say("/keys", &set(&[(1, "b")]));
-    let keys = RemoteKeys::default();
+    let keys = Arc::new(RemoteKeys::default());
     let source = Source::Set(Service { upstream: UpstreamId(9), path_and_query: "/keys".into() });
-    let way = Way(publisher.clone());
-    let zero = Duration::ZERO;
+    let way: Rc<dyn Outbound> = Rc::new(Way(publisher.clone()));
+    let tally = Arc::new(Tally::new(crate::jwt::EVENTS));
+    let zero = Manner { cooldown: Duration::ZERO, tally: tally.clone() };
     let ready = |future: Pin<Box<dyn Future<Output = Result<Known, Unavailable>> + '_>>| {
         let mut future = future;
+        go_on();
         match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => Some(result.map(|known| known.version)),
             Poll::Pending => None,
         }
     };
-    assert_eq!(ready(Box::pin(keys.get(&source, &way, zero))), Some(Ok(1)));
+    assert_eq!(ready(Box::pin(keys.get(&source, &way, &zero))), Some(Ok(1)));
     let expire = || keys.state().known.as_mut().unwrap().fresh_until = Instant::now();
     expire();
-    assert!(keys.at_hand(Instant::now(), zero).is_none());
+    assert!(keys.at_hand(Instant::now(), zero.cooldown).is_none());
     publisher.is_held.set(true);
-    let mut first = Box::pin(keys.get(&source, &way, zero));
+    let mut first = Box::pin(keys.get(&source, &way, &zero));
     assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    assert!(keys.at_hand(Instant::now(), zero).is_some());
-    assert_eq!(ready(Box::pin(keys.get(&source, &way, zero))), Some(Ok(1)));
+    assert!(keys.at_hand(Instant::now(), zero.cooldown).is_some());
+    assert_eq!(ready(Box::pin(keys.get(&source, &way, &zero))), Some(Ok(1)));
     publisher.is_held.set(false);
     assert_eq!(ready(first), Some(Ok(1)), "the same text is the same version");
     publisher.says.borrow_mut().clear();
     expire();
-    assert_eq!(ready(Box::pin(keys.get(&source, &way, zero))), Some(Ok(1)), "the last good ones");
+    assert_eq!(ready(Box::pin(keys.get(&source, &way, &zero))), Some(Ok(1)), "the last good ones");
     let long = Duration::from_secs(3600);
     assert!(keys.at_hand(Instant::now(), long).is_some(), "it was tried a moment ago");
     assert_eq!(publisher.take_asked().len(), 3);
+    let counts: Vec<_> = tally.counts().filter(|(_, count)| *count > 0).map(|(e, count)| (e.name, count)).collect();
+    assert_eq!(counts, [("keys_fetched", 2), ("keys_failed", 1)]);
 }
