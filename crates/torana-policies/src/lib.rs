@@ -6,8 +6,10 @@
 //! other.
 
 pub mod any_of;
+pub mod authorize;
 pub mod csrf;
 pub mod fault;
+pub mod forward_auth;
 pub mod headers;
 pub mod ip_filter;
 pub mod jwt;
@@ -18,8 +20,10 @@ use torana_core::policy::{PolicyEntry, entry};
 /// Every kind of policy.
 pub const REGISTRY: &[PolicyEntry] = &[
     entry::<any_of::AnyOf>(),
+    entry::<authorize::Authorize>(),
     entry::<csrf::Csrf>(),
     entry::<fault::Fault>(),
+    entry::<forward_auth::ForwardAuth>(),
     entry::<headers::Headers>(),
     entry::<ip_filter::IpFilter>(),
     entry::<jwt::Jwt>(),
