@@ -27,6 +27,7 @@ pub mod ports;
 pub mod scenario;
 pub mod stream;
 pub mod tls;
+pub mod token;
 pub mod wire;
 
 use std::time::{Duration, Instant};

@@ -15,7 +15,7 @@ use torana_core::exchange::Exchange;
 use torana_core::head::{Fields, Status};
 use torana_core::identity::{Facts, Names};
 use torana_core::names::{HeaderName, KnownName};
-use torana_core::outbound::OutboundRequest;
+use torana_core::outbound::{OutboundRequest, within};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::Reply;
@@ -242,12 +242,13 @@ impl ForwardAuth {
                 // A short answer is read to its end, so that its connection
                 // serves the next question; whether that works is no matter.
                 if reply.body.remaining().is_some_and(|left| left <= SHORT) {
-                    let _ = reply.body.collect_capped(self.longest).await;
+                    let _ = within(&*outbound, self.timeout, reply.body.collect_capped(self.longest)).await;
                 }
                 Ok(Decision::Continue)
             }
             301 | 302 | 303 | 307 | 308 | 401 | 403 => {
-                let reply = self.pass(reply).await?;
+                let passed = within(&*outbound, self.timeout, self.pass(reply)).await;
+                let reply = passed.ok_or("its answer took too long")??;
                 self.tally.count(&REFUSED);
                 exchange.notes.code = Some(DENIED.code);
                 exchange.notes.cause = Some(format!("the service answered with {status}").into());

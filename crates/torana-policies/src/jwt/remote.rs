@@ -24,7 +24,7 @@ use torana_core::deadline::Deadline;
 use torana_core::event::Tally;
 use torana_core::head::Fields;
 use torana_core::names::KnownName;
-use torana_core::outbound::{Outbound, OutboundRequest};
+use torana_core::outbound::{Outbound, OutboundRequest, within};
 use torana_core::reply::Reply;
 use torana_core::site::{Service, UpstreamId};
 
@@ -72,6 +72,8 @@ struct State {
     known: Option<Known>,
     /// When fetching was last begun.
     tried: Option<Instant>,
+    /// When that was last because of an unknown key.
+    forced: Option<Instant>,
     /// Why it last failed, if it did.
     failure: Option<Box<str>>,
     is_fetching: bool,
@@ -155,7 +157,7 @@ impl RemoteKeys {
     ) -> Result<Known, Unavailable> {
         let asked = self.state().ended;
         loop {
-            let step = self.step(Instant::now(), |state, now| match &state.known {
+            let step = self.step(Instant::now(), false, |state, now| match &state.known {
                 Some(known) if now < known.fresh_until || state.is_fetching || state.ended > asked => {
                     Step::Use(known.clone())
                 }
@@ -191,11 +193,11 @@ impl RemoteKeys {
     ) -> Known {
         let asked = self.state().ended;
         loop {
-            let step = self.step(Instant::now(), |state, now| match &state.known {
+            let step = self.step(Instant::now(), true, |state, now| match &state.known {
                 Some(known) if known.version != old.version => Step::Use(known.clone()),
                 _ if state.ended > asked => Step::Use(old.clone()),
                 _ if state.is_fetching => Step::Wait(state.ended),
-                _ if !state.may_try(now, manner.cooldown) => Step::Use(old.clone()),
+                _ if !state.may_force(now, manner.cooldown) => Step::Use(old.clone()),
                 _ => Step::Fetch(state.ended),
             });
             match step {
@@ -211,13 +213,16 @@ impl RemoteKeys {
     }
 
     /// Decides under the lock; whoever is to fetch is the only one.
-    fn step(&self, now: Instant, decide: impl FnOnce(&State, Instant) -> Step) -> Step {
+    fn step(&self, now: Instant, is_forced: bool, decide: impl FnOnce(&State, Instant) -> Step) -> Step {
         let mut state = self.state();
         let step = decide(&state, now);
         if matches!(step, Step::Fetch(_)) {
             self.look_at.store(super::unix_now().saturating_add(1), Ordering::Relaxed);
             state.is_fetching = true;
             state.tried = Some(now);
+            if is_forced {
+                state.forced = Some(now);
+            }
         }
         step
     }
@@ -243,7 +248,8 @@ impl RemoteKeys {
         // Ends the fetch even where the work is dropped, with the worker.
         let ending = Ending(Arc::clone(self));
         outbound.spawn(Box::pin(async move {
-            let fetched = fetch(&source, &*way).await;
+            let fetched = within(&*way, FETCH_TIMEOUT, fetch(&source, &*way)).await;
+            let fetched = fetched.unwrap_or_else(|| Err("the answer took too long".into()));
             keys.end(fetched, &manner);
             drop(ending);
         }));
@@ -271,6 +277,12 @@ impl RemoteKeys {
 }
 
 impl State {
+    /// Unknown keys have a cooldown of their own: an issuer may change its keys
+    /// right after they were fetched for another reason.
+    fn may_force(&self, now: Instant, after: Duration) -> bool {
+        self.forced.is_none_or(|forced| now.saturating_duration_since(forced) >= after)
+    }
+
     fn may_try(&self, now: Instant, after: Duration) -> bool {
         self.tried.is_none_or(|tried| now.saturating_duration_since(tried) >= after)
     }
