@@ -165,8 +165,10 @@ pub fn build(kinds: &[PolicyEntry], used: &KindUse, site: &dyn Site) -> Result<B
     match (kind.build)(&used.config, site) {
         Ok(policy) => Ok(Built { name: kind.name, stage: kind.stage, policy }),
         Err(mut diagnostics) => {
-            // An empty list would let the route through without its policy.
-            if !diagnostics.iter().any(Diagnostic::is_error) {
+            // An empty list would let the route through without its policy. Of
+            // a configuration with errors no plan comes, and what is lacking
+            // has been said.
+            if site.is_whole() && !diagnostics.iter().any(Diagnostic::is_error) {
                 let message = format!("the policy `{}` cannot be built", kind.name);
                 diagnostics.push(Diagnostic::error("config.policy_failed", message).at(used.name.span));
             }

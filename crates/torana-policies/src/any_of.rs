@@ -80,6 +80,9 @@ impl PolicyKind for AnyOf {
                 Err(more) => problems.extend(more),
             }
         }
+        if !site.is_whole() && ways.len() < config.0.len() {
+            return Err(problems);
+        }
         if ways.is_empty() && problems.is_empty() {
             problems.push(Diagnostic::error("any_of.policy", "there is no way to prove anything").at(written.span));
         }
