@@ -224,3 +224,29 @@ fn one_of_several_ways_is_enough_and_rules_read_what_it_proved() {
     assert_eq!(ask("GET", &format!("x-one: {second}\r\n")), (401, "jwt.invalid".into()));
     assert_eq!(origin.seen().len(), 3);
 }
+
+#[test]
+fn a_token_in_a_query_goes_neither_upstream_nor_into_copies_redirects_and_logs() {
+    let issuer = Issuer::new("a");
+    let dir = torana_e2e::dir::Dir::new();
+    dir.write("key.pem", issuer.pem());
+    let config =
+        "policies: [ jwt: { public_key: '${file:{dir}/key.pem}', from: [ { query: ticket }, { cookie: ticket } ] } ]
+routes:
+  - { name: moved, match: { path: /moved }, redirect: { to: 'https://elsewhere.example/x' } }
+  - { name: api, upstream: a, policies: [ mirror: { upstream: copy } ] }";
+    let (origin, copy) = (Origin::saying("ok"), Origin::saying("ok"));
+    let gateway = Setup::new(config).dir(dir).origin("a", &origin).origin("copy", &copy).start();
+    let token = issuer.token(&claims("u"));
+    assert_eq!(gateway.ask(get(&format!("/x?a=1&ticket={token}&b=2"), "")).status(), 200);
+    assert_eq!(origin.only().target(), "/x?a=1&b=2");
+    copy.wait_seen(1);
+    assert_eq!(copy.only().target(), "/x?a=1&b=2");
+    assert_eq!(gateway.ask(get("/x", &format!("cookie: a=1; ticket={token}\r\n"))).status(), 200);
+    assert_eq!(origin.only().head.get("cookie"), Some("a=1"));
+    let moved = gateway.ask(get(&format!("/moved?ticket={token}&b=2"), ""));
+    assert_eq!(moved.status(), 308);
+    assert!(!moved.head.get("location").unwrap().contains("ticket"), "{:?}", moved.head.get("location"));
+    gateway.log_line("the last", |line| line["path"] == "/moved");
+    assert!(!gateway.log_text().contains(&token), "{}", gateway.log_text());
+}

@@ -220,7 +220,9 @@ impl ForwardAuth {
             from.get_all(name).for_each(|value| add(name.as_str().as_bytes(), value));
         }
         add(b"x-forwarded-method", exchange.head.method_text().as_bytes());
-        add(b"x-forwarded-uri", exchange.target().path_and_query().as_bytes());
+        // Without credentials that another policy took out of the query.
+        let query = exchange.forward_query().map_or(["", ""], |query| ["?", query]);
+        add(b"x-forwarded-uri", [exchange.target().path(), query[0], query[1]].concat().as_bytes());
         OutboundRequest {
             path_and_query: self.service.path_and_query.clone(),
             fields,
