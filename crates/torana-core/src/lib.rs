@@ -4,6 +4,7 @@
 //! [`clock::Clock`]. A crate that needs to move bytes depends on `torana-net`;
 //! a crate that only needs to talk about them depends on this one.
 
+pub mod ask;
 pub mod body;
 pub mod canonical;
 pub mod captures;
@@ -30,6 +31,7 @@ pub mod query;
 pub mod refusal;
 pub mod regex;
 pub mod reply;
+pub mod reserved;
 pub mod rewrite;
 pub mod site;
 pub mod stage;
@@ -40,4 +42,5 @@ pub mod testing;
 pub mod trace;
 pub mod units;
 pub mod verdict;
+pub mod wanted;
 pub mod written;

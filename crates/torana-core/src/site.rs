@@ -3,7 +3,7 @@
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::event::Tally;
 use crate::store::{MEMORY, Store};
-use crate::written::Spanned;
+use crate::written::{KindUse, Spanned};
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -46,6 +46,15 @@ pub trait Site {
     fn tally(&self) -> Arc<Tally>;
     /// What outlives plans; see [`keep`].
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept;
+    /// The same, for all policies and targets together; see [`share`].
+    fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept;
+    /// Builds a policy that is written inside the configuration of this one.
+    /// What comes of it is known to the module `policy` only, whose `inner`
+    /// asks for it.
+    ///
+    /// # Errors
+    /// There is no such policy, or it cannot be built.
+    fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>>;
 }
 
 /// A service and what it is asked for.
@@ -67,8 +76,22 @@ pub type Kept = Arc<dyn Any + Send + Sync>;
 /// changed to count per hour puts the window into the name, and begins anew.
 /// What no plan asks for any more is dropped with the last plan that did.
 pub fn keep<T: Send + Sync + 'static>(site: &(impl Site + ?Sized), name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+    typed(make, |kind, make| site.keep(name, kind, make))
+}
+
+/// State as with [`keep`] that belongs to no policy in particular: whoever asks
+/// for it under the same name and type gets the same. `name` begins with the
+/// name of the kind, so that kinds do not meet.
+pub fn share<T: Send + Sync + 'static>(site: &(impl Site + ?Sized), name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+    typed(make, |kind, make| site.share(name, kind, make))
+}
+
+fn typed<T: Send + Sync + 'static>(
+    make: impl FnOnce() -> T,
+    keep: impl FnOnce(TypeId, &mut dyn FnMut() -> Kept) -> Kept,
+) -> Arc<T> {
     let mut make = Some(make);
-    let kept = site.keep(name, TypeId::of::<T>(), &mut || match make.take() {
+    let kept = keep(TypeId::of::<T>(), &mut || match make.take() {
         Some(make) => Arc::new(make()),
         // Asked twice: nothing of any use.
         None => Arc::new(()),
@@ -129,6 +152,9 @@ type Key = (Box<str>, Box<str>, TypeId);
 /// What a plan kept, when it is built.
 #[derive(Clone, Default)]
 pub struct KeptList(HashMap<Key, Kept>);
+
+/// Who owns what is shared; no policy or target is called nothing.
+pub const EVERYBODY: &str = "*";
 
 impl Keepsakes {
     /// What `owner` keeps under `name`: from this plan if it has asked before,

@@ -12,14 +12,14 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::event::{Event, Tally};
 use crate::exchange::{Connection, Exchange};
 use crate::head::{Fields, Status};
-use crate::policy::{Policy, PolicyEntry};
+use crate::policy::{self, Policy, PolicyEntry};
 use crate::reply::Reply;
 use crate::rewrite::RoutePath;
-use crate::site::{self, Keepsakes, Kept, Service, Site};
+use crate::site::{self, EVERYBODY, Keepsakes, Kept, Service, Site};
 use crate::store::Store;
 use crate::target::{Answer, Names, Target, TargetEntry, UpstreamId};
 use crate::verdict::{Decision, Verdict};
-use crate::written::{Entry, Node, Spanned, Written};
+use crate::written::{Entry, KindUse, Node, Spanned, Written};
 use serde_json::Value;
 use std::any::TypeId;
 use std::cell::RefCell;
@@ -253,6 +253,8 @@ pub struct TestNames {
     pub warnings: RefCell<Vec<Diagnostic>>,
     /// The stores there are; none at first.
     pub stores: BTreeMap<String, Arc<dyn Store>>,
+    /// The kinds of policies that a policy may hold.
+    pub policies: &'static [PolicyEntry],
     kept: Keepsakes,
     events: &'static [&'static Event],
 }
@@ -271,6 +273,7 @@ impl TestNames {
             names: names.collect(),
             warnings: RefCell::default(),
             stores: BTreeMap::new(),
+            policies: &[],
             kept: Keepsakes::default(),
             events: &[],
         }
@@ -342,6 +345,14 @@ impl Site for TestNames {
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.kept.keep(None, &self.route, name, kind, make)
     }
+
+    fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.kept.keep(None, EVERYBODY, name, kind, make)
+    }
+
+    fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>> {
+        Ok(Arc::new(policy::build(self.policies, used, self)?))
+    }
 }
 
 /// Appends what has been counted, an event a line.
@@ -381,7 +392,7 @@ pub fn show_diagnostics(diagnostics: &[Diagnostic]) -> String {
 
 fn show_request(exchange: &Exchange, out: &mut String) {
     let head = &exchange.head;
-    let query = exchange.target().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = exchange.forward_query().map(|query| format!("?{query}")).unwrap_or_default();
     let _ = writeln!(out, "{} {}{query}", head.method_text(), exchange.forward_path());
     show_fields(&head.fields, out);
     out.push_str("--\n");

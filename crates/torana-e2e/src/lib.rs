@@ -29,6 +29,7 @@ pub mod redis;
 pub mod scenario;
 pub mod stream;
 pub mod tls;
+pub mod token;
 pub mod wire;
 
 use std::time::{Duration, Instant};

@@ -9,6 +9,7 @@
 //! | `discovery` | endpoints that come and go, and drained ones |
 //! | `deadlines` | how much time there is, and who is told |
 //! | `hedging` | a second endpoint is asked when the first is slow |
+//! | `identity` | who the caller is, and what happens when nobody can tell |
 //! | `mirroring` | copies of requests, and answers compared |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
@@ -32,6 +33,7 @@ mod frames;
 mod hand_over;
 mod hedging;
 mod http2;
+mod identity;
 mod interim;
 mod limits;
 mod load;

@@ -291,7 +291,7 @@ impl Forwarder for Fake {
         tokio::task::yield_now().await;
         let name = &self.names[upstream.0 as usize];
         let mut text = format!("{name}: {} {}", exchange.head.method_text(), exchange.forward_path());
-        if let Some(query) = exchange.target().query() {
+        if let Some(query) = exchange.forward_query() {
             let _ = write!(text, "?{query}");
         }
         for (name, value) in exchange.head.fields.iter() {

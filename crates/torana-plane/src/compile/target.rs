@@ -13,7 +13,7 @@ use torana_core::rewrite::RoutePath;
 use torana_core::site::{Kept, Service, Site};
 use torana_core::store::Store;
 use torana_core::target::{Names, Target, UpstreamId};
-use torana_core::written::{Entry, Node, Reference, Spanned, Written};
+use torana_core::written::{Entry, KindUse, Node, Reference, Spanned, Written};
 
 /// Builds the target of `route`, whose path is `path`.
 pub(super) fn target(
@@ -129,6 +129,14 @@ impl Site for RouteNames<'_> {
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.site.keep(name, kind, make)
+    }
+
+    fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.site.share(name, kind, make)
+    }
+
+    fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>> {
+        self.site.policy(used)
     }
 }
 

@@ -37,7 +37,7 @@ impl Bench {
 
     fn exchange(&self, request: &str, who: Option<&str>) -> Exchange {
         let mut exchange = testing::exchange(request);
-        exchange.identity = who.map(|who| Box::new(Identity { subject: who.into(), ..Identity::default() }));
+        exchange.identity = who.map(|who| Identity::new(who, "test"));
         exchange
     }
 

@@ -236,7 +236,7 @@ impl Policy for LoadShed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use torana_core::identity::Identity;
+    use torana_core::identity::{Facts, Identity};
     use torana_core::testing::{self, TestNames, ready, show_diagnostics, written};
     use torana_core::verdict::Decision;
 
@@ -253,7 +253,7 @@ mod tests {
         let policy = build(config).unwrap_or_else(|problems| panic!("{}", show_diagnostics(&problems)));
         let send = |fields: &str, identity: Option<Identity>| {
             let mut exchange = testing::exchange(&format!("GET / HTTP/1.1\nHost: a{fields}"));
-            exchange.identity = identity.map(Box::new);
+            exchange.identity = identity;
             let decision = ready(policy.on_request(&mut exchange));
             (matches!(decision, Decision::Continue), exchange)
         };
@@ -261,7 +261,7 @@ mod tests {
             let sent: Vec<_> = (0..times).map(|_| send(fields, identity.cloned())).collect();
             sent.into_iter().filter(|(passed, _)| *passed).map(|(_, exchange)| exchange).collect::<Vec<_>>()
         };
-        let alice = Identity { subject: "alice".into(), plan: Some("gold".into()), ..Identity::default() };
+        let alice = Identity::from(Facts { subject: "alice".into(), plan: Some("gold".into()), ..Facts::default() });
         let bob = Identity { subject: "bob".into(), plan: Some("gold".into()), ..Identity::default() };
         let others = count(20, "", None);
         assert_eq!(others.len(), 5);

@@ -2,7 +2,7 @@ use super::*;
 use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use torana_core::identity::Identity;
+use torana_core::identity::Facts;
 use torana_core::store::nowhere::Nowhere;
 use torana_core::store::{Blobs, Soon, Store, StoreError};
 use torana_core::testing::{self, TestNames, TestWorker, ready, show_diagnostics, written};
@@ -92,7 +92,7 @@ fn site() -> TestNames {
 fn plan(name: &str) -> impl FnOnce(&mut Exchange) {
     let (subject, plan) = ("alice".into(), Some(name.into()));
     move |exchange| {
-        exchange.identity = Some(Box::new(Identity { subject, plan, ..Identity::default() }));
+        exchange.identity = Some(Facts { subject, plan, ..Facts::default() }.into());
     }
 }
 
