@@ -262,7 +262,7 @@ mod tests {
             sent.into_iter().filter(|(passed, _)| *passed).map(|(_, exchange)| exchange).collect::<Vec<_>>()
         };
         let alice = Identity::from(Facts { subject: "alice".into(), plan: Some("gold".into()), ..Facts::default() });
-        let bob = Identity { subject: "bob".into(), plan: Some("gold".into()), ..Identity::default() };
+        let bob = Identity::from(Facts { subject: "bob".into(), plan: Some("gold".into()), ..Facts::default() });
         let others = count(20, "", None);
         assert_eq!(others.len(), 5);
         assert_eq!(count(20, "", Some(&bob)).len(), 0, "bob is of no class");

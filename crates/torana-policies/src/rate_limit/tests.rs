@@ -2,7 +2,7 @@ use super::*;
 use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use torana_core::identity::Facts;
+use torana_core::identity::{Facts, Identity};
 use torana_core::store::nowhere::Nowhere;
 use torana_core::store::{Blobs, Soon, Store, StoreError};
 use torana_core::testing::{self, TestNames, TestWorker, ready, show_diagnostics, written};
@@ -174,10 +174,10 @@ fn callers_are_told_apart_by_who_they_are_or_else_by_address() {
     // One customer has all of a /64.
     assert_eq!([address("2001:db8::1"), address("2001:db8::ffff:1"), address("2001:db8:0:1::1")], [true, false, true]);
     let subject = |subject: &str, from: [u8; 4]| {
-        let identity = Identity { subject: subject.into(), ..Identity::default() };
+        let identity = Identity::new(subject, "test");
         let seen = bench.send(0.0, |exchange| {
             exchange.client_ip = from.into();
-            exchange.identity = Some(Box::new(identity));
+            exchange.identity = Some(identity);
         });
         seen.passed()
     };
