@@ -48,6 +48,14 @@ pub trait Policy: Send + Sync {
         body
     }
 
+    /// Whether [`on_request`](Self::on_request) answers CORS preflights. If so,
+    /// it is the first of its stage, and preflights for any method that the
+    /// route serves come here, whether or not the route serves `OPTIONS`.
+    /// Asked once, when a plan is compiled.
+    fn answers_preflights(&self) -> bool {
+        false
+    }
+
     /// Request headers that only this policy may set, such as the caller's
     /// identity. As soon as one route of a plan has the policy, what clients
     /// send under these names, in any spelling, is removed on every route.

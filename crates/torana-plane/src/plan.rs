@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use torana_config::Fingerprint;
 use torana_config::model::ListenAddress;
-use torana_core::exchange::RouteId;
+use torana_core::exchange::{Exchange, RouteId};
 use torana_core::forwarded::{Emit, TrustedProxies};
 use torana_core::names::HeaderName;
 use torana_core::policy::Policy;
@@ -90,6 +90,8 @@ pub struct Route {
     pub pattern: Arc<str>,
     /// The policies by stage, in a stage as written.
     pub chain: Vec<Link>,
+    /// Whether one of them answers CORS preflights.
+    pub answers_preflights: bool,
     /// What answers.
     pub target: Arc<dyn Target>,
     /// The key the target stands under: `upstream`, `redirect`.
@@ -185,6 +187,14 @@ impl Plan {
     pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
         // A handful: a scan beats hashing.
         self.listeners.iter().find(|listener| listener.id == id)
+    }
+
+    /// How long the body of `exchange` may be, whose route says `of_route`.
+    #[must_use]
+    pub fn body_limit(&self, of_route: Option<u64>, exchange: &Exchange) -> Option<u64> {
+        let of_listener =
+            || self.listener_named(&exchange.connection.listener).map(|listener| listener.settings.body_bytes);
+        of_route.or_else(of_listener)
     }
 
     /// Whether `other` was compiled from the same: equal values, references

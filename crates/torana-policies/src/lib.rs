@@ -5,9 +5,10 @@
 //! metrics label and refusal table are derived. Siblings do not know each
 //! other.
 
+pub mod cors;
 pub mod headers;
 
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
-pub const REGISTRY: &[PolicyEntry] = &[entry::<headers::Headers>()];
+pub const REGISTRY: &[PolicyEntry] = &[entry::<cors::Cors>(), entry::<headers::Headers>()];

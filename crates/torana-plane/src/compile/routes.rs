@@ -46,10 +46,12 @@ fn route(
     let pattern = &matched.pattern;
     let path = rewrite.and_then(|written| rewrite::path(written, &pattern.path.route_path(), &mut context.diagnostics));
     let (target_kind, target) = target::target(written, &pattern.path, upstreams, context)?;
+    let chain = chain::order(global, own);
     Some(Route {
+        answers_preflights: chain.iter().any(|link| link.policy.answers_preflights()),
         name: written.name.as_str().into(),
         pattern: pattern.path.as_str().into(),
-        chain: chain::order(global, own),
+        chain,
         target,
         target_kind,
         rewrite: path,
