@@ -21,6 +21,7 @@
 
 mod element;
 mod outbound;
+mod prepared;
 
 pub use outbound::{Emit, ForwardingFields, remove_forwarding};
 

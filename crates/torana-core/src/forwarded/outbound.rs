@@ -1,6 +1,7 @@
 //! What the upstream is told.
 
 use super::element::{Node, parse_address, parse_forwarded};
+use super::prepared::Prepared;
 use super::{ClientAddress, FORWARDING, ForwardingFamily, TrustedProxies, is_owned_field, is_spelling_of, member_for};
 use crate::canonical::{CanonicalTarget, Scheme, canonical_authority_of};
 use crate::head::Fields;
@@ -37,10 +38,7 @@ pub struct ForwardingFields {
     host: String,
     /// For everything short.
     text: Vec<u8>,
-    /// The last address that was written, and how: a client sends more than
-    /// one request.
-    known_ip: Option<IpAddr>,
-    known_text: Vec<u8>,
+    prepared: Prepared,
 }
 
 impl ForwardingFields {
@@ -56,16 +54,26 @@ impl ForwardingFields {
         emit: Emit,
     ) {
         let proto = client.proto.unwrap_or(target.scheme());
+        // Most requests have none of them. What a trusted proxy says beyond
+        // what is rebuilt here, such as `X-Forwarded-User`, is its word; from
+        // anyone else it is a claim.
+        let clear = |fields: &mut Fields| {
+            if fields.may_have_unknown() || fields.contains_any(FORWARDING) {
+                fields.retain(|name, _| {
+                    !is_owned_field(name.known, name.text)
+                        && (client.from_trusted || !is_of_family(name.known, name.text))
+                });
+            }
+        };
+        if !client.from_trusted && emit == Emit::default() {
+            clear(fields);
+            let port = target.port().unwrap_or(proto.default_port());
+            let lines = self.prepared.find(client.peer, proto, port, target.authority());
+            return fields.set_own_lines(&lines.text, &lines.names);
+        }
         let port = self.read_host(fields, client, target, trusted, proto);
         self.write_chain(fields, client, trusted, emit);
-        // What a trusted proxy says beyond what is rebuilt here, such as
-        // `X-Forwarded-User`, is its word; from anyone else it is a claim.
-        // Most requests have none of them.
-        if fields.may_have_unknown() || fields.contains_any(FORWARDING) {
-            fields.retain(|name, _| {
-                !is_owned_field(name.known, name.text) && (client.from_trusted || !is_of_family(name.known, name.text))
-            });
-        }
+        clear(fields);
         if emit.x_forwarded {
             fields.set_own(KnownName::XForwardedFor, &self.chain);
             fields.set_own(KnownName::XForwardedProto, proto.as_str().as_bytes());
@@ -141,12 +149,7 @@ impl ForwardingFields {
         if !self.chain.is_empty() {
             self.chain.extend_from_slice(b", ");
         }
-        if self.known_ip != Some(ip) {
-            self.known_ip = Some(ip);
-            self.known_text.clear();
-            push_ip(ip, &mut self.known_text);
-        }
-        self.chain.extend_from_slice(&self.known_text);
+        push_ip(ip, &mut self.chain);
         if emit.forwarded {
             if !self.forwarded.is_empty() {
                 self.forwarded.extend_from_slice(b", ");
@@ -188,7 +191,7 @@ fn is_of_family(known: Option<KnownName>, text: &[u8]) -> bool {
     known.is_none() && text.get(..FAMILY.len()).is_some_and(|start| is_spelling_of(start, FAMILY))
 }
 
-fn push_ip(ip: IpAddr, out: &mut Vec<u8>) {
+pub(super) fn push_ip(ip: IpAddr, out: &mut Vec<u8>) {
     match ip {
         // A Unix socket's peer has no address.
         ip if ip.is_unspecified() => out.extend_from_slice(b"unknown"),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::canonical::CanonicalTarget;
-use crate::head::Head;
+use crate::head::{Head, Version};
 use proptest::prelude::*;
 use std::fmt::Write as _;
 
@@ -307,6 +307,45 @@ proptest! {
                 let lines = rebuilt("10.0.0.1", &[(name, &value)], family, ALL);
                 prop_assert_eq!(lines.lines().count(), 6);
                 prop_assert!(lines.contains(", 10.0.0.1\n") || lines.contains("x-forwarded-for: 10.0.0.1\n"));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_written_for_one_client_is_not_said_of_another() {
+    // Some share a place among the prepared lines, all differ in something.
+    let clients = ["192.0.2.1", "198.51.100.1", "192.0.2.65", "2001:db8::1", "2001:db8:0:1::1", "::ffff:192.0.2.1"];
+    let hosts = ["a.example", "b.example:81", "a.example:8080", ""];
+    let mut reused = ForwardingFields::default();
+    let trusted = TrustedProxies::default();
+    for round in 0..3 {
+        for client in clients {
+            for (index, host) in hosts.iter().enumerate() {
+                let mut head = Head::default();
+                head.version = Version::Http10;
+                head.set_raw_target(b"/");
+                if !host.is_empty() {
+                    head.fields.append(KnownName::Host, host.as_bytes()).unwrap();
+                }
+                head.fields.append_text(b"x_forwarded_for", b"forged").unwrap();
+                head.fields.append_text(b"X-Forwarded-Proto", b"gopher").unwrap();
+                let mut target = CanonicalTarget::default();
+                target.admit(&head, (round + index) % 2 == 0).unwrap();
+                let client = resolve(client.parse().unwrap(), &head.fields, &trusted);
+                let mut fresh = head.fields.clone();
+                reused.rebuild(&mut head.fields, &client, &target, &trusted, Emit::default());
+                ForwardingFields::default().rebuild(&mut fresh, &client, &target, &trusted, Emit::default());
+                let list = |fields: &Fields| -> Vec<String> {
+                    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                    fields.iter().map(|(name, value)| format!("{}: {}", text(name.text), text(value))).collect()
+                };
+                let said = list(&head.fields);
+                assert_eq!(said, list(&fresh));
+                assert!(said.contains(&format!("x-forwarded-for: {}", client.ip)), "{said:?}");
+                assert!(said.contains(&format!("x-forwarded-proto: {}", target.scheme())), "{said:?}");
+                assert_eq!(said.iter().any(|line| line.starts_with("x-forwarded-host")), !host.is_empty());
+                assert!(said.iter().all(|line| !line.contains("forged") && !line.contains("gopher")), "{said:?}");
             }
         }
     }

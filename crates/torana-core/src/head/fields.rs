@@ -247,6 +247,25 @@ impl Fields {
         self.push_known(name, value);
     }
 
+    /// [`set_own`](Fields::set_own) for several fields at once: `lines` holds a
+    /// line for each of `names` as HTTP/1.1 writes them, with the length of its
+    /// value.
+    pub fn set_own_lines(&mut self, lines: &[u8], names: &[(KnownName, usize)]) {
+        debug_assert_eq!(
+            lines.len(),
+            names.iter().map(|(name, value)| name.line_start().len() + value + BEHIND.len()).sum::<usize>(),
+        );
+        let mut start = self.bytes.len();
+        self.bytes.extend_from_slice(lines);
+        self.entries.reserve(names.len());
+        for &(known, length) in names {
+            self.remove_known(known);
+            let value = start + known.line_start().len();
+            self.push_entry(Some(known), start..value - BETWEEN.len(), value..value + length, true);
+            start = value + length + BEHIND.len();
+        }
+    }
+
     /// Removes every field of this name.
     pub fn remove(&mut self, name: &HeaderName) {
         match name {
