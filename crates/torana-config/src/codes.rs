@@ -7,6 +7,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("config.admin_not_local", "the admin interface would be reachable from other machines without a token"),
     ("config.admin_token", "the token of the admin interface is too short, too long, or cannot be sent"),
     ("config.bad_name", "a name has characters that names cannot have"),
+    ("config.cookie_name", "a cookie to be matched has a name that is not one"),
+    ("config.discover", "a source of endpoints is not one, or its parts exclude each other"),
     ("config.duplicate_endpoint", "an upstream has the same endpoint twice (a warning)"),
     ("config.duplicate_key", "a map has the same key twice"),
     ("config.duplicate_name", "two routes or two listeners have the same name"),
@@ -44,6 +46,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("config.unknown_upstream", "a route names an upstream that does not exist"),
     ("config.unreadable", "a file cannot be read"),
     ("config.unused_upstream", "no route uses an upstream (a warning)"),
+    ("config.value_test", "a test of a value that says nothing, or that nothing passes"),
     ("config.wrong_type", "a value has another type than expected"),
     ("config.zero_timeout", "a timeout is `0s` where it cannot be"),
 ];

@@ -54,13 +54,18 @@ impl Parsed {
     }
 }
 
-/// Parses `text`. An empty file is an empty map; any other root than a map is an error.
-pub(crate) fn parse(file: FileId, text: &str, format: Format) -> Parsed {
-    let mut parsed = match format {
+/// Parses `text`, whatever its root.
+pub(crate) fn parse_any(file: FileId, text: &str, format: Format) -> Parsed {
+    match format {
         Format::Yaml => yaml::parse(file, text),
         Format::Toml => toml::parse(file, text),
         Format::Json => json::parse(file, text),
-    };
+    }
+}
+
+/// Parses `text`. An empty file is an empty map; any other root than a map is an error.
+pub(crate) fn parse(file: FileId, text: &str, format: Format) -> Parsed {
+    let mut parsed = parse_any(file, text, format);
     if let Some(tree) = &mut parsed.tree {
         match tree.node {
             Node::Null if format == Format::Yaml => tree.node = Node::Map(Vec::new()),

@@ -10,6 +10,7 @@ pub mod schema;
 
 mod codes;
 mod document;
+mod endpoint_file;
 mod fingerprint;
 mod gaps;
 mod interpolate;
@@ -21,6 +22,7 @@ mod sources;
 mod validate;
 
 pub use codes::CODES;
+pub use endpoint_file::endpoints_of_file;
 pub use fingerprint::Fingerprint;
 pub use interpolate::{Environment, ProcessEnvironment};
 pub use load::{Loaded, load, load_text};

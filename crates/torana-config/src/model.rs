@@ -9,8 +9,10 @@
 
 mod address;
 mod boot;
+mod discover;
 mod endpoint;
 mod limits;
+mod matching;
 mod resilience;
 mod routing;
 mod switch;
@@ -20,12 +22,14 @@ pub use boot::{
     AccessLog, Admin, Certificate, ClientAuth, ClientAuthMode, Config, Listener, ListenerTls, ProxyProtocol, Shutdown,
     TlsVersion,
 };
+pub use discover::{Discover, Dns, DnsScheme};
 pub use endpoint::{Endpoint, EndpointUrl, Origin, Scheme};
 pub use limits::{LimitValues, Limits};
+pub use matching::{Match, PathMatch, ValueMatch, ValueTest};
 pub use resilience::{
-    Balance, Breaker, BreakerScope, Concurrency, ConsistentHash, Fallback, Health, Passive, Retry, SameSite, Slow,
-    StatusText, Sticky,
+    Balance, Breaker, BreakerScope, Concurrency, ConsistentHash, Fallback, Health, Hedge, HedgeAfter, Passive, Retry,
+    SameSite, Slow, StatusText, Sticky,
 };
-pub use routing::{KindUse, Match, Protocol, Redirect, Respond, Route, Upstream, UpstreamTls, WebScheme};
+pub use routing::{KindUse, Protocol, Redirect, Respond, Route, Upstream, UpstreamTls, WebScheme};
 pub use switch::Switch;
 pub use torana_core::rewrite::{Config as Rewrite, HostRewrite};

@@ -8,6 +8,7 @@ use crate::model::Config;
 use crate::sources::Sources;
 
 mod boot;
+mod discover;
 mod routes;
 mod upstreams;
 

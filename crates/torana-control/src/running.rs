@@ -16,6 +16,12 @@ pub trait Running: Send + Sync + 'static {
     fn routes(&self) -> Value;
     /// Its upstreams with their endpoints and what the pools have seen.
     fn upstreams(&self) -> Value;
+    /// Takes an endpoint of an upstream out (`on`), or puts it back; `endpoint`
+    /// is its URL as shown, or that without the scheme. What it is like then.
+    ///
+    /// # Errors
+    /// There is no such thing.
+    fn drain(&self, upstream: &str, endpoint: &str, on: bool) -> Result<Value, NotThere>;
     /// Everything counted, in the Prometheus text format.
     fn metrics(&self) -> String;
     /// Client connections open now.
@@ -24,6 +30,15 @@ pub trait Running: Send + Sync + 'static {
     fn revisions(&self) -> Vec<Listed>;
     /// Counts a request that the admin interface refused.
     fn admin_refused(&self, code: &'static str);
+}
+
+/// What was asked for by name is not there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotThere {
+    /// The upstream.
+    Upstream,
+    /// The endpoint.
+    Endpoint,
 }
 
 /// Takes up configurations. What is wrong with one leaves everything as it

@@ -7,6 +7,7 @@
 use crate::body::Body;
 use crate::canonical::CanonicalTarget;
 use crate::captures::Captures;
+use crate::carried::Carried;
 use crate::deadline::Deadline;
 use crate::head::{Head, Status, Version};
 use crate::identity::Identity;
@@ -108,6 +109,8 @@ pub struct Exchange {
     pub interim: Option<Rc<dyn Interim>>,
     /// How policies and targets call out.
     pub outbound: Option<Rc<dyn Outbound>>,
+    /// What policies carry from one hook to the next.
+    pub carried: Carried,
     /// The plan this exchange is served by, pinned when it is admitted, so
     /// that a reload half way changes nothing for it. Only the plane knows
     /// what is inside.
@@ -220,6 +223,7 @@ impl Exchange {
             notes: Notes::new(now),
             interim: None,
             outbound: None,
+            carried: Carried::default(),
             plan: None,
             policies_run: 0,
         }
@@ -245,6 +249,7 @@ impl Exchange {
         self.notes = Notes::new(now);
         self.interim = None;
         self.outbound = None;
+        self.carried.clear();
         self.plan = None;
         self.policies_run = 0;
     }

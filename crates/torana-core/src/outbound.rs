@@ -1,4 +1,5 @@
-//! How a policy or target calls out without owning a client.
+//! What a policy or target may have done beyond its exchange, without owning a
+//! client, a timer or a runtime.
 
 use crate::body::Body;
 use crate::deadline::Deadline;
@@ -7,6 +8,7 @@ use crate::refusal::Rejection;
 use crate::reply::Reply;
 use crate::site::UpstreamId;
 use crate::verdict::LocalBoxFuture;
+use std::time::Duration;
 
 /// A request of the gateway's own.
 #[derive(Debug, Default)]
@@ -15,6 +17,8 @@ pub struct OutboundRequest {
     pub method: Method,
     /// Path and query, canonical.
     pub path_and_query: String,
+    /// `Host`; none: the endpoint's.
+    pub host: Option<Box<str>>,
     /// Header fields; `Host` and framing are set by the sender.
     pub fields: Fields,
     /// The body.
@@ -23,9 +27,17 @@ pub struct OutboundRequest {
     pub deadline: Deadline,
 }
 
-/// Sends requests through an upstream's pools on the calling worker.
+/// Works on the calling worker: sends requests through the pools of its
+/// upstreams, waits, and does things beside an exchange.
 pub trait Outbound {
     /// Sends `request` to `upstream`.
     fn send(&self, upstream: UpstreamId, request: OutboundRequest)
     -> LocalBoxFuture<'static, Result<Reply, Rejection>>;
+
+    /// Waits for so long, give or take a millisecond.
+    fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()>;
+
+    /// Does `work` beside the exchange, which does not wait for it. Work that is
+    /// not done when the worker stops is dropped.
+    fn spawn(&self, work: LocalBoxFuture<'static, ()>);
 }

@@ -6,6 +6,7 @@
 
 use crate::body::Body;
 use crate::diagnostic::Diagnostic;
+use crate::event::{Event, Tally};
 use crate::exchange::Exchange;
 use crate::names::HeaderName;
 use crate::refusal::Refusal;
@@ -33,6 +34,19 @@ pub trait Policy: Send + Sync {
     fn on_response<'a>(&'a self, exchange: &'a mut Exchange, reply: &'a mut Reply) -> Verdict<'a> {
         let _ = (exchange, reply);
         Verdict::CONTINUE
+    }
+
+    /// Whether [`on_forward`](Self::on_forward) does anything; asked once, when
+    /// a plan is compiled.
+    fn sees_forwarding(&self) -> bool {
+        false
+    }
+
+    /// Runs when the exchange is about to be sent to an upstream: after all
+    /// `on_request` hooks, with path, `Host` and body as the upstream is going
+    /// to get them. Not for requests that are answered without one.
+    fn on_forward(&self, exchange: &mut Exchange) {
+        let _ = exchange;
     }
 
     /// Wraps the request body in a stream adaptor. Runs after all
@@ -77,6 +91,8 @@ pub trait PolicyKind {
     const STAGE: Stage;
     /// The refusals it may produce.
     const REFUSALS: &'static [&'static Refusal] = &[];
+    /// What it counts; see [`Site::tally`].
+    const EVENTS: &'static [&'static Event] = &[];
     /// Its configuration; field docs are the reference page.
     type Config: DeserializeOwned + JsonSchema;
 
@@ -97,6 +113,8 @@ pub struct PolicyEntry {
     pub stage: Stage,
     /// [`PolicyKind::REFUSALS`]
     pub refusals: &'static [&'static Refusal],
+    /// [`PolicyKind::EVENTS`]
+    pub events: &'static [&'static Event],
     /// JSON Schema of its configuration.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes and builds.
@@ -109,10 +127,12 @@ pub type BuildPolicy = fn(&Written, &dyn Site) -> Result<Arc<dyn Policy>, Vec<Di
 /// The registry entry of `K`.
 #[must_use]
 pub const fn entry<K: PolicyKind>() -> PolicyEntry {
+    const { assert!(K::EVENTS.len() <= Tally::MOST, "no room to count them") };
     PolicyEntry {
         name: K::NAME,
         stage: K::STAGE,
         refusals: K::REFUSALS,
+        events: K::EVENTS,
         schema: <K::Config as JsonSchema>::json_schema,
         build: |written, site| K::build(written.decode::<K::Config>()?, written, site),
     }

@@ -15,6 +15,14 @@ pub fn pairs(query: &str) -> impl Iterator<Item = (Decoded<'_>, Decoded<'_>)> {
 #[derive(Clone, Debug)]
 pub struct Decoded<'a>(&'a [u8]);
 
+impl<'a> Decoded<'a> {
+    /// The bytes themselves, where nothing has to be decoded.
+    #[must_use]
+    pub fn as_plain(&self) -> Option<&'a [u8]> {
+        (!self.0.iter().any(|byte| matches!(byte, b'%' | b'+'))).then_some(self.0)
+    }
+}
+
 impl Iterator for Decoded<'_> {
     type Item = u8;
 
@@ -55,5 +63,11 @@ mod tests {
         assert_eq!(read("%61%3d=%3D=&x=%zz%4"), [pair("a=", "=="), pair("x", "%zz%4")]);
         assert_eq!(read("a;b=1"), [pair("a;b", "1")]);
         assert_eq!(read(""), []);
+    }
+
+    #[test]
+    fn what_has_no_escapes_is_there_as_it_is() {
+        let plain: Vec<_> = pairs("a=b&c=d+e&f=%41").map(|(_, value)| value.as_plain()).collect();
+        assert_eq!(plain, [Some(&b"b"[..]), None, None]);
     }
 }

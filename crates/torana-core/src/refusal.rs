@@ -58,6 +58,11 @@ pub struct Rejection {
     /// What the caller may read after [`Refusal::message`]: sentences that the
     /// configuration decides, never the request.
     pub detail: Option<Box<str>>,
+    /// Status of the reply, where the configuration sets it instead of
+    /// [`Refusal::status`].
+    pub status: Option<Status>,
+    /// The same for callers that speak gRPC.
+    pub grpc_status: Option<u8>,
     /// Headers the reply must carry, such as `Allow` or `Retry-After`.
     pub fields: Option<Box<Fields>>,
 }
@@ -66,13 +71,20 @@ impl Rejection {
     /// An occurrence of `refusal`.
     #[must_use]
     pub const fn new(refusal: &'static Refusal) -> Rejection {
-        Rejection { refusal, cause: None, detail: None, fields: None }
+        Rejection { refusal, cause: None, detail: None, status: None, grpc_status: None, fields: None }
     }
 
     /// Adds what happened exactly, for the log.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Rejection {
         self.cause = Some(cause.to_string().into());
+        self
+    }
+
+    /// Sets the status of the reply.
+    #[must_use]
+    pub const fn with_status(mut self, status: Status) -> Rejection {
+        self.status = Some(status);
         self
     }
 

@@ -1,6 +1,7 @@
 //! What a policy or target may ask of the plan it is built for, and tell it.
 
 use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::event::Tally;
 use crate::written::Spanned;
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
@@ -31,6 +32,9 @@ pub trait Site {
     /// Takes a warning: what is wrong without keeping the thing from being
     /// built.
     fn warn(&self, warning: Diagnostic);
+    /// Where the events are counted that its kind declares. It goes on over
+    /// reloads, and is exported as `gateway_policy_events_total`.
+    fn tally(&self) -> Arc<Tally>;
     /// What outlives plans; see [`keep`].
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept;
 }
@@ -90,7 +94,7 @@ pub struct Keepsakes {
 type Key = (Box<str>, Box<str>, TypeId);
 
 /// What a plan kept, when it is built.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct KeptList(HashMap<Key, Kept>);
 
 impl Keepsakes {

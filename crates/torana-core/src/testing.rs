@@ -3,14 +3,19 @@
 //! Everything in here panics on what a test should not have written, and runs
 //! futures that are ready when polled; nothing of the gateway uses it.
 
+mod worker;
+
+pub use worker::TestWorker;
+
 use crate::canonical::CanonicalTarget;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::event::{Event, Tally};
 use crate::exchange::{Connection, Exchange};
 use crate::head::{Fields, Status};
 use crate::policy::{Policy, PolicyEntry};
 use crate::reply::Reply;
 use crate::rewrite::RoutePath;
-use crate::site::{Keepsakes, Kept, Service, Site};
+use crate::site::{self, Keepsakes, Kept, Service, Site};
 use crate::target::{Answer, Names, Target, TargetEntry, UpstreamId};
 use crate::verdict::{Decision, Verdict};
 use crate::written::{Entry, Node, Spanned, Written};
@@ -21,6 +26,7 @@ use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -131,8 +137,14 @@ fn of_json(value: Value) -> Written {
 /// seen: the request as it goes on, what was decided, the reply as it goes back.
 #[must_use]
 pub fn transcript(entry: &PolicyEntry, config: &str, request: &str, upstream_reply: &str) -> String {
-    match (entry.build)(&written(config), &TestNames::new("test", "/*")) {
-        Ok(policy) => run(&*policy, &mut exchange(request), reply(upstream_reply)),
+    let names = TestNames::new("test", "/*").counting(entry.events);
+    match (entry.build)(&written(config), &names) {
+        Ok(policy) => {
+            let mut out = show_diagnostics(&names.warnings.take());
+            out.push_str(&run(&*policy, &mut exchange(request), reply(upstream_reply)));
+            show_counts(&names.tally(), &mut out);
+            out
+        }
         Err(diagnostics) => show_diagnostics(&diagnostics),
     }
 }
@@ -152,7 +164,7 @@ pub fn run(policy: &dyn Policy, exchange: &mut Exchange, upstream_reply: Reply) 
         }
         Decision::Reject(rejection) => {
             let _ = writeln!(out, "rejected {} {}", rejection.refusal.code, rejection.refusal.status.code());
-            let mut reply = Reply::new(rejection.refusal.status);
+            let mut reply = Reply::new(rejection.status.unwrap_or(rejection.refusal.status));
             if let Some(fields) = rejection.fields {
                 reply.head.fields = *fields;
             }
@@ -238,6 +250,7 @@ pub struct TestNames {
     /// The warnings so far.
     pub warnings: RefCell<Vec<Diagnostic>>,
     kept: Keepsakes,
+    events: &'static [&'static Event],
 }
 
 impl TestNames {
@@ -254,7 +267,15 @@ impl TestNames {
             names: names.collect(),
             warnings: RefCell::default(),
             kept: Keepsakes::default(),
+            events: &[],
         }
+    }
+
+    /// The same for a policy that counts these.
+    #[must_use]
+    pub const fn counting(mut self, events: &'static [&'static Event]) -> TestNames {
+        self.events = events;
+        self
     }
 }
 
@@ -297,8 +318,19 @@ impl Site for TestNames {
         self.warnings.borrow_mut().push(warning);
     }
 
+    fn tally(&self) -> Arc<Tally> {
+        site::keep(self, "events", || Tally::new(self.events))
+    }
+
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.kept.keep(None, &self.route, name, kind, make)
+    }
+}
+
+/// Appends what has been counted, an event a line.
+pub fn show_counts(tally: &Tally, out: &mut String) {
+    for (event, count) in tally.counts().filter(|(_, count)| *count > 0) {
+        let _ = writeln!(out, "{count} × {}", event.name);
     }
 }
 

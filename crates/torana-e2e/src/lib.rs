@@ -6,6 +6,7 @@
 //! | [`gateway`] | the process under test, its configuration, log and metrics |
 //! | [`origin`] | what stands behind it: raw-socket HTTP/1.1 servers that record what they get |
 //! | [`client`] | what stands before it: exact bytes out, replies in |
+//! | [`dns`] | a name server that answers what a test says |
 //! | [`http2`] | the same two for HTTP/2 |
 //! | [`tls`] | certificates for a test, and TLS clients |
 //! | [`scenario`] | tests that are data: `scenarios/**/*.yaml` |
@@ -18,6 +19,7 @@
 
 pub mod client;
 pub mod dir;
+pub mod dns;
 pub mod gateway;
 pub mod http2;
 pub mod origin;

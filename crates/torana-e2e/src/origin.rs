@@ -68,7 +68,15 @@ impl Origin {
     /// # Panics
     /// No port is free.
     pub fn start(script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Origin {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        Origin::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), script)
+    }
+
+    /// The same at an address of the test's choosing: another one of loopback.
+    ///
+    /// # Panics
+    /// The address cannot be bound.
+    pub fn start_at(address: SocketAddr, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Origin {
+        let listener = TcpListener::bind(address).expect("the address is free");
         let place = Place::Tcp(listener.local_addr().expect("a bound socket has an address"));
         Origin::run(place, script, move || listener.accept().ok().map(|(tcp, _)| Stream::Tcp(tcp)))
     }

@@ -6,6 +6,10 @@
 //! | `streaming` | bodies, events and tunnels, as they flow |
 //! | `failures` | what happens when either side goes away |
 //! | `resilience` | health, breakers, retries, fallbacks, balancing |
+//! | `discovery` | endpoints that come and go, and drained ones |
+//! | `deadlines` | how much time there is, and who is told |
+//! | `hedging` | a second endpoint is asked when the first is slow |
+//! | `mirroring` | copies of requests, and answers compared |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
 //! | `control` | reload and shutdown |
@@ -17,13 +21,17 @@
 
 mod control;
 mod cve;
+mod deadlines;
+mod discovery;
 mod downgrade;
 mod failures;
 mod frames;
+mod hedging;
 mod http2;
 mod interim;
 mod limits;
 mod load;
+mod mirroring;
 mod resilience;
 mod scenarios;
 mod smuggling;

@@ -35,6 +35,7 @@ pub(crate) fn keep_exchange(mut exchange: Box<Exchange>) {
     exchange.interim = None;
     exchange.outbound = None;
     exchange.identity = None;
+    exchange.carried.clear();
     EXCHANGES.with_borrow_mut(|kept| {
         if kept.len() < KEPT {
             kept.push(exchange);

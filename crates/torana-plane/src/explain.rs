@@ -4,7 +4,7 @@
 //! the request path, run on a plan; only policies are named instead of asked.
 
 use crate::log::LogSink;
-use crate::matcher::{Outcome as Matched, Rule};
+use crate::matcher::{Facts, Outcome as Matched, Rule};
 use crate::metrics::Metrics;
 use crate::path::{self, Preview};
 use crate::plan::{Plan, Route};
@@ -252,7 +252,7 @@ fn candidates(plan: &Plan, exchange: &Exchange) -> Vec<Candidate> {
     if exchange.target().path().is_empty() {
         return Vec::new();
     }
-    let explained = plan.matcher.explain(exchange.target(), &exchange.head);
+    let explained = plan.matcher.explain(Facts::of(exchange));
     let winner = match explained.outcome {
         Matched::Matched(id) => Some(id),
         _ => None,

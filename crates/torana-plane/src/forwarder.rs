@@ -67,6 +67,7 @@ impl Forwarder for Upstreams {
         for upstream in self.iter() {
             // The upstream's, told with its first endpoint.
             let mut budget = upstream.budget().counts();
+            let mut hedges = upstream.hedges();
             for endpoint in upstream.endpoints() {
                 let counts = endpoint.counts();
                 each(PoolSample {
@@ -79,6 +80,8 @@ impl Forwarder for Upstreams {
                     failures: counts.failures,
                     retries: std::mem::take(&mut budget.retries),
                     retries_denied: std::mem::take(&mut budget.denied),
+                    hedges: std::mem::take(&mut hedges.sent),
+                    hedges_won: std::mem::take(&mut hedges.won),
                 });
             }
         }
@@ -107,4 +110,8 @@ pub struct PoolSample {
     pub retries: u64,
     /// Those that the budget did not allow.
     pub retries_denied: u64,
+    /// Of the retries, those made beside an attempt under way.
+    pub hedges: u64,
+    /// Of these, those that answered first.
+    pub hedges_won: u64,
 }

@@ -7,9 +7,10 @@
 use crate::matcher::Matcher;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use torana_config::Fingerprint;
 use torana_config::model::ListenAddress;
+use torana_core::event::Tally;
 use torana_core::exchange::{Exchange, RouteId};
 use torana_core::forwarded::{Emit, TrustedProxies};
 use torana_core::names::HeaderName;
@@ -19,10 +20,13 @@ use torana_core::site::KeptList;
 use torana_core::stage::Stage;
 use torana_core::target::{Target, UpstreamId};
 use torana_net::service::{ListenerId, Listening, Settings};
+use torana_upstream::discover::Source;
 use torana_upstream::spec::UpstreamSpec;
-use torana_upstream::state::State;
+use torana_upstream::state::{State, Watch};
 
-/// A configuration as compiled. Shared by all workers, never changed.
+/// A configuration as compiled. Shared by all workers, never changed. A copy is
+/// cheap: what is large is shared.
+#[derive(Clone)]
 pub struct Plan {
     /// Counts up with every plan of this process.
     pub revision: u64,
@@ -36,9 +40,9 @@ pub struct Plan {
     /// Where connections are accepted.
     pub listeners: Vec<Listener>,
     /// Routes; a [`RouteId`] is a position in here.
-    pub routes: Vec<Route>,
+    pub routes: Arc<[Route]>,
     /// Finds the route of a request.
-    pub matcher: Matcher,
+    pub matcher: Arc<Matcher>,
     /// Upstreams; an [`UpstreamId`] is a position in here.
     pub upstreams: Vec<Arc<UpstreamSpec>>,
     /// What is known about them, by the same positions. Handed on from plan to
@@ -64,6 +68,8 @@ pub struct Plan {
     pub next_listener: u32,
     /// What policies and targets hand on to the next plan.
     pub kept: KeptList,
+    /// What policies count.
+    pub tallies: Vec<PolicyTally>,
 }
 
 /// Where connections are accepted.
@@ -92,6 +98,8 @@ pub struct Route {
     pub chain: Vec<Link>,
     /// Whether one of them answers CORS preflights.
     pub answers_preflights: bool,
+    /// Whether one of them sees what is forwarded.
+    pub watches_forwarding: bool,
     /// What answers.
     pub target: Arc<dyn Target>,
     /// The key the target stands under: `upstream`, `redirect`.
@@ -117,6 +125,17 @@ pub struct Link {
     pub stage: Stage,
     /// What it does.
     pub policy: Arc<dyn Policy>,
+}
+
+/// What one policy counts.
+#[derive(Clone, Debug)]
+pub struct PolicyTally {
+    /// Its name.
+    pub policy: &'static str,
+    /// The route it stands in; `None`: it is every route's.
+    pub route: Option<Arc<str>>,
+    /// Its counts.
+    pub tally: Arc<Tally>,
 }
 
 /// Where access log lines go.
@@ -195,6 +214,26 @@ impl Plan {
         let of_listener =
             || self.listener_named(&exchange.connection.listener).map(|listener| listener.settings.body_bytes);
         of_route.or_else(of_listener)
+    }
+
+    /// This plan with the endpoints that sources have found by now; `None`:
+    /// they are those it has. The same revision: nobody has configured anything.
+    #[must_use]
+    pub fn rediscovered(&self, watch: &Watch, now: Instant) -> Option<Plan> {
+        let mut next: Option<Plan> = None;
+        for (index, (spec, state)) in self.upstreams.iter().zip(&self.states).enumerate() {
+            if let Some((spec, state)) = state.rediscovered(spec, watch, now) {
+                let next = next.get_or_insert_with(|| self.clone());
+                next.upstreams[index] = spec;
+                next.states[index] = state;
+            }
+        }
+        next
+    }
+
+    /// Where endpoints of its upstreams are looked up.
+    pub fn sources(&self) -> impl Iterator<Item = &Arc<Source>> {
+        self.states.iter().flat_map(|state| state.sources())
     }
 
     /// Whether `other` was compiled from the same: equal values, references

@@ -62,7 +62,7 @@ pub(crate) fn events() -> Vec<String> {
 struct Probe {
     id: String,
     /// `refuse`, `answer`, `panic`, `wait` (and then go on), `hang`, `move`
-    /// (set the path to forward).
+    /// (set the path to forward), `watch` (see what is forwarded).
     #[serde(default)]
     request: String,
     /// The same for the way back.
@@ -111,6 +111,14 @@ impl Policy for Probe {
         self.decide(&self.response)
     }
 
+    fn sees_forwarding(&self) -> bool {
+        self.request == "watch"
+    }
+
+    fn on_forward(&self, exchange: &mut Exchange) {
+        event(format!("{} forwards {}", self.id, exchange.forward_path()));
+    }
+
     fn wrap_request(&self, _: &Exchange, body: Body) -> Body {
         event(format!("{} wraps request", self.id));
         body
@@ -150,7 +158,7 @@ fn probe_schema(generator: &mut SchemaGenerator) -> Schema {
 }
 
 const fn probe(name: &'static str, stage: Stage) -> PolicyEntry {
-    PolicyEntry { name, stage, refusals: &[], schema: probe_schema, build: build_probe }
+    PolicyEntry { name, stage, refusals: &[], events: &[], schema: probe_schema, build: build_probe }
 }
 
 /// Probes of three stages.
@@ -289,6 +297,8 @@ impl Forwarder for Fake {
                 failures: 2,
                 retries: 1,
                 retries_denied: 0,
+                hedges: 0,
+                hedges_won: 0,
             });
         }
     }

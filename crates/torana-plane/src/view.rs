@@ -7,6 +7,7 @@ use std::any::Any;
 use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use torana_core::exchange::{Exchange, RouteId};
 use torana_core::outbound::{Outbound, OutboundRequest};
 use torana_core::refusal::Rejection;
@@ -75,5 +76,13 @@ impl<F: Forwarder> Outbound for View<F> {
         request: OutboundRequest,
     ) -> LocalBoxFuture<'static, Result<Reply, Rejection>> {
         self.forwarder.send(upstream, request)
+    }
+
+    fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(time))
+    }
+
+    fn spawn(&self, work: LocalBoxFuture<'static, ()>) {
+        tokio::task::spawn_local(work);
     }
 }

@@ -6,9 +6,12 @@
 //! other.
 
 pub mod cors;
+pub mod fault;
 pub mod headers;
+pub mod mirror;
 
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
-pub const REGISTRY: &[PolicyEntry] = &[entry::<cors::Cors>(), entry::<headers::Headers>()];
+pub const REGISTRY: &[PolicyEntry] =
+    &[entry::<cors::Cors>(), entry::<fault::Fault>(), entry::<headers::Headers>(), entry::<mirror::Mirror>()];

@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 use crate::replay::Replay;
 use crate::retry::{self, Facts, Failed, Verdict, Where, retry_after};
 use crate::spec::HashOn;
-use crate::upstream::{NO_ENDPOINT, Upstream};
+use crate::upstream::{NO_ENDPOINT, UNDISCOVERED, Upstream};
 use std::time::{Duration, Instant, SystemTime};
 use torana_core::cookie;
 use torana_core::deadline::Deadline;
@@ -39,6 +39,13 @@ pub(crate) struct Call<'a> {
     permit: Option<Permit<&'a Breaker>>,
     /// Counts it as under way on its endpoint, where that decides something.
     pub(crate) in_flight: Option<InFlight>,
+}
+
+impl Call<'_> {
+    /// Whether a breaker sends it to find out whether all is well again.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.permit.as_ref().is_some_and(Permit::is_probe)
+    }
 }
 
 /// What is known about the attempts of one request.
@@ -71,6 +78,9 @@ struct Tried {
 
 impl Tried {
     fn add(&mut self, index: usize) {
+        if self.has(index) {
+            return;
+        }
         if let Some(place) = self.list.get_mut(usize::from(self.count)) {
             *place = u16::try_from(index).unwrap_or(u16::MAX);
             self.count += 1;
@@ -171,21 +181,77 @@ impl<'a> Tries<'a> {
                 }
                 Some(Err(rejected)) => return Err(rejected.into()),
             };
-            let retry = &self.upstream.spec.retry;
-            let deadline = retry.try_deadline(now, self.deadline);
-            let call = Call {
-                index: self.index,
-                fresh,
-                deadline,
-                // What earlier attempts have used up is not this one's fault.
-                own_deadline: (self.own_deadline && self.first) || deadline != self.deadline,
-                started: if self.upstream.timed { timer::now() } else { now },
-                permit,
-                in_flight: self.upstream.counted.then(|| self.upstream.endpoints[self.index].load().begin()),
-            };
+            let call = self.call(self.index, fresh, permit, now);
             self.first = false;
             return Ok(call);
         }
+    }
+
+    #[inline]
+    fn call(&self, index: usize, fresh: bool, permit: Option<Permit<&'a Breaker>>, now: Instant) -> Call<'a> {
+        let deadline = self.upstream.spec.retry.try_deadline(now, self.deadline);
+        Call {
+            index,
+            fresh,
+            deadline,
+            // What earlier attempts have used up is not this one's fault.
+            own_deadline: (self.own_deadline && self.first) || deadline != self.deadline,
+            started: if self.upstream.timed { timer::now() } else { now },
+            permit,
+            in_flight: self.upstream.counted.then(|| self.upstream.endpoints[index].load().begin()),
+        }
+    }
+
+    /// Another attempt while the last one is under way; `None`: there is nobody
+    /// else, or the budget is used up.
+    pub(crate) fn hedge(&mut self) -> Option<Call<'a>> {
+        let now = timer::now();
+        if self.deadline.passed(now) {
+            return None;
+        }
+        self.tried.add(self.index);
+        let index = self.pick(now)?;
+        let permit = match self.upstream.state.breaker(index).map(|breaker| breaker.admit(now)) {
+            None => None,
+            // A breaker that is not sure is to be asked about one request at a time.
+            Some(Ok(permit)) if permit.is_probe() => return None,
+            Some(Ok(permit)) => Some(permit),
+            Some(Err(_)) => return None,
+        };
+        if !self.upstream.budget.withdraw(now) {
+            return None;
+        }
+        self.index = index;
+        Some(self.call(index, false, permit, now))
+    }
+
+    /// What is told next is about the attempt on this endpoint.
+    pub(crate) const fn turn_to(&mut self, index: usize) {
+        self.index = index;
+    }
+
+    /// An attempt failed while another is under way.
+    pub(crate) fn lost(&mut self, call: Call<'a>, failure: Failure) {
+        let outcome = Self::charge(&call, &failure);
+        self.tell(call, outcome);
+        self.last = Some(Box::new(failure.rejection));
+    }
+
+    /// A reply came that is not passed on, since another attempt is under way.
+    pub(crate) fn told(&self, call: Call<'a>, reply: &Reply) {
+        self.tell(call, Outcome::Replied(reply.head.status));
+    }
+
+    /// An attempt was given up because another was quicker: nobody's fault.
+    pub(crate) fn cancelled(&self, call: Call<'a>) {
+        self.tell(call, Outcome::Local);
+    }
+
+    fn charge(call: &Call<'a>, failure: &Failure) -> Outcome {
+        let outcome = Outcome::of_failure(failure);
+        // An endpoint that took all of the time to connect had that time.
+        let is_cut = !call.own_deadline && call.deadline.passed(timer::now());
+        if is_cut { outcome.cut_short() } else { outcome }
     }
 
     fn pick(&self, now: Instant) -> Option<usize> {
@@ -201,14 +267,15 @@ impl<'a> Tries<'a> {
 
     /// Why there is no other attempt.
     pub(crate) fn over(&mut self) -> Rejection {
-        self.last.take().map_or_else(|| Rejection::new(&NO_ENDPOINT), |last| *last)
+        let none = if self.upstream.endpoints.is_empty() { &UNDISCOVERED } else { &NO_ENDPOINT };
+        self.last.take().map_or_else(|| Rejection::new(none), |last| *last)
     }
 
     /// Tells of the reply to `call` to those who keep count. Answers how long to
     /// wait for another attempt in its place; `None`: it is the reply to pass on.
     pub(crate) fn replied(&mut self, call: Call<'a>, reply: &Reply, replay: &mut Replay) -> Option<Duration> {
         replay.set_sent();
-        let is_probe = call.permit.as_ref().is_some_and(Permit::is_probe);
+        let is_probe = call.is_probe();
         let status = reply.head.status;
         self.tell(call, Outcome::Replied(status));
         // What most requests come to: one comparison.
@@ -233,9 +300,8 @@ impl<'a> Tries<'a> {
         failure: Failure,
         replay: &mut Replay,
     ) -> Result<Duration, Rejection> {
-        let outcome = Outcome::of_failure(&failure);
-        let outcome = if call.own_deadline { outcome } else { outcome.cut_short() };
-        let is_probe = call.permit.as_ref().is_some_and(Permit::is_probe);
+        let outcome = Self::charge(&call, &failure);
+        let is_probe = call.is_probe();
         let failed = Failed::of(&failure, call.fresh);
         self.tell(call, outcome);
         if !matches!(failed, Failed::Unsent) {
@@ -278,7 +344,8 @@ impl<'a> Tries<'a> {
             failed,
             retries: self.retries,
             replay: retry::Replay::of(self.method, replay.is_there()),
-            elsewhere: usize::from(self.tried.count) + 1 < upstream.endpoints.len(),
+            elsewhere: usize::from(self.tried.count) + usize::from(!self.tried.has(self.index))
+                < upstream.endpoints.len(),
             left: self.deadline.left(now),
         };
         let mut random = || upstream.random.borrow_mut().next();

@@ -18,6 +18,7 @@ fn spec(endpoints: u16) -> UpstreamSpec {
         secure: false,
         prior_knowledge: false,
         weight: 1,
+        drain: false,
     };
     UpstreamSpec::new("a", (1..=endpoints).map(endpoint).collect())
 }
@@ -126,4 +127,51 @@ fn a_later_attempt_is_not_charged_for_time_that_others_took() {
     assert!(first.own_deadline, "it had all of the upstream's time");
     tries.failed(first, failure(&refuse::UPSTREAM_RESET), &mut replay).unwrap();
     assert!(!tries.next().unwrap().own_deadline);
+}
+
+#[test]
+fn an_upstream_of_an_old_plan_knows_the_newest_and_holds_none_in_between() {
+    let first = upstreams(spec(1));
+    let next = |before: &Upstreams, endpoints| {
+        let spec = spec(endpoints);
+        let state = State::new(&spec, None, &Watch::default(), timer::coarse_now());
+        before.succeed(&[Arc::new(spec)], &[state])
+    };
+    let only = |upstreams: &Upstreams| upstreams.iter().next().map(std::ptr::from_ref).unwrap();
+    assert!(first.iter().all(|upstream| upstream.newest().is_none()));
+    let second = next(&first, 2);
+    let held = second.iter().next().unwrap().endpoints[1].clone();
+    let third = next(&second, 3);
+    for old in [&first, &second] {
+        let newest = old.iter().next().unwrap().newest().unwrap();
+        assert_eq!(std::rc::Rc::as_ptr(&newest), only(&third));
+    }
+    assert!(third.iter().next().unwrap().newest().is_none());
+    assert!(std::rc::Rc::ptr_eq(&held, &third.iter().next().unwrap().endpoints[1]), "what stays is the same");
+    let before = std::rc::Rc::strong_count(&held);
+    drop(second);
+    assert_eq!(std::rc::Rc::strong_count(&held), before - 1);
+    let none = third.succeed(&[], &[]);
+    drop(third);
+    assert!(none.iter().next().is_none() && first.iter().all(|upstream| upstream.newest().is_none()));
+}
+
+#[test]
+fn a_connection_that_took_its_own_time_is_charged_and_one_that_was_cut_short_is_not() {
+    let charged = |left: Duration| {
+        let mut spec = spec(2);
+        spec.health.passive.as_mut().unwrap().consecutive_failures = 1;
+        spec.health.panic_threshold = 0;
+        let upstreams = upstreams(spec);
+        let upstream = upstreams.iter().next().unwrap();
+        // Less than the upstream's own time: what is left of the route's.
+        let deadline = Deadline::from(timer::now() + left);
+        let mut tries = Tries::start(upstream, Method::Get, deadline, None, None);
+        let call = tries.next().unwrap();
+        let index = call.index;
+        let _ = tries.failed(call, failure(&refuse::UPSTREAM_CONNECT_TIMEOUT), &mut Replay::new(Body::Empty, 0));
+        !upstream.state().health().is_usable(index)
+    };
+    assert!(charged(Duration::from_secs(30)), "the time to connect was over");
+    assert!(!charged(Duration::ZERO), "the request's time was over");
 }

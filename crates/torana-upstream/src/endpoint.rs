@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use torana_core::body::Body;
+use torana_core::deadline::Deadline;
 use torana_core::exchange::Notes;
 use torana_core::metric::Counter;
 use torana_core::refusal::Rejection;
@@ -16,6 +17,7 @@ use torana_net::client::dial::{Dialled, Place, Security, dial};
 use torana_net::client::h1::{self, Failure, Outgoing};
 use torana_net::client::h2;
 use torana_net::client::pool::{Pool, PoolMetrics};
+use torana_net::refusals::UPSTREAM_CONNECT_TIMEOUT;
 use torana_net::timer;
 use torana_net::tls::client::Alpn;
 
@@ -42,6 +44,8 @@ pub struct Endpoint {
     load: Rc<Load>,
     /// Whether it was out when last looked at.
     out: Cell<bool>,
+    /// Whether it is no longer part of the upstream.
+    gone: Cell<bool>,
 }
 
 /// A connection to send on.
@@ -66,13 +70,14 @@ impl Endpoint {
             failures: Counter::default(),
             load: Rc::new(load),
             out: Cell::new(false),
+            gone: Cell::new(false),
         })
     }
 
     /// Whether this endpoint can go on under another spec of its upstream:
     /// nothing its connections depend on has changed.
     pub(crate) fn fits(&self, upstream: &UpstreamSpec, spec: &EndpointSpec) -> bool {
-        self.spec == *spec
+        self.spec.is_same_place(spec)
             && self.upstream.name == upstream.name
             && self.upstream.tls == upstream.tls
             && self.upstream.protocol == upstream.protocol
@@ -128,6 +133,25 @@ impl Endpoint {
         self.http2.borrow_mut().retain(h2::Connection::is_open);
     }
 
+    /// Whether it is part of the upstream still.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.gone.get()
+    }
+
+    /// Closes the connections that nobody uses. For one that is drained.
+    pub(crate) fn rest(&self) {
+        self.pool.clear();
+        self.http2.borrow_mut().retain(|connection| connection.streams() > 0);
+    }
+
+    /// It is no longer part of the upstream: connections close when nobody uses
+    /// them. Requests that chose it before end as they would have.
+    pub(crate) fn retire(&self) {
+        self.gone.set(true);
+        self.pool.close();
+        self.http2.borrow_mut().clear();
+    }
+
     /// Sends one request here. `fresh` asks for a connection that has not
     /// served before.
     pub(crate) async fn attempt(
@@ -155,7 +179,7 @@ impl Endpoint {
         let lane = match self.idle_lane(outgoing.upgrade, fresh) {
             Some(lane) => lane,
             // Boxed: connecting is rare and its state is large.
-            None => match Box::pin(self.open_lane(outgoing.upgrade)).await {
+            None => match Box::pin(self.open_lane_by(outgoing.deadline, outgoing.upgrade)).await {
                 Ok(lane) => {
                     notes.connected = Some(timer::now());
                     lane
@@ -192,6 +216,19 @@ impl Endpoint {
         self.spec.prior_knowledge || self.upstream.protocol == Protocol::Http2 || self.speaks_http2.get()
     }
 
+    /// [`open_lane`](Self::open_lane) by `deadline`, where that comes before the
+    /// time to connect is over.
+    async fn open_lane_by(&self, deadline: Deadline, upgrade: bool) -> Result<Lane, Rejection> {
+        let limit = self.upstream.connect_timeout;
+        match deadline.left(timer::now()) {
+            Some(left) if limit.is_zero() || left < limit => {
+                let opened = tokio::time::timeout(left, self.open_lane(upgrade)).await;
+                opened.unwrap_or_else(|_| Err(Rejection::new(&UPSTREAM_CONNECT_TIMEOUT)))
+            }
+            _ => self.open_lane(upgrade).await,
+        }
+    }
+
     async fn open_lane(&self, upgrade: bool) -> Result<Lane, Rejection> {
         if upgrade || !self.wants_http2() {
             return self.dial(upgrade).await;
@@ -226,7 +263,9 @@ impl Endpoint {
             let connection = h2::start(io).await?;
             self.pool_metrics.opened.add(1);
             self.speaks_http2.set(true);
-            self.http2.borrow_mut().push(connection.clone());
+            if !self.gone.get() {
+                self.http2.borrow_mut().push(connection.clone());
+            }
             return Ok(Lane::Http2(connection));
         }
         Ok(Lane::Http1(self.pool.adopt(h1::Connection::new(io))))

@@ -1,16 +1,19 @@
 //! Sends exchanges to upstreams.
 
 use crate::attempt::Tries;
-use crate::ceiling;
+use crate::balance::InFlight;
+use crate::ceiling::{self, Place};
 use crate::endpoint::BODY_IDLE;
+use crate::hedge::Hedger;
 use crate::held::hold;
 use crate::outbound;
 use crate::replay::Replay;
 use crate::retry::Trigger;
 use crate::spec::{Fallback, UpstreamSpec};
 use crate::state::State;
+use crate::time_left;
 pub use crate::upstream::Upstream;
-use crate::upstream::{NO_ENDPOINT, NO_UPSTREAM};
+use crate::upstream::{NO_ENDPOINT, NO_UPSTREAM, UNDISCOVERED};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,7 +45,14 @@ impl Upstreams {
                 known => Upstream::new(spec, state, known.map(|known| &**known)),
             }
         });
-        Upstreams { list: list.collect() }
+        let list: Vec<Rc<Upstream>> = list.collect();
+        for known in &self.list {
+            let next = list.iter().find(|next| next.spec.name == known.spec.name);
+            if !next.is_some_and(|next| Rc::ptr_eq(next, known)) {
+                known.give_way(next);
+            }
+        }
+        Upstreams { list }
     }
 
     /// All upstreams, by position.
@@ -58,6 +68,9 @@ impl Upstreams {
             for (index, endpoint) in upstream.endpoints.iter().enumerate() {
                 endpoint.tend(now);
                 endpoint.set_out(!upstream.state.health().is_usable(index), now);
+                if upstream.state.health().standing(index).is_drained() {
+                    endpoint.rest();
+                }
             }
         }
     }
@@ -76,7 +89,14 @@ impl Upstreams {
         }
         let body = std::mem::take(&mut exchange.body);
         let mut replay = Replay::new(body, upstream.spec.replay_bytes);
-        let result = upstream.serve(exchange, &mut replay).await;
+        let mut result = upstream.serve(exchange, &mut replay).await;
+        if result.is_err()
+            && upstream.may_go_on(&result, &replay)
+            && let Some(newest) = upstream.newest()
+        {
+            // Boxed, as below.
+            result = Box::pin(newest.serve(exchange, &mut replay)).await;
+        }
         if upstream.spec.fallback.is_empty() || !upstream.has_failed(&result) {
             return result;
         }
@@ -146,6 +166,12 @@ impl Upstreams {
 impl Upstream {
     /// Sends the exchange to this upstream.
     async fn serve(&self, exchange: &mut Exchange, replay: &mut Replay) -> Result<Reply, Rejection> {
+        if let Some(hedger) = &self.hedger
+            && Hedger::is_for(exchange, replay)
+        {
+            // Boxed, so that requests of other upstreams have no room for it.
+            return Box::pin(self.serve_hedged(hedger, exchange, replay)).await;
+        }
         let bound = self.state.sticky().and_then(|sticky| sticky.find(exchange.head.fields.get_all(KnownName::Cookie)));
         let place = match &self.lane {
             None => None,
@@ -155,11 +181,16 @@ impl Upstream {
         // An attempt that fails may have announced something: it did no harm.
         let interim = exchange.interim.clone();
         let upgrade = matches!(exchange.upgrade, Upgrade::To(_));
+        let tells_time = self.spec.deadline_header.is_some() || exchange.head.fields.contains(KnownName::GrpcTimeout);
         loop {
             let mut call = tries.next()?;
             let Some(body) = replay.play() else { return Err(tries.over()) };
             let endpoint = &self.endpoints[call.index];
             exchange.write_host(&endpoint.spec().authority);
+            if tells_time {
+                let header = self.spec.deadline_header.as_ref();
+                time_left::tell(&mut exchange.head.fields, header, call.deadline, exchange.end_by);
+            }
             let (outgoing, notes) = exchange.outgoing();
             notes.attempts = notes.attempts.saturating_add(1);
             notes.endpoint = Some(endpoint.name().clone());
@@ -185,16 +216,7 @@ impl Upstream {
                         Some(wait) => wait,
                         None => {
                             replay.settle();
-                            if in_flight.is_some() || place.is_some() {
-                                reply.body = hold(reply.body, place, in_flight);
-                            }
-                            if let Some(sticky) = self.state.sticky() {
-                                let tls = exchange.connection.is_secure();
-                                if let Some(cookie) = sticky.set_cookie(tries.index(), tries.bound(), tls) {
-                                    // Its own words: name and attributes are checked when compiled.
-                                    let _ = reply.head.fields.append(KnownName::SetCookie, cookie.as_bytes());
-                                }
-                            }
+                            self.pass_on(&mut reply, &tries, exchange, place, in_flight);
                             return Ok(reply);
                         }
                     }
@@ -208,6 +230,36 @@ impl Upstream {
         }
     }
 
+    /// Whether a request that failed can be sent to the endpoints the upstream
+    /// has by now: those it had when the request came could not be reached.
+    #[cold]
+    fn may_go_on(&self, result: &Result<Reply, Rejection>, replay: &Replay) -> bool {
+        !replay.is_sent() && replay.is_there() && self.has_failed(result)
+    }
+
+    /// Makes a reply hold what it takes until its end, and lets it say which
+    /// endpoint its client has.
+    #[inline]
+    pub(crate) fn pass_on(
+        &self,
+        reply: &mut Reply,
+        tries: &Tries<'_>,
+        exchange: &Exchange,
+        place: Option<Place>,
+        in_flight: Option<InFlight>,
+    ) {
+        if in_flight.is_some() || place.is_some() {
+            reply.body = hold(std::mem::take(&mut reply.body), place, in_flight);
+        }
+        if let Some(sticky) = self.state.sticky() {
+            let tls = exchange.connection.is_secure();
+            if let Some(cookie) = sticky.set_cookie(tries.index(), tries.bound(), tls) {
+                // Its own words: name and attributes are checked when compiled.
+                let _ = reply.head.fields.append(KnownName::SetCookie, cookie.as_bytes());
+            }
+        }
+    }
+
     /// Whether somebody else should answer in its place: it gave no answer, or
     /// one that was worth another attempt.
     fn has_failed(&self, result: &Result<Reply, Rejection>) -> bool {
@@ -216,7 +268,7 @@ impl Upstream {
             Err(rejection) => {
                 let refusal = rejection.refusal;
                 refusal.origin == Origin::Upstream
-                    || refusal.code == NO_ENDPOINT.code
+                    || [NO_ENDPOINT.code, UNDISCOVERED.code].contains(&refusal.code)
                     || ceiling::REFUSALS.iter().any(|known| known.code == refusal.code)
                     || crate::breaker::REFUSALS.iter().any(|known| known.code == refusal.code)
             }

@@ -4,7 +4,9 @@ use crate::attempt::Tries;
 use crate::endpoint::BODY_IDLE;
 use crate::held::hold;
 use crate::replay::Replay;
+use crate::time_left;
 use crate::upstream::Upstream;
+use torana_core::deadline::Deadline;
 use torana_core::exchange::Notes;
 use torana_core::names::KnownName;
 use torana_core::outbound::OutboundRequest;
@@ -25,7 +27,11 @@ pub(crate) async fn send(upstream: &Upstream, mut request: OutboundRequest) -> R
         let mut call = tries.next()?;
         let Some(body) = replay.play() else { return Err(tries.over()) };
         let endpoint = &upstream.endpoints[call.index];
-        request.fields.set_own(KnownName::Host, endpoint.spec().authority.as_bytes());
+        let host = request.host.as_deref().unwrap_or(&endpoint.spec().authority);
+        request.fields.set_own(KnownName::Host, host.as_bytes());
+        if let Some(header) = &upstream.spec.deadline_header {
+            time_left::tell(&mut request.fields, Some(header), call.deadline, Deadline::NONE);
+        }
         let outgoing = Outgoing {
             method: request.method,
             method_text: request.method.as_str(),

@@ -84,6 +84,11 @@ impl Replay {
         }
     }
 
+    /// Whether there is no body.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(&self.body, Source::Here(bytes) if bytes.is_empty())
+    }
+
     /// Takes back a body of which an attempt has used nothing.
     pub(crate) fn give_back(&mut self, body: Option<Body>) {
         if let Source::Once(slot) = &mut self.body {

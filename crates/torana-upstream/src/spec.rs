@@ -1,11 +1,14 @@
 //! Upstreams as compiled: immutable, shared by all workers.
 
+pub mod discover;
 pub mod health;
 
 use crate::balance::{Algorithm, BalanceSpec, StickySpec};
 use crate::breaker::BreakerSpec;
 use crate::ceiling::CeilingSpec;
+use crate::hedge::HedgeSpec;
 use crate::retry::{Backoff, RetrySpec, Trigger, Triggers};
+use discover::SourceSpec;
 use health::HealthSpec;
 use std::fmt;
 use std::net::SocketAddr;
@@ -38,10 +41,18 @@ pub fn elsewhere(endpoints: usize) -> RetrySpec {
 pub struct UpstreamSpec {
     /// Its name.
     pub name: Arc<str>,
-    /// Where it can be reached; never empty.
+    /// Where it can be reached: what is written, then what its sources have
+    /// found. Empty only while no source has answered.
     pub endpoints: Vec<EndpointSpec>,
-    /// From sending the request to the head of the reply; zero: none.
+    /// The endpoints that are written.
+    pub fixed: Vec<EndpointSpec>,
+    /// Where others are looked up.
+    pub sources: Vec<SourceSpec>,
+    /// From the first attempt to the head of the reply, whatever is tried in
+    /// between; zero: none.
     pub timeout: Duration,
+    /// The request header that says how much time an attempt has.
+    pub deadline_header: Option<HeaderName>,
     /// For connecting, TLS included.
     pub connect_timeout: Duration,
     /// How long a pooled connection may stay unused.
@@ -67,6 +78,8 @@ pub struct UpstreamSpec {
     pub ceiling: Option<CeilingSpec>,
     /// When a request is sent again.
     pub retry: RetrySpec,
+    /// When a request is sent to two endpoints at the same time.
+    pub hedge: Option<HedgeSpec>,
     /// Most bytes of a request body kept for that; 0: none.
     pub replay_bytes: usize,
     /// Who answers when the upstream cannot, in this order.
@@ -80,8 +93,11 @@ impl UpstreamSpec {
         UpstreamSpec {
             name: name.into(),
             retry: elsewhere(endpoints.len()),
+            fixed: endpoints.clone(),
+            sources: Vec::new(),
             endpoints,
             timeout: Duration::from_secs(60),
+            deadline_header: None,
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             max_idle: 256,
@@ -93,6 +109,7 @@ impl UpstreamSpec {
             health: HealthSpec::default(),
             breaker: None,
             ceiling: None,
+            hedge: None,
             replay_bytes: 0,
             fallback: Vec::new(),
         }
@@ -184,6 +201,18 @@ pub struct EndpointSpec {
     pub prior_knowledge: bool,
     /// Its share of the requests, at least 1.
     pub weight: u32,
+    /// Whether it takes no new requests, though it is there.
+    pub drain: bool,
+}
+
+impl EndpointSpec {
+    /// Whether connections to the one can be used for the other.
+    pub(crate) fn is_same_place(&self, other: &EndpointSpec) -> bool {
+        // All but share and drain, which connections do not depend on.
+        let EndpointSpec { name, address, authority, secure, prior_knowledge, weight: _, drain: _ } = self;
+        (name, address, authority, secure, prior_knowledge)
+            == (&other.name, &other.address, &other.authority, &other.secure, &other.prior_knowledge)
+    }
 }
 
 /// Where an endpoint listens.

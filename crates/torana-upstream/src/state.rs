@@ -3,6 +3,7 @@
 use crate::balance::{Member, Roster, Sticky};
 use crate::breaker::{self, Breaker};
 use crate::ceiling::Ceiling;
+use crate::discover::{self, Source, SourceSpec};
 use crate::health::UpstreamHealth;
 use crate::health::event::{Observer, Unobserved};
 use crate::spec::{Scope, UpstreamSpec};
@@ -37,6 +38,7 @@ impl fmt::Debug for Watch {
 /// breaker.
 #[derive(Debug)]
 pub struct State {
+    sources: Vec<Arc<Source>>,
     health: Arc<UpstreamHealth>,
     roster: Arc<Roster>,
     sticky: Option<Sticky>,
@@ -57,6 +59,31 @@ impl State {
     /// of that name in the plan before.
     #[must_use]
     pub fn new(spec: &UpstreamSpec, previous: Option<&State>, watch: &Watch, now: Instant) -> Arc<State> {
+        State::of(spec, State::sources_of(&spec.name, &spec.sources, previous, now), previous, watch, now)
+    }
+
+    /// The sources that an upstream of that name and these specs has: those of
+    /// the plan before, where they ask the same.
+    #[must_use]
+    pub fn sources_of(
+        upstream: &Arc<str>,
+        specs: &[SourceSpec],
+        previous: Option<&State>,
+        now: Instant,
+    ) -> Vec<Arc<Source>> {
+        let known = |spec: &SourceSpec| previous?.sources.iter().find(|known| known.spec() == spec).cloned();
+        specs.iter().map(|spec| known(spec).unwrap_or_else(|| Source::new(upstream, spec.clone(), now))).collect()
+    }
+
+    /// [`new`](State::new) with the sources at hand.
+    #[must_use]
+    pub fn of(
+        spec: &UpstreamSpec,
+        sources: Vec<Arc<Source>>,
+        previous: Option<&State>,
+        watch: &Watch,
+        now: Instant,
+    ) -> Arc<State> {
         let members = spec.endpoints.iter().map(|endpoint| Member {
             identity: endpoint.name.clone(),
             weight: u16::try_from(endpoint.weight).unwrap_or(u16::MAX),
@@ -69,6 +96,7 @@ impl State {
         };
         let health = previous.map(|before| &*before.health);
         Arc::new(State {
+            sources,
             health: UpstreamHealth::new(&spec.name, &spec.endpoints, &spec.health, health, &watch.health, now),
             sticky: spec.sticky.clone().map(|sticky| Sticky::new(sticky, roster.members())),
             breakers: breakers(spec, previous, watch, now),
@@ -78,6 +106,40 @@ impl State {
             }),
             roster,
         })
+    }
+
+    /// Where its endpoints are looked up.
+    #[must_use]
+    pub fn sources(&self) -> &[Arc<Source>] {
+        &self.sources
+    }
+
+    /// The upstream of `spec`, whose state this is, with what its sources have
+    /// found by now; `None`: nothing has changed.
+    #[must_use]
+    pub fn rediscovered(
+        &self,
+        spec: &UpstreamSpec,
+        watch: &Watch,
+        now: Instant,
+    ) -> Option<(Arc<UpstreamSpec>, Arc<State>)> {
+        if self.sources.is_empty() {
+            return None;
+        }
+        let endpoints = discover::endpoints(&spec.fixed, &self.sources, spec.tls.is_some(), &|name| self.works(name));
+        if endpoints == spec.endpoints {
+            return None;
+        }
+        let spec = Arc::new(UpstreamSpec { endpoints, ..spec.clone() });
+        let state = State::of(&spec, self.sources.clone(), Some(self), watch, now);
+        Some((spec, state))
+    }
+
+    /// Whether the endpoint of that name is well, as far as is known.
+    #[must_use]
+    pub fn works(&self, name: &str) -> bool {
+        let mut known = self.health.endpoints().iter().filter(|endpoint| **endpoint.name() == *name).peekable();
+        known.peek().is_none() || known.any(|endpoint| endpoint.standing().is_usable())
     }
 
     /// The health of its endpoints.

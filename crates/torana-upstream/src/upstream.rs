@@ -3,11 +3,13 @@
 use crate::balance::{Balancer, Load};
 use crate::ceiling::{Lane, Place};
 use crate::endpoint::Endpoint;
+use crate::hedge::{HedgeCounts, Hedger};
 use crate::retry::Budget;
 use crate::spec::UpstreamSpec;
 use crate::state::State;
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use torana_core::deadline::Deadline;
 use torana_core::refusal::Rejection;
@@ -19,6 +21,8 @@ torana_core::refusals! {
     NO_UPSTREAM = "internal.no_upstream" 500 Gateway Never "The gateway is misconfigured.";
     /// No endpoint of the upstream may be asked: all are drained, or have refused this request already.
     NO_ENDPOINT = "upstream.unavailable" 503 Gateway Never "The service is not available at the moment.";
+    /// No endpoint of the upstream is known: none of its sources has answered since the gateway started.
+    UNDISCOVERED = "upstream.undiscovered" 503 Gateway Never "The service is not available at the moment.";
 }
 
 /// An upstream on one worker.
@@ -35,18 +39,31 @@ pub struct Upstream {
     pub(crate) timed: bool,
     /// Whether requests under way are counted by endpoint.
     pub(crate) counted: bool,
+    /// Sends requests to two endpoints at the same time.
+    pub(crate) hedger: Option<Rc<Hedger>>,
     /// The way to the upstream's ceiling.
     pub(crate) lane: Option<Rc<Lane>>,
+    /// The same upstream in the newest plan; nobody while this is it. All of
+    /// them share it, so that one an old request holds on to does not hold on
+    /// to those in between.
+    newest: Rc<RefCell<Weak<Upstream>>>,
 }
 
 impl Upstream {
     pub(crate) fn new(spec: &Arc<UpstreamSpec>, state: &Arc<State>, before: Option<&Upstream>) -> Rc<Upstream> {
         let now = timer::coarse_now();
+        // By name: a scan for each of many would be felt where endpoints come
+        // and go. Of those of one name the first is found, as ever.
+        let mut known: HashMap<&str, &Rc<Endpoint>> = HashMap::new();
+        for endpoint in before.iter().flat_map(|before| &before.endpoints).filter(|known| known.is_open()) {
+            known.entry(endpoint.name()).or_insert(endpoint);
+        }
         let endpoints = spec.endpoints.iter().map(|wanted| {
-            let known = before.and_then(|before| before.endpoints.iter().find(|known| known.fits(spec, wanted)));
+            let known = known.get(&*wanted.name).copied().filter(|known| known.fits(spec, wanted));
             // One that joins others starts slowly; when all are new there is
             // nobody to spare it.
-            let load = if before.is_some() { Load::joining(now) } else { Load::new() };
+            let joins = before.is_some_and(|before| !before.endpoints.is_empty());
+            let load = if joins { Load::joining(now) } else { Load::new() };
             known.cloned().unwrap_or_else(|| Endpoint::new(spec, wanted, load))
         });
         let mut random = IdSource::random();
@@ -54,7 +71,12 @@ impl Upstream {
             Some(before) if before.spec.retry.budget == spec.retry.budget => before.budget.clone(),
             _ => Rc::new(Budget::new(spec.retry.budget, now)),
         };
+        let hedger = match before {
+            Some(before) if before.spec.hedge == spec.hedge => before.hedger.clone(),
+            _ => spec.hedge.map(|spec| Rc::new(Hedger::new(spec, now))),
+        };
         Rc::new(Upstream {
+            hedger,
             endpoints: endpoints.collect(),
             balancer: Balancer::new(state.roster().clone(), random.next()),
             budget,
@@ -64,7 +86,25 @@ impl Upstream {
             random: RefCell::new(random),
             spec: spec.clone(),
             state: state.clone(),
+            newest: before.map(|before| before.newest.clone()).unwrap_or_default(),
         })
+    }
+
+    /// This upstream goes on as `next`, or not at all: endpoints that are not
+    /// part of it any more get no new requests.
+    pub(crate) fn give_way(&self, next: Option<&Rc<Upstream>>) {
+        for endpoint in &self.endpoints {
+            let stays = |next: &Rc<Upstream>| next.endpoints.iter().any(|other| Rc::ptr_eq(other, endpoint));
+            if !next.is_some_and(stays) {
+                endpoint.retire();
+            }
+        }
+        *self.newest.borrow_mut() = next.map(Rc::downgrade).unwrap_or_default();
+    }
+
+    /// As it is in the newest plan; `None`: this is it, or it is there no more.
+    pub(crate) fn newest(&self) -> Option<Rc<Upstream>> {
+        self.newest.borrow().upgrade().filter(|newest| !std::ptr::eq(&raw const **newest, self))
     }
 
     /// What it was made of.
@@ -88,6 +128,12 @@ impl Upstream {
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// Its hedges in numbers, on this worker.
+    #[must_use]
+    pub fn hedges(&self) -> HedgeCounts {
+        self.hedger.as_ref().map(|hedger| hedger.counts()).unwrap_or_default()
     }
 
     pub(crate) fn deadline(&self) -> Deadline {

@@ -20,7 +20,11 @@ fn main() {
     let metrics = torana_plane::metrics::names::ALL
         .iter()
         .map(|metric| json!({ "name": metric.name, "kind": metric.kind, "help": metric.help }));
+    let events =
+        torana_policies::REGISTRY.iter().flat_map(|entry| entry.events.iter().map(move |event| (entry, event)));
+    let events = events.map(|(entry, event)| json!({ "policy": entry.name, "event": event.name, "help": event.help }));
     let listing = json!({
+        "events": events.collect::<Value>(),
         "refusals": refusals.map(refusal).collect::<Value>(),
         "diagnostics": torana_config::CODES,
         "metrics": metrics.collect::<Value>(),

@@ -9,6 +9,8 @@ use torana_plane::matcher::{Methods, RoutePattern};
 use torana_plane::metrics::Snapshot;
 use torana_plane::plan::{Plan, Route};
 use torana_upstream::breaker::Breaker;
+use torana_upstream::discover::SourceSnapshot;
+use torana_upstream::health::UpstreamHealth;
 use torana_upstream::health::standing::Why;
 use torana_upstream::health::state::EndpointSnapshot;
 
@@ -28,6 +30,18 @@ fn route(route: &Route, pattern: &RoutePattern) -> Value {
         "policies": route.chain.iter().map(|link| link.name).collect::<Vec<_>>(),
         "target": route.target.describe(),
     });
+    if !pattern.cookies.is_empty() {
+        shown["cookies"] = pattern.cookies.iter().map(|(name, _)| name.as_str()).collect();
+    }
+    if !pattern.content_types.is_empty() {
+        shown["content_types"] = pattern.content_types.iter().map(ToString::to_string).collect();
+    }
+    if !pattern.clients.is_empty() {
+        shown["clients"] = pattern.clients.iter().map(ToString::to_string).collect();
+    }
+    if let Some(when) = &pattern.when {
+        shown["when"] = when.as_str().into();
+    }
     if let Some(timeout) = route.timeout {
         shown["timeout_ms"] = json!(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
     }
@@ -96,6 +110,7 @@ pub(crate) fn upstreams(plan: &Plan, snapshot: &Snapshot) -> Value {
             "usable": health.counts.usable,
             "panic": health.panic,
             "breakers": breakers,
+            "sources": state.sources().iter().map(|source| shown_source(&source.snapshot(now))).collect::<Vec<_>>(),
             "concurrency": state.ceiling().map(|ceiling| {
                 let counts = ceiling.counts();
                 json!({ "most": counts.most, "under_way": counts.taken, "waiting": counts.waiting })
@@ -103,6 +118,32 @@ pub(crate) fn upstreams(plan: &Plan, snapshot: &Snapshot) -> Value {
         })
     });
     shown.collect()
+}
+
+/// Drains the endpoints of that URL, or of that address under any scheme, or
+/// undoes it; how they are then. `None`: there are none.
+pub(crate) fn drain(health: &UpstreamHealth, endpoint: &str, on: bool) -> Option<Value> {
+    let now = Instant::now();
+    let is_meant = |name: &str| name == endpoint || name.split_once("://").is_some_and(|(_, rest)| rest == endpoint);
+    let mut shown = Vec::new();
+    for (index, known) in health.endpoints().iter().enumerate().filter(|(_, known)| is_meant(known.name())) {
+        health.drain(index, on, now);
+        shown.push(json!({ "endpoint": &**known.name(), "health": endpoint_health(&known.snapshot(), now) }));
+    }
+    (!shown.is_empty()).then(|| json!({ "upstream": &**health.name(), "endpoints": shown }))
+}
+
+/// Where endpoints come from, and what was wrong last.
+fn shown_source(source: &SourceSnapshot) -> Value {
+    json!({
+        "source": &*source.name,
+        "endpoints": source.endpoints,
+        "left_out": source.left_out,
+        "seconds": seconds(source.age),
+        "failing": source.failures_in_a_row > 0,
+        "answers": { "passed": source.answers, "failed": source.failures },
+        "last_error": source.error.as_ref().map(|(error, ago)| json!({ "seconds_ago": seconds(*ago), "seen": &**error })),
+    })
 }
 
 /// Why an endpoint is out, or that it is not.

@@ -160,7 +160,9 @@ fn a_changed_file_ends_a_rollback() {
 #[test]
 fn the_pages_are_as_their_description_says() {
     let scratch = Scratch::new();
-    let (_gateway, _, admin) = start(&scratch.write("torana.yaml", &answering("here")));
+    let upstreams = "upstreams: { team/users: { endpoints: [ http://127.0.0.1:1 ] } }\n";
+    let config = format!("{}{upstreams}", answering("here"));
+    let (_gateway, _, admin) = start(&scratch.write("torana.yaml", &config));
     let json = |method: &str, path: &str| {
         let (status, reply) = ask(admin, method, path);
         assert_eq!(status, 200, "{reply}");
@@ -174,7 +176,9 @@ fn the_pages_are_as_their_description_says() {
             let Some(members) = schema["properties"].as_object() else { continue };
             // The last revision takes the place of the one before.
             let newest = json("GET", "/revisions")["revisions"][0]["id"].to_string();
-            let page = json(&method.to_uppercase(), &path.replace("{id}", &newest));
+            let named = [("{id}", &*newest), ("{name}", "team%2Fusers"), ("{address}", "127.0.0.1:1")];
+            let asked = named.iter().fold(path.clone(), |path, (name, value)| path.replace(name, value));
+            let page = json(&method.to_uppercase(), &asked);
             assert_eq!(page.as_object().unwrap().len(), members.len(), "{path}");
             for (name, member) in members {
                 let wanted = match &member["type"] {

@@ -112,6 +112,11 @@ fn targets_that_choose() {
 }
 
 #[test]
+fn policies_with_mistakes() {
+    compare("policies_bad", "check policies_bad.yaml");
+}
+
+#[test]
 fn what_is_not_understood() {
     compare("typo", "chekc");
     compare("file_missing", "no-such-file.yaml");

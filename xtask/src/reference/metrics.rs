@@ -13,5 +13,14 @@ pub(super) fn page(listing: &Value) -> String {
         let text = |key: &str| cell(metric[key].as_str().unwrap_or_default());
         page.push_str(&format!("| `{}` | {} | {} |\n", text("name"), text("kind"), text("help")));
     }
+    page.push_str(
+        "\n## Events of policies\n\nWhat `gateway_policy_events_total` counts. Each has the labels `policy`, `route` and `event`; a policy that stands at\n\
+         the top of the file, for every route, counts under the route `_all`. A reload keeps the counts of policies that stay.\n\n\
+         | policy | event | meaning |\n|---|---|---|\n",
+    );
+    for event in listing["events"].as_array().into_iter().flatten() {
+        let text = |key: &str| cell(event[key].as_str().unwrap_or_default());
+        page.push_str(&format!("| `{}` | `{}` | {} |\n", text("policy"), text("event"), text("help")));
+    }
     page
 }

@@ -23,6 +23,7 @@ pub(super) fn resolve(config: &mut Config, sources: &Sources) {
         }
     }
     for upstream in config.upstreams.values_mut() {
+        upstream.value.discover.0.iter_mut().filter_map(|discover| discover.value.file.as_mut()).for_each(one);
         let Some(tls) = &mut upstream.value.tls else {
             continue;
         };

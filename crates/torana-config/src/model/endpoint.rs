@@ -191,7 +191,7 @@ impl JsonSchema for EndpointUrl {
     }
 }
 
-/// One endpoint of an upstream: its URL, or a map with `url` and `weight`.
+/// One endpoint of an upstream: its URL, or a map with `url` and `weight` or `drain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Where it answers.
@@ -199,6 +199,8 @@ pub struct Endpoint {
     /// Its share of the requests in relation to the others. Default 1; 0 keeps it configured
     /// without traffic.
     pub weight: u32,
+    /// Whether it gets no new requests, though it is listed, probed and shown. Default `false`.
+    pub drain: bool,
 }
 
 /// An endpoint with more than a URL.
@@ -213,6 +215,9 @@ struct Full {
     #[serde(default = "one")]
     #[schemars(range(max = 10_000))]
     weight: u32,
+    /// `true`: it gets no new requests, though it is listed, probed and shown; those under way end. Default `false`.
+    #[serde(default)]
+    drain: bool,
 }
 
 fn one() -> u32 {
@@ -253,8 +258,8 @@ impl<'de> Deserialize<'de> for Endpoint {
         let form = Spanned::<Form>::deserialize(deserializer)?;
         let (span, raw) = (form.span, form.raw().map(str::to_owned));
         Ok(match form.value {
-            Form::Url(url) => Self { url: Spanned::new(url, span).written_as(raw.as_deref()), weight: 1 },
-            Form::Full(Full { url, weight }) => Self { url, weight },
+            Form::Url(url) => Self { url: Spanned::new(url, span).written_as(raw.as_deref()), weight: 1, drain: false },
+            Form::Full(Full { url, weight, drain }) => Self { url, weight, drain },
         })
     }
 }
@@ -268,7 +273,7 @@ impl JsonSchema for Endpoint {
         let url = generator.subschema_for::<EndpointUrl>();
         let full = generator.subschema_for::<Full>();
         schemars::json_schema!({
-            "description": "An endpoint: its URL, or a map with `url` and `weight`.",
+            "description": "An endpoint: its URL, or a map with `url` and `weight` or `drain`.",
             "anyOf": [url, full]
         })
     }

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
+use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use torana_core::diagnostic::{Misfit, quoted};
 use torana_core::units::{ByteSize, Duration, Percent};
 use torana_core::written::{OneOrMany, Spanned};
 
@@ -291,6 +293,73 @@ impl Default for Retry {
             non_idempotent: false,
             body_bytes: ByteSize::kib(64).into(),
         }
+    }
+}
+
+/// Sends a slow request to another endpoint as well, and takes the first answer.
+///
+/// Only `GET`, `HEAD`, `OPTIONS` and `TRACE` without a body are; never a request to upgrade. Hedges are part of the
+/// budget of repetitions: `retry.budget`, or 20 % if there is no `retry`. The attempt that loses is broken off, and counts
+/// against nobody. A ceiling (`concurrency`) counts both. Interim answers (1xx) are those of the first attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hedge {
+    /// How long the first attempt has on its own: a time, or `p` and a percentage: `p95` is the time within which 95 % of
+    /// the answers of the last minute began, as this worker has seen it; with fewer than 100 of them nothing is sent twice.
+    /// Default `p95`.
+    pub after: Spanned<HedgeAfter>,
+    /// Most attempts besides the first, each after the same time again. Default 1.
+    #[schemars(range(min = 1, max = 3))]
+    pub most: u8,
+}
+
+impl Default for Hedge {
+    fn default() -> Self {
+        Self { after: HedgeAfter::Quantile(Percent::new(95)).into(), most: 1 }
+    }
+}
+
+/// How long an attempt has on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HedgeAfter {
+    /// So long.
+    Time(Duration),
+    /// As long as this share of recent answers took.
+    Quantile(Percent),
+}
+
+const HEDGE_AFTER: &str = "a duration such as `200ms`, or a percentile from `p50` to `p99.99`";
+
+impl FromStr for HedgeAfter {
+    type Err = Misfit;
+
+    fn from_str(text: &str) -> Result<Self, Misfit> {
+        let Some(percentile) = text.strip_prefix('p') else { return text.parse().map(Self::Time) };
+        let misfit = || Misfit::new(HEDGE_AFTER, quoted(text));
+        let share: Percent = format!("{percentile}%").parse().map_err(|_| misfit())?;
+        let is_late = (5000..10_000).contains(&share.hundredths());
+        if is_late { Ok(Self::Quantile(share)) } else { Err(misfit()) }
+    }
+}
+
+impl<'de> Deserialize<'de> for HedgeAfter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for HedgeAfter {
+    fn schema_name() -> Cow<'static, str> {
+        "HedgeAfter".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "A duration, or a percentile of recent answers.",
+            "examples": ["200ms", "p95", "p99.9"],
+            "x-torana-expects": HEDGE_AFTER,
+        })
     }
 }
 

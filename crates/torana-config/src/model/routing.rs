@@ -11,21 +11,35 @@ use torana_core::rewrite::Config as Rewrite;
 use torana_core::units::{ByteSize, Duration};
 use torana_core::written::{Entry, Node, OneOrMany, Spanned, Written, others};
 
-use super::{Balance, Breaker, Concurrency, Endpoint, Fallback, Health, Retry, Sticky};
+use super::{Balance, Breaker, Concurrency, Discover, Endpoint, Fallback, Health, Hedge, Match, Retry, Sticky};
 
 /// Endpoints that serve the same thing; a request goes to one of them.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// Where it answers: URLs, or maps with `url` and `weight`. At least one.
+    /// Where it answers: URLs, or maps with `url` and `weight` or `drain`. At least one, unless there is `discover`. A
+    /// host name is resolved each time a connection is opened.
+    #[serde(default)]
     pub endpoints: Vec<Spanned<Endpoint>>,
-    /// Time from the moment the request has been sent to the head of the response. `0s` means no
-    /// limit. Default `60s`.
+    /// Sources of more endpoints, which come and go with what the source says: names in DNS, or files. Default: none.
+    #[serde(default)]
+    pub discover: OneOrMany<Spanned<Discover>>,
+    /// Time from the first attempt to send the request to the head of the response: connecting,
+    /// repetitions and the waits between them count. What is left of the route's or the listener's
+    /// limit is the limit if that is less. `0s` means no limit. Default `60s`.
     #[serde(default = "minute")]
     pub timeout: Spanned<Duration>,
     /// Time to establish a connection, TLS handshake included. 0 is refused. Default `5s`.
     #[serde(default = "five_seconds")]
     pub connect_timeout: Spanned<Duration>,
+    /// Name of a request header that tells the service how many milliseconds are left for the head of
+    /// its response: the least of this `timeout`, `retry.per_try_timeout` and the limits of route and
+    /// listener, less what has passed. Written anew for each attempt; what clients send under this
+    /// name does not get through. Envoy's is `x-envoy-expected-rq-timeout-ms`. Default: none, since a
+    /// service that does not expect it may misread it. `grpc-timeout` of gRPC callers needs no
+    /// header here: it limits the whole call and always tells what is left.
+    #[serde(default)]
+    pub deadline_header: Option<Spanned<String>>,
     /// How long an unused connection is kept for the next request. Shorter than the endpoint's own
     /// idle timeout is best: a connection the endpoint has just closed fails the request. Default
     /// `60s`.
@@ -67,6 +81,9 @@ pub struct Upstream {
     /// When a failed request is sent again. Default: only one that could not be sent, to another endpoint.
     #[serde(default)]
     pub retry: Option<Spanned<Retry>>,
+    /// When a request that is slow is sent to another endpoint as well. Default: never.
+    #[serde(default)]
+    pub hedge: Option<Spanned<Hedge>>,
     /// Who answers when the upstream cannot: tried in order.
     #[serde(default)]
     pub fallback: OneOrMany<Spanned<Fallback>>,
@@ -129,7 +146,8 @@ pub struct UpstreamTls {
 pub struct Route {
     /// Name for logs, metrics and the admin interface; unique.
     pub name: Spanned<String>,
-    /// Which requests. What is left out matches everything. Default: every request.
+    /// Which requests. What is left out matches everything. A route without it is the default: it gets what no
+    /// other route takes.
     #[serde(default, rename = "match")]
     pub matches: Match,
     /// What requests go through on the way, in order within each stage: names, or maps from a name
@@ -165,25 +183,6 @@ pub struct Route {
 fn other_targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<KindUse>, D::Error> {
     let entries = others(deserializer)?;
     Ok(entries.into_iter().map(|Entry { key, value }| KindUse { name: key, config: value }).collect())
-}
-
-/// Which requests a route is for. All conditions have to hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Match {
-    /// Host name, or a list: `shop.example`, or `*.shop.example` for all names below it. Ports and
-    /// upper case do not matter. Default: any host.
-    pub host: OneOrMany<Spanned<String>>,
-    /// Path: `/ping` exactly, `/api/*` for `/api` and everything below it, `{id}` for one segment.
-    /// Default: any path.
-    pub path: Option<Spanned<String>>,
-    /// Methods, in upper case. Default: any method. Where only the method does not fit, the answer
-    /// is 405.
-    pub methods: OneOrMany<Spanned<String>>,
-    /// Headers that have to be there with exactly this value.
-    pub headers: BTreeMap<Spanned<String>, Spanned<String>>,
-    /// Query parameters that have to be there with exactly this value, decoded.
-    pub query: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
 /// An answer that sends the client elsewhere: to another path or URL (`to`), or to the same one with

@@ -7,7 +7,7 @@ use torana_core::diagnostic::{Diagnostic, Span, did_you_mean};
 use torana_core::written::{Entry, Spanned, Written};
 
 use super::{Found, check_name};
-use crate::model::{Respond, Rewrite, Route};
+use crate::model::{Respond, Rewrite, Route, ValueMatch, ValueTest};
 
 pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let known = Known::of(found);
@@ -114,12 +114,38 @@ fn matching(route: &Route, diagnostics: &mut Vec<Diagnostic>) {
             diagnostics.push(Diagnostic::error("config.method", message).at(method.span).maybe_hint(hint));
         }
     }
+    for tests in [&route.matches.headers, &route.matches.query, &route.matches.cookies] {
+        tests.values().for_each(|wanted| value_test(wanted, diagnostics));
+    }
+    for name in route.matches.cookies.keys() {
+        if name.is_empty() || !name.bytes().all(is_token_byte) {
+            let message = format!("{} is not the name of a cookie", name.shown());
+            diagnostics.push(Diagnostic::error("config.cookie_name", message).at(name.span));
+        }
+    }
     header_names(route.matches.headers.keys(), diagnostics);
     if let Some(host) = route.matches.headers.keys().find(|name| name.eq_ignore_ascii_case("host")) {
         let message = "the host is not matched as a header";
         let diagnostic = Diagnostic::error("config.header_name", message).at(host.span);
         diagnostics.push(diagnostic.hint("write `match: { host: … }`"));
     }
+}
+
+/// Tests that no value, or every one, could pass.
+fn value_test(wanted: &Spanned<ValueMatch>, diagnostics: &mut Vec<Diagnostic>) {
+    let ValueMatch::Test(test) = &wanted.value else { return };
+    let (message, span, hint) = match test {
+        ValueTest::Present(given) if !given.value => ("`present: false` is not a test", given.span, "`absent: true`"),
+        ValueTest::Absent(given) if !given.value => ("`absent: false` is not a test", given.span, "`present: true`"),
+        ValueTest::OneOf(list) if list.is_empty() => {
+            ("no value is one of none", wanted.span, "the values in the list, or remove it")
+        }
+        ValueTest::Prefix(text) | ValueTest::Suffix(text) | ValueTest::Contains(text) if text.is_empty() => {
+            ("every value has the empty text in it", text.span, "`present: true` if it only has to be there")
+        }
+        _ => return,
+    };
+    diagnostics.push(Diagnostic::error("config.value_test", message).at(span).hint(format!("write {hint}")));
 }
 
 /// Whether a byte may be in a token (RFC 9110 §5.6.2): methods and header names.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use torana_core::diagnostic::{Diagnostic, quoted};
 
 use super::boot::not_zero;
-use super::{Found, check_name};
+use super::{Found, check_name, discover};
 use crate::model::{Endpoint, EndpointUrl, Protocol, Scheme, Upstream};
 use torana_core::written::Spanned;
 
@@ -13,6 +13,7 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     for (name, upstream) in &found.config.upstreams {
         check_name(name, "an upstream", diagnostics);
         endpoints(found, name, upstream, diagnostics);
+        discover::check(found, name, upstream, diagnostics);
         protocol(upstream, diagnostics);
         tls(found, upstream, diagnostics);
         let key = format!("upstreams.{}.", name.as_str());
@@ -29,14 +30,15 @@ fn endpoints(
     diagnostics: &mut Vec<Diagnostic>,
 ) {
     if upstream.endpoints.is_empty() {
-        if !found.has_gap(upstream.span) {
+        if upstream.discover.is_empty() && !found.has_gap(upstream.span) {
             let message = format!("the upstream {} has no endpoints", name.shown());
             let hint = "add one: `endpoints: [ http://127.0.0.1:3000 ]`";
             diagnostics.push(Diagnostic::error("config.no_endpoints", message).at(name.span).hint(hint));
         }
         return;
     }
-    if upstream.endpoints.iter().all(|endpoint| endpoint.weight == 0) && !found.has_gap(upstream.span) {
+    let none_counts = upstream.endpoints.iter().all(|endpoint| endpoint.weight == 0);
+    if none_counts && upstream.discover.is_empty() && !found.has_gap(upstream.span) {
         let message = format!("every endpoint of the upstream {} has the weight 0", name.shown());
         diagnostics.push(Diagnostic::error("config.no_endpoints", message).at(name.span).hint("give one a weight"));
     }
@@ -76,7 +78,8 @@ fn tls(found: &Found<'_>, upstream: &Spanned<Upstream>, diagnostics: &mut Vec<Di
         _ => {}
     }
     let is_plain = |endpoint: &Spanned<Endpoint>| endpoint.url.scheme != Scheme::Https;
-    if !upstream.endpoints.is_empty() && upstream.endpoints.iter().all(is_plain) && !found.has_gap(upstream.span) {
+    let others = discover::may_be_secure(upstream) || (upstream.endpoints.is_empty() && upstream.discover.is_empty());
+    if !others && upstream.endpoints.iter().all(is_plain) && !found.has_gap(upstream.span) {
         let message = "`tls` has no effect: no endpoint is `https`";
         diagnostics
             .push(Diagnostic::warning("config.no_effect", message).at(tls.span).hint("write `https://` endpoints"));

@@ -53,6 +53,8 @@ const REVISION: &[Member] = &[
     ("lines_removed", "integer?"),
 ];
 
+const DRAINED: &[Member] = &[("upstream", "string"), ("endpoints", "array")];
+
 /// RFC 9457, and `code`.
 const PROBLEM: &[Member] = &[
     ("type", "string"),
@@ -76,6 +78,7 @@ fn content(page: Page) -> Content {
         Page::Revisions => Content::Json(&[&[("revisions", "array"), ("pinned", "boolean")]]),
         Page::Revision => Content::Json(&[REVISION, &[("documents", "array")]]),
         Page::Reload | Page::Rollback => Content::Json(&[ATTEMPT]),
+        Page::Drain | Page::Undrain => Content::Json(&[DRAINED]),
         Page::Version | Page::OpenApi => Content::Any,
     }
 }
@@ -93,6 +96,7 @@ fn others(page: Page) -> &'static [(&'static str, &'static str)] {
             ("422", "the revision cannot be put in force any more; nothing changed"),
             ("503", "the gateway is stopping"),
         ],
+        Page::Drain | Page::Undrain => &[("404", "there is no such upstream, or it has no such endpoint")],
         Page::Revision | Page::Diff => &[("404", "the revision is not kept")],
         _ => &[],
     }
@@ -137,7 +141,10 @@ fn operation(route: &Route, method: &str) -> Value {
     replies.insert("default".to_owned(), json!({ "$ref": "#/components/responses/Problem" }));
     let parameters: Value = names(route.path)
         .map(|name| {
-            let schema = json!({ "type": "integer", "format": "int64", "minimum": 0 });
+            let schema = match name {
+                "name" | "address" => json!({ "type": "string", "minLength": 1 }),
+                _ => json!({ "type": "integer", "format": "int64", "minimum": 0 }),
+            };
             json!({ "name": name, "in": "path", "required": true, "schema": schema })
         })
         .collect();

@@ -1,11 +1,11 @@
 //! What the admin interface answers.
 
 use super::answer::{Answer, Problem, json, problem, text};
-use super::routes::{self, Page, ROUTES, Route};
+use super::routes::{self, Page, Part, ROUTES, Route};
 use super::{Client, Parts, guard, openapi};
 use crate::notice;
 use crate::revisions::{self, Listed};
-use crate::running::Report;
+use crate::running::{NotThere, Report};
 use crate::supervisor::{Cause, NoRollback};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -44,17 +44,17 @@ async fn reply(request: Request<Incoming>, client: &Client) -> Result<Answer, Pr
     }
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let method = if is_read { &Method::GET } else { request.method() };
-    let Some((route, numbers)) = found.iter().find(|(route, _)| route.method == *method) else {
+    let Some((route, named)) = found.iter().find(|(route, _)| route.method == *method) else {
         return if found.is_empty() { Err(NOT_FOUND) } else { Ok(not_allowed(client, &allowed(&found))) };
     };
     if !is_read {
         discard(request.into_body()).await?;
     }
-    show(route.page, numbers, &client.parts).await
+    show(route.page, named, &client.parts).await
 }
 
 /// For `Allow`.
-fn allowed(found: &[(&Route, Vec<u64>)]) -> String {
+fn allowed(found: &[(&Route, Vec<Part>)]) -> String {
     let methods: Vec<&str> =
         found.iter().map(|(route, _)| if route.method == Method::GET { "GET, HEAD" } else { "POST" }).collect();
     methods.join(", ")
@@ -71,7 +71,7 @@ fn not_allowed(client: &Client, allow: &str) -> Answer {
     answer
 }
 
-async fn show(page: Page, numbers: &[u64], parts: &Parts) -> Result<Answer, Problem> {
+async fn show(page: Page, named: &[Part], parts: &Parts) -> Result<Answer, Problem> {
     const OK: StatusCode = StatusCode::OK;
     const PLAIN: &str = "text/plain; charset=utf-8";
     let Parts { running, status, version, .. } = parts;
@@ -97,6 +97,11 @@ async fn show(page: Page, numbers: &[u64], parts: &Parts) -> Result<Answer, Prob
         }
         Page::Listeners => json(OK, &json!({ "listeners": running.listeners() })),
         Page::Routes => json(OK, &json!({ "routes": running.routes() })),
+        Page::Drain | Page::Undrain => match running.drain(name(named, 0), name(named, 1), page == Page::Drain) {
+            Ok(shown) => json(OK, &shown),
+            Err(NotThere::Upstream) => return Err(NO_UPSTREAM),
+            Err(NotThere::Endpoint) => return Err(NO_ENDPOINT),
+        },
         Page::Upstreams => json(OK, &json!({ "upstreams": running.upstreams() })),
         Page::Diagnostics => {
             let mut shown = status.to_json();
@@ -113,7 +118,7 @@ async fn show(page: Page, numbers: &[u64], parts: &Parts) -> Result<Answer, Prob
             json(OK, &json!({ "revisions": list, "pinned": status.to_json()["pinned"] }))
         }
         Page::Revision => {
-            let listed = revision(parts, numbers, 0)?;
+            let listed = revision(parts, named, 0)?;
             let mut shown = revisions::to_json(&listed, status.in_force().0);
             let documents = listed.0.documents.iter();
             shown["documents"] =
@@ -121,11 +126,11 @@ async fn show(page: Page, numbers: &[u64], parts: &Parts) -> Result<Answer, Prob
             json(OK, &shown)
         }
         Page::Diff => {
-            let (before, after) = (revision(parts, numbers, 0)?, revision(parts, numbers, 1)?);
+            let (before, after) = (revision(parts, named, 0)?, revision(parts, named, 1)?);
             text(OK, PLAIN, revisions::diff(&before.0, &after.0))
         }
         Page::Rollback => {
-            let id = numbers.first().copied().unwrap_or_default();
+            let id = number(named, 0);
             match parts.reloads.roll_back(id).await {
                 Ok(report) => attempted(&report),
                 Err(NoRollback::NotKept) => return Err(NOT_KEPT),
@@ -137,9 +142,25 @@ async fn show(page: Page, numbers: &[u64], parts: &Parts) -> Result<Answer, Prob
     })
 }
 
+/// The number at this place of the path; 0 is nobody's.
+fn number(named: &[Part], at: usize) -> u64 {
+    match named.get(at) {
+        Some(Part::Number(number)) => *number,
+        _ => 0,
+    }
+}
+
+/// The name at this place of the path.
+fn name(named: &[Part], at: usize) -> &str {
+    match named.get(at) {
+        Some(Part::Name(name)) => name,
+        _ => "",
+    }
+}
+
 /// The revision named by the path's number `at`.
-fn revision(parts: &Parts, numbers: &[u64], at: usize) -> Result<Listed, Problem> {
-    let id = numbers.get(at).copied().unwrap_or_default();
+fn revision(parts: &Parts, named: &[Part], at: usize) -> Result<Listed, Problem> {
+    let id = number(named, at);
     parts.running.revisions().into_iter().find(|(revision, _)| revision.id == id).ok_or(NOT_KEPT)
 }
 
@@ -160,6 +181,18 @@ const NOT_KEPT: Problem = Problem {
     status: StatusCode::NOT_FOUND,
     code: "admin.no_revision",
     detail: "this revision is not kept; `/revisions` lists those that are",
+};
+
+const NO_UPSTREAM: Problem = Problem {
+    status: StatusCode::NOT_FOUND,
+    code: "admin.no_upstream",
+    detail: "there is no such upstream; `/upstreams` lists them",
+};
+
+const NO_ENDPOINT: Problem = Problem {
+    status: StatusCode::NOT_FOUND,
+    code: "admin.no_endpoint",
+    detail: "the upstream has no such endpoint; `/upstreams` lists them. `/` in a URL is written `%2F`",
 };
 
 const STOPPING: Problem =

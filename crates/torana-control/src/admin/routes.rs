@@ -7,7 +7,8 @@ use hyper::Method;
 pub(super) struct Route {
     /// `GET` stands for `HEAD` too.
     pub(super) method: Method,
-    /// The path; `{id}` stands for a number.
+    /// The path; `{id}` stands for a number, `{name}` and `{address}` for a
+    /// name, percent-encoded where it has a `/`.
     pub(super) path: &'static str,
     pub(super) page: Page,
     /// What it is for.
@@ -29,6 +30,8 @@ pub(super) enum Page {
     Listeners,
     Routes,
     Upstreams,
+    Drain,
+    Undrain,
     Diagnostics,
     Reload,
     Revisions,
@@ -66,6 +69,12 @@ pub(super) static ROUTES: &[Route] = &[
     get("/listeners", Page::Listeners, "where connections are accepted, with certificates"),
     get("/routes", Page::Routes, "the routes"),
     get("/upstreams", Page::Upstreams, "the upstreams, their endpoints and connection pools"),
+    post(
+        "/upstreams/{name}/endpoints/{address}/drain",
+        Page::Drain,
+        "send no new requests to an endpoint, until it is undone or the endpoint is no longer listed",
+    ),
+    post("/upstreams/{name}/endpoints/{address}/undrain", Page::Undrain, "send requests to a drained endpoint again"),
     get("/diagnostics", Page::Diagnostics, "what was wrong with the last configuration looked at"),
     post("/reload", Page::Reload, "take up the configuration as it is on disk, and say what came of it"),
     get("/revisions", Page::Revisions, "the configurations that were in force, with how much each changed"),
@@ -80,28 +89,53 @@ pub(super) static ROUTES: &[Route] = &[
     get("/openapi.json", Page::OpenApi, "these pages as an OpenAPI description"),
 ];
 
-/// The routes of `path`, one per method, each with the numbers in the path.
-pub(super) fn find(path: &str) -> Vec<(&'static Route, Vec<u64>)> {
-    ROUTES.iter().filter_map(|route| Some((route, numbers(route.path, path)?))).collect()
+/// What stands in a path where the template has braces.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    Number(u64),
+    Name(String),
 }
 
-/// The numbers in `path` if it is of the form `template`. Nothing is decoded:
-/// no page has a name that would need it.
-fn numbers(template: &str, path: &str) -> Option<Vec<u64>> {
+/// The routes of `path`, one per method, each with what the path names.
+pub(super) fn find(path: &str) -> Vec<(&'static Route, Vec<Part>)> {
+    ROUTES.iter().filter_map(|route| Some((route, parts(route.path, path)?))).collect()
+}
+
+/// What `path` names if it is of the form `template`. Only names are decoded,
+/// after the path was taken apart: their slashes are theirs.
+fn parts(template: &str, path: &str) -> Option<Vec<Part>> {
     let (mut wanted, mut found) = (template.split('/'), path.split('/'));
-    let mut numbers = Vec::new();
+    let mut parts = Vec::new();
     loop {
         match (wanted.next(), found.next()) {
-            (None, None) => return Some(numbers),
+            (None, None) => return Some(parts),
+            (Some("{name}" | "{address}"), Some(found)) => parts.push(Part::Name(decoded(found)?)),
             (Some(wanted), Some(found)) if wanted.starts_with('{') => {
                 // `+1` and `01` are not what is listed.
                 let is_plain = found == "0" || found.bytes().next().is_some_and(|first| (b'1'..=b'9').contains(&first));
-                numbers.push(found.parse().ok().filter(|_| is_plain)?);
+                parts.push(Part::Number(found.parse().ok().filter(|_| is_plain)?));
             }
             (Some(wanted), Some(found)) if wanted == found => {}
             _ => return None,
         }
     }
+}
+
+/// A segment without its percent-encoding; `None` if that is broken, or there
+/// is nothing.
+fn decoded(segment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                u8::try_from(digit(rest.next())? << 4 | digit(rest.next())?).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok().filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]
@@ -111,14 +145,35 @@ mod tests {
     #[test]
     fn numbers_stand_where_the_template_has_braces() {
         let template = "/revisions/{id}/diff/{other}";
-        assert_eq!(numbers(template, "/revisions/3/diff/10"), Some(vec![3, 10]));
+        assert_eq!(parts(template, "/revisions/3/diff/10"), Some(vec![Part::Number(3), Part::Number(10)]));
         for path in ["/revisions/3/diff", "/revisions/3/diff/", "/revisions/3/diff/1/", "/revisions/x/diff/1"] {
-            assert_eq!(numbers(template, path), None, "{path}");
+            assert_eq!(parts(template, path), None, "{path}");
         }
         for id in ["+1", "01", "", "-1", "18446744073709551616", "%31"] {
-            assert_eq!(numbers("/{id}", &format!("/{id}")), None, "{id}");
+            assert_eq!(parts("/{id}", &format!("/{id}")), None, "{id}");
         }
-        assert_eq!(numbers("/", "/"), Some(vec![]));
+        assert_eq!(parts("/", "/"), Some(vec![]));
+    }
+
+    #[test]
+    fn names_are_decoded_after_the_path_was_taken_apart() {
+        let template = "/upstreams/{name}/endpoints/{address}/drain";
+        let names = |path: &str| parts(template, path);
+        let name = |name: &str| Part::Name(name.to_owned());
+        let path = "/upstreams/team%2fusers/endpoints/http%3A%2F%2F10.0.0.7%3A3000/drain";
+        assert_eq!(names(path), Some(vec![name("team/users"), name("http://10.0.0.7:3000")]));
+        assert_eq!(names("/upstreams/a/endpoints/[::1]:80/drain"), Some(vec![name("a"), name("[::1]:80")]));
+        for path in [
+            "/upstreams//endpoints/a/drain",
+            "/upstreams/a/endpoints//drain",
+            "/upstreams/a/endpoints/%/drain",
+            "/upstreams/a/endpoints/%4/drain",
+            "/upstreams/a/endpoints/%zz/drain",
+            "/upstreams/a/endpoints/%ff/drain",
+            "/upstreams/a/endpoints/http://10.0.0.7:3000/drain",
+        ] {
+            assert_eq!(names(path), None, "{path}");
+        }
     }
 
     #[test]

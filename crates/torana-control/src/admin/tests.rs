@@ -1,7 +1,7 @@
 use super::routes::ROUTES;
 use super::*;
 use crate::revisions::{Document, History, Listed, Revision};
-use crate::running::{Reload, Report};
+use crate::running::{NotThere, Reload, Report};
 use crate::supervisor::Supervisor;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -25,6 +25,16 @@ impl Running for Fake {
     }
     fn upstreams(&self) -> Value {
         json!([])
+    }
+    fn drain(&self, upstream: &str, endpoint: &str, on: bool) -> Result<Value, NotThere> {
+        match (upstream, endpoint) {
+            ("team/users", "http://10.0.0.7:3000") => Ok(json!({
+                "upstream": upstream,
+                "endpoints": [{ "endpoint": endpoint, "out": if on { &["drained"][..] } else { &[] } }],
+            })),
+            ("team/users", _) => Err(NotThere::Endpoint),
+            _ => Err(NotThere::Upstream),
+        }
     }
     fn metrics(&self) -> String {
         "# TYPE gateway_up gauge\ngateway_up 1\n".to_owned()
@@ -76,6 +86,14 @@ impl Reload for Second {
         }
     }
 }
+
+/// A path of that form that leads to something.
+fn filled(template: &str) -> String {
+    let named = [("{id}", "1"), ("{other}", "2"), ("{name}", "team%2Fusers"), ("{address}", ENDPOINT)];
+    named.iter().fold(template.to_owned(), |path, (name, value)| path.replace(name, value))
+}
+
+const ENDPOINT: &str = "http%3A%2F%2F10.0.0.7%3A3000";
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -173,7 +191,7 @@ fn every_listed_page_is_there() {
     for page in pages {
         let (method, path) = (page["method"].as_str().unwrap(), page["path"].as_str().unwrap());
         let expected = if path == "/reload" { 422 } else { 200 };
-        let path = &path.replace("{id}", "1").replace("{other}", "2");
+        let path = &filled(path);
         assert_eq!(server.ask(method, path).0, expected, "{method} {path}");
         let other = if method == "GET" { "POST" } else { "GET" };
         assert_eq!(server.ask(other, path).0, 405, "{other} {path}");
@@ -266,7 +284,7 @@ fn with_a_token_only_probes_are_answered_without_it() {
     let server = Server::start_with(rules(Some(TOKEN)));
     let host = "host: localhost\r\n";
     for route in ROUTES {
-        let path = &route.path.replace("{id}", "1").replace("{other}", "2");
+        let path = &filled(route.path);
         let (status, body) = server.ask_with(route.method.as_str(), path, host);
         assert_eq!(
             (status == 401, body.contains("admin.no_token")),
@@ -337,6 +355,27 @@ fn revisions_are_listed_compared_and_put_in_force_again() {
     assert_eq!((status, &report["code"]), (422, &json!("admin.rollback_refused")));
 }
 
+#[test]
+fn endpoints_are_drained_by_name_and_only_by_a_post() {
+    let server = Server::start();
+    let ask = |method: &str, path: &str| {
+        let (status, body) = server.ask(method, path);
+        (status, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    let path = |what: &str| format!("/upstreams/team%2Fusers/endpoints/{ENDPOINT}/{what}");
+    let (status, shown) = ask("POST", &path("drain"));
+    assert_eq!((status, &shown["endpoints"][0]["out"]), (200, &json!(["drained"])));
+    assert_eq!(ask("POST", &path("undrain")).1["endpoints"][0]["out"], json!([]));
+    let refused = |method: &str, path: &str| {
+        let (status, refused) = ask(method, path);
+        (status, refused["code"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(refused("GET", &path("drain")), (405, "admin.method".to_owned()));
+    let (missing, elsewhere) = ("/upstreams/nobody/endpoints/a/drain", "/upstreams/team%2Fusers/endpoints/a/drain");
+    assert_eq!(refused("POST", missing), (404, "admin.no_upstream".to_owned()));
+    assert_eq!(refused("POST", elsewhere), (404, "admin.no_endpoint".to_owned()));
+}
+
 /// Whether `value` is of the type that `schema` says.
 fn is_of(schema: &Value, value: &Value) -> bool {
     let types = match &schema["type"] {
@@ -369,7 +408,7 @@ fn what_is_described_is_what_is_answered() {
                 ids.insert(operation["operationId"].as_str().unwrap().to_owned());
                 let names: Vec<_> = operation["parameters"].as_array().unwrap().iter().map(|p| &p["name"]).collect();
                 assert_eq!(path.matches('{').count(), names.len(), "{path}");
-                let asked = path.replace("{id}", "1").replace("{other}", "2");
+                let asked = filled(path);
                 let request = format!(
                     "{} {asked} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
                     method.to_uppercase()

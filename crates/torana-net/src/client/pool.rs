@@ -101,6 +101,11 @@ impl Pool {
     /// endpoint is no longer part of the configuration.
     pub fn close(&self) {
         self.closed.set(true);
+        self.clear();
+    }
+
+    /// Closes all idle connections now.
+    pub fn clear(&self) {
         let gone = std::mem::take(&mut *self.idle.borrow_mut()).len() as u64;
         self.metrics.idle.sub(gone);
     }

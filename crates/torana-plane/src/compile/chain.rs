@@ -7,11 +7,11 @@ use torana_config::model::KindUse;
 use torana_core::diagnostic::{Diagnostic, did_you_mean};
 use torana_core::written::Spanned;
 
-/// Builds the policies that `uses` names at `place`, in their order. One that
+/// Builds the policies that `uses` names in `route`, or for every route, in their order. One that
 /// cannot be built is an error, so there will be no plan without it.
 pub(super) fn links(
     uses: &[Spanned<KindUse>],
-    place: &str,
+    route: Option<&str>,
     upstreams: &Upstreams,
     context: &mut Context<'_>,
 ) -> Vec<Link> {
@@ -19,13 +19,19 @@ pub(super) fn links(
     for (index, written) in uses.iter().enumerate() {
         // Counted by kind: other policies may come and go beside it.
         let count = uses.iter().take(index).filter(|other| other.name.value == written.name.value).count();
-        let owner = format!("{place}/{}/{count}", written.name.value);
-        links.extend(link(written, owner, upstreams, context));
+        let owner = format!("{}/{}/{count}", route.unwrap_or_default(), written.name.value);
+        links.extend(link(written, owner, route, upstreams, context));
     }
     links
 }
 
-fn link(written: &KindUse, owner: String, upstreams: &Upstreams, context: &mut Context<'_>) -> Option<Link> {
+fn link(
+    written: &KindUse,
+    owner: String,
+    route: Option<&str>,
+    upstreams: &Upstreams,
+    context: &mut Context<'_>,
+) -> Option<Link> {
     let kinds = context.registries.policies;
     let Some(kind) = kinds.iter().find(|kind| kind.name == *written.name) else {
         let near = did_you_mean(&written.name, kinds.iter().map(|kind| kind.name));
@@ -36,7 +42,7 @@ fn link(written: &KindUse, owner: String, upstreams: &Upstreams, context: &mut C
         );
         return None;
     };
-    let site = PlanSite::new(owner, written.config.span, upstreams, context);
+    let site = PlanSite::new(owner, written.config.span, upstreams, context).counting(kind, route);
     let built = (kind.build)(&written.config, &site);
     context.diagnostics.append(&mut site.into_warnings());
     match built {

@@ -57,11 +57,22 @@ fn describe(plan: &Plan, out: &mut String) {
         for endpoint in &upstream.endpoints {
             writeln!(out, "  {endpoint:?}").unwrap();
         }
+        for source in &upstream.sources {
+            writeln!(out, "  {source:?}").unwrap();
+        }
     }
     for (route, pattern) in plan.routes.iter().zip(plan.matcher.patterns()) {
         describe_route(route, out);
         writeln!(out, "  hosts {:?}, methods {:?}, headers {:?}", pattern.hosts, pattern.methods, pattern.headers)
             .unwrap();
+        if !(pattern.query.is_empty() && pattern.cookies.is_empty()) {
+            writeln!(out, "  query {:?}, cookies {:?}", pattern.query, pattern.cookies).unwrap();
+        }
+        if let Some(when) = &pattern.when {
+            let (media, clients) = (&pattern.content_types, &pattern.clients);
+            writeln!(out, "  media {media:?}, clients {clients:?}, when {when:?}, native {}", when.is_native())
+                .unwrap();
+        }
     }
 }
 

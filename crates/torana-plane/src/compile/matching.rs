@@ -1,12 +1,16 @@
 //! Which requests a route is for.
 
 use super::Context;
-use crate::matcher::{HostPattern, Methods, PathPattern, PatternError, RoutePattern, ValueMatch, shadowed};
+use crate::matcher::{
+    HostPattern, MediaPattern, Methods, PathPattern, PatternError, RoutePattern, ValueMatch, shadowed,
+};
 use std::collections::BTreeMap;
-use torana_config::model;
-use torana_core::diagnostic::{Diagnostic, Span};
+use torana_config::model::{self, PathMatch, ValueTest};
+use torana_core::diagnostic::{Diagnostic, Span, did_you_mean};
 use torana_core::exchange::RouteId;
+use torana_core::expr::{Expr, ExprError, Part, Parts};
 use torana_core::names::HeaderName;
+use torana_core::regex::Regex;
 use torana_core::written::Spanned;
 
 /// What a route matches, as far as it could be read.
@@ -35,55 +39,156 @@ pub(super) fn read(route: &Spanned<model::Route>, order: usize, context: &mut Co
 
 fn pattern(route: &model::Route, order: usize, has_path: &mut bool, context: &mut Context<'_>) -> RoutePattern {
     let written = &route.matches;
-    let mut note = |error: PatternError, code: &'static str, what: &str, text: &Spanned<String>| {
-        // What a reference stands for is not shown, and the error quotes it.
-        let (message, hint) = match text.raw() {
-            Some(_) => (format!("the value of {} is no {what} to match", text.shown()), String::new()),
-            None => (error.message, error.hint),
-        };
-        let hint = Some(hint).filter(|hint| !hint.is_empty());
-        context.report(Diagnostic::error(code, message).at(text.span).maybe_hint(hint));
-    };
     let mut hosts = Vec::new();
     for host in written.host.iter() {
         match HostPattern::parse(host) {
             Ok(pattern) => hosts.push(pattern),
-            Err(error) => note(error, "match.host", "host", host),
+            Err(error) => context.report(problem(error, "match.host", "host", host)),
         }
     }
-    let path = match &written.path {
-        None => PathPattern::default(),
-        Some(path) => PathPattern::parse(path).unwrap_or_else(|error| {
-            note(error, "match.path", "path", path);
-            *has_path = false;
-            PathPattern::default()
-        }),
-    };
+    let path = path(written.path.as_ref()).unwrap_or_else(|diagnostic| {
+        context.report(*diagnostic);
+        *has_path = false;
+        PathPattern::default()
+    });
     let methods = Methods::parse(written.methods.iter().map(|method| method.as_str())).unwrap_or_else(|error| {
         let culprit = written.methods.iter().find(|method| Methods::parse([method.as_str()]).is_err());
-        note(error, "match.methods", "method", culprit.unwrap_or(&route.name));
+        context.report(problem(error, "match.methods", "method", culprit.unwrap_or(&route.name)));
         Methods::ANY
     });
+    let mut content_types = Vec::new();
+    for text in written.content_type.iter() {
+        match MediaPattern::parse(text) {
+            Ok(pattern) => content_types.push(pattern),
+            Err(error) => context.report(problem(error, "match.content_type", "media type", text)),
+        }
+    }
+    let names = if *has_path { Some(path.names()) } else { None };
+    let when = written.when.as_ref().and_then(|text| when(text, names, context));
     RoutePattern {
         hosts,
-        path,
         methods,
         headers: headers(&written.headers, context),
-        query: written.query.iter().map(|(name, value)| (name.value.clone(), exact(value))).collect(),
+        query: values(&written.query, context),
+        cookies: values(&written.cookies, context),
+        content_types,
+        clients: written.client.iter().map(|network| network.net()).collect(),
+        when,
+        path,
         order: u32::try_from(order).unwrap_or(u32::MAX),
     }
 }
 
-fn exact(value: &Spanned<String>) -> ValueMatch {
-    ValueMatch::Exact(value.as_str().into())
+/// What is wrong with a pattern, at the place in it where that is known.
+fn problem(error: PatternError, code: &'static str, what: &str, text: &Spanned<String>) -> Diagnostic {
+    // What a reference stands for is not shown, and the error quotes it.
+    if text.raw().is_some() {
+        return Diagnostic::error(code, format!("the value of {} is no {what} to match", text.shown())).at(text.span);
+    }
+    let span = error.offset.map_or(text.span, |offset| inside(text, offset));
+    Diagnostic::error(code, error.message).at(span).maybe_hint(Some(error.hint).filter(|hint| !hint.is_empty()))
 }
 
-fn headers(
-    written: &BTreeMap<Spanned<String>, Spanned<String>>,
-    context: &mut Context<'_>,
-) -> Vec<(HeaderName, ValueMatch)> {
+/// The place of the byte at `offset` of a text and what follows, where the text
+/// stands in the file as it is: plain, or in quotes without escapes. Else all
+/// of it.
+fn inside(text: &Spanned<String>, offset: usize) -> Span {
+    let (start, end) = (text.span.start as usize, text.span.end as usize);
+    let begin = match (end - start).checked_sub(text.len()) {
+        Some(0) => start + offset,
+        // More quotes than two would be escapes.
+        Some(2) if !text.contains('\\') => start + 1 + offset,
+        _ => return text.span,
+    };
+    let end = if end - start == text.len() { end } else { end - 1 };
+    // Nothing to point at behind the last byte.
+    Span::new(text.span.file, begin.min(end.saturating_sub(1)), end)
+}
+
+fn path(written: Option<&Spanned<PathMatch>>) -> Result<PathPattern, Box<Diagnostic>> {
+    let Some(path) = written else { return Ok(PathPattern::default()) };
+    match &path.value {
+        PathMatch::Pattern(text) => {
+            let text = Spanned::new(text.clone(), path.span).written_as(path.raw());
+            PathPattern::parse(&text).map_err(|error| Box::new(problem(error, "match.path", "path", &text)))
+        }
+        PathMatch::Regex(text) => PathPattern::regex(text)
+            .map_err(|error| Box::new(problem(error, "match.regex", "regular expression", text))),
+    }
+}
+
+/// Compiles a condition. Names of captures are looked at if they are known.
+fn when(text: &Spanned<String>, names: Option<&[String]>, context: &mut Context<'_>) -> Option<Expr> {
+    let wrong = |error: ExprError| {
+        let error = PatternError { message: error.message, hint: error.hint, offset: Some(error.offset) };
+        problem(error, "match.when", "condition", text)
+    };
+    let expr = match Expr::condition(text) {
+        Ok(expr) => expr,
+        Err(error) => {
+            context.report(wrong(error));
+            return None;
+        }
+    };
+    let mut problems = Vec::new();
+    for part in expr.reads() {
+        match (part, names) {
+            (Part::Capture { name, offset }, Some(names)) if !names.iter().any(|known| **known == **name) => {
+                let message = format!("the route's path captures no `{name}`");
+                let hint = match did_you_mean(name, names.iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if names.is_empty() => "it captures nothing".to_owned(),
+                    None => format!("it captures `{}`", names.join("`, `")),
+                };
+                problems.push(wrong(ExprError { message, hint, offset: *offset }));
+            }
+            (part, _) if part.kind() == Parts::IDENTITY => {
+                let message = format!("{part} is not known when routes are matched");
+                let hint = "policies find out who is calling, and they run after a route is found";
+                problems.push(wrong(ExprError { message, hint: hint.to_owned(), offset: 0 }));
+            }
+            _ => {}
+        }
+    }
+    let is_sound = problems.is_empty();
+    problems.into_iter().for_each(|problem| context.report(problem));
+    is_sound.then_some(expr)
+}
+
+/// A test of a value; `None` if it cannot be used, which is then reported.
+fn value(written: &Spanned<model::ValueMatch>, context: &mut Context<'_>) -> Option<ValueMatch> {
+    let test = match &written.value {
+        model::ValueMatch::Exact(text) => return Some(ValueMatch::Exact(text.as_str().into())),
+        model::ValueMatch::Test(test) => test,
+    };
+    Some(match test {
+        ValueTest::Exact(text) => ValueMatch::Exact(text.as_str().into()),
+        ValueTest::OneOf(texts) => ValueMatch::OneOf(texts.iter().map(|text| text.as_str().into()).collect()),
+        ValueTest::Prefix(text) => ValueMatch::Prefix(text.as_str().into()),
+        ValueTest::Suffix(text) => ValueMatch::Suffix(text.as_str().into()),
+        ValueTest::Contains(text) => ValueMatch::Contains(text.as_str().into()),
+        ValueTest::Present(_) => ValueMatch::Present,
+        ValueTest::Absent(_) => ValueMatch::Absent,
+        ValueTest::Regex(text) => match Regex::whole(text) {
+            Ok(regex) => ValueMatch::Regex(Box::new(regex)),
+            Err(error) => {
+                let error = PatternError { message: error.message, hint: error.hint, offset: Some(error.offset) };
+                context.report(problem(error, "match.regex", "regular expression", text));
+                return None;
+            }
+        },
+    })
+}
+
+type Values = BTreeMap<Spanned<String>, Spanned<model::ValueMatch>>;
+
+fn values(written: &Values, context: &mut Context<'_>) -> Vec<(String, ValueMatch)> {
+    written.iter().filter_map(|(name, wanted)| Some((name.value.clone(), value(wanted, context)?))).collect()
+}
+
+fn headers(written: &Values, context: &mut Context<'_>) -> Vec<(HeaderName, ValueMatch)> {
     let mut headers = Vec::new();
-    for (name, value) in written {
+    for (name, wanted) in written {
         match HeaderName::new(name) {
             None => context.report(
                 Diagnostic::error("match.header_name", format!("{} is not a header name", name.shown()))
@@ -98,7 +203,7 @@ fn headers(
                 .at(name.span)
                 .hint("it concerns one connection only and is removed before routing (RFC 9110 §7.6.1)"),
             ),
-            Some(known) => headers.push((known, exact(value))),
+            Some(known) => headers.extend(value(wanted, context).map(|value| (known, value))),
         }
     }
     headers
@@ -117,9 +222,13 @@ pub(super) fn report_shadows(routes: &[Spanned<model::Route>], matched: &[Matche
         let verb = if names.len() == 1 { "takes" } else { "together take" };
         let message =
             format!("route {} is never reached: {} {verb} all its requests", route.name.shown(), names.join(", "));
-        let mut diagnostic = Diagnostic::warning("route.shadowed", message)
-            .at(place(route))
-            .hint("remove one of them, or tell them apart by host, path, methods, headers or query");
+        let is_default = patterns.get(shadow.route.0 as usize).is_some_and(RoutePattern::is_default);
+        let hint = if is_default {
+            "there is one default route, the one without conditions"
+        } else {
+            "remove one of them, or tell them apart by host, path, methods, headers or another condition"
+        };
+        let mut diagnostic = Diagnostic::warning("route.shadowed", message).at(place(route)).hint(hint);
         for taker in &shadow.by {
             if let Some(taker) = written(*taker) {
                 diagnostic = diagnostic.also(place(taker), "comes first");

@@ -9,10 +9,11 @@
 //! way ([`examine`]), so that a user need not mend it twice. No plan can come
 //! of that: [`compile`] takes a [`SoundConfig`] and nothing else.
 //!
-//! Compiling reads the files a configuration names (certificates) and nothing
-//! else: no names are resolved, nothing is connected to or executed.
+//! Compiling reads the files a configuration names (certificates, lists of
+//! endpoints) and nothing else: no names are resolved, nothing is connected to or executed.
 
 mod chain;
+mod discover;
 mod implicit;
 mod listeners;
 mod matching;
@@ -25,9 +26,12 @@ mod upstreams;
 #[cfg(test)]
 mod golden_tests;
 
+pub use discover::endpoints_of_file;
+
 use crate::matcher::RoutePattern;
-use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, Route, Shutdown};
+use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, PolicyTally, Route, Shutdown};
 use implicit::{Implicit, Services};
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use torana_config::model::{self, Config, EndpointUrl};
@@ -85,7 +89,9 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
     let config = source.config;
     let watch = source.watch;
     let (keepsakes, implicit) = (Keepsakes::default(), Implicit::default());
+    let tallies = RefCell::default();
     let mut context = Context {
+        tallies: &tallies,
         registries,
         previous,
         watch,
@@ -107,8 +113,8 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         workers: config.workers.as_ref().map(|workers| workers.value),
         listeners,
         owned_headers: owned_headers(&routes),
-        routes,
-        matcher: crate::matcher::Matcher::compile(patterns),
+        routes: routes.into(),
+        matcher: Arc::new(crate::matcher::Matcher::compile(patterns)),
         upstreams: upstreams.specs,
         states: upstreams.states,
         trusted_proxies: TrustedProxies::new(
@@ -125,6 +131,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         config: source.shown.clone(),
         next_listener,
         kept: keepsakes.into_list(),
+        tallies: tallies.into_inner(),
     };
     Compiled { plan: Some(plan), diagnostics, files, services }
 }
@@ -148,6 +155,7 @@ pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
         watch: &Watch::default(),
         keepsakes: &Keepsakes::default(),
         implicit: &Implicit::default(),
+        tallies: &RefCell::default(),
         remnant: Some(remnant),
         diagnostics: Vec::new(),
         files: Vec::new(),
@@ -217,6 +225,8 @@ struct Context<'a> {
     watch: &'a Watch,
     keepsakes: &'a Keepsakes,
     implicit: &'a Implicit,
+    /// What policies of the plan count.
+    tallies: &'a RefCell<Vec<PolicyTally>>,
     /// Where the configuration comes from if loading found errors in it.
     remnant: Option<&'a Remnant>,
     diagnostics: Vec<Diagnostic>,

@@ -4,7 +4,7 @@
 use super::{Context, target};
 use std::sync::Arc;
 use std::time::Duration;
-use torana_config::model::{self, Balance, BreakerScope, Config, SameSite, StatusText, Switch};
+use torana_config::model::{self, Balance, BreakerScope, Config, HedgeAfter, SameSite, StatusText, Switch};
 use torana_core::diagnostic::{Diagnostic, did_you_mean, quoted};
 use torana_core::head::Method;
 use torana_core::names::HeaderName;
@@ -15,6 +15,7 @@ use torana_upstream::breaker::{BreakerSpec, SlowSpec};
 use torana_upstream::health::spec::{
     ActiveSpec, Check, FailurePercentage, GrpcCheck, HealthSpec, HttpCheck, PassiveSpec, StatusRanges,
 };
+use torana_upstream::hedge::{After, HedgeSpec};
 use torana_upstream::retry::{Backoff, BudgetSpec, RetrySpec, Trigger, Triggers};
 use torana_upstream::spec::{Fallback, FixedAnswer, HashOn, Scope, elsewhere};
 
@@ -308,6 +309,33 @@ pub(super) fn retry(
         context.report(Diagnostic::error("config.zero_timeout", message).at(timeout.span));
     }
     (spec, retry.body_bytes.as_usize())
+}
+
+/// When a request is sent twice. What that may come to is the budget of `retry`,
+/// which has one from now on.
+pub(super) fn hedge(
+    hedge: &Spanned<model::Hedge>,
+    retry: &mut RetrySpec,
+    endpoints: usize,
+    context: &mut Context<'_>,
+) -> HedgeSpec {
+    retry.budget.get_or_insert(BudgetSpec::DEFAULT);
+    if endpoints < 2 && !context.has_gap(hedge.span) {
+        let message = "there is no other endpoint to send a slow request to";
+        context.report(Diagnostic::warning("upstream.hedge", message).at(hedge.span));
+    }
+    let after = match hedge.after.value {
+        HedgeAfter::Time(time) => {
+            if time.is_zero() {
+                let message = "`after: 0s` would send every request twice";
+                let hint = "`p95` sends one of twenty";
+                context.report(Diagnostic::error("upstream.hedge", message).at(hedge.after.span).hint(hint));
+            }
+            After::Time(time.std())
+        }
+        HedgeAfter::Quantile(share) => After::Quantile(share),
+    };
+    HedgeSpec { after, most: hedge.most.into() }
 }
 
 pub(super) fn fallback(

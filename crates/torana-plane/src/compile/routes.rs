@@ -15,7 +15,7 @@ pub(super) fn compile(
     context: &mut Context<'_>,
 ) -> (Vec<Route>, Vec<RoutePattern>) {
     // Built once for all routes: a limit on every route is one limit.
-    let global = chain::links(&config.policies, "", upstreams, context);
+    let global = chain::links(&config.policies, None, upstreams, context);
     let matched: Vec<Matched> =
         config.routes.iter().enumerate().map(|(order, route)| matching::read(route, order, context)).collect();
     matching::report_shadows(&config.routes, &matched, context);
@@ -35,7 +35,7 @@ fn route(
     upstreams: &Upstreams,
     context: &mut Context<'_>,
 ) -> Option<Route> {
-    let own = chain::links(&written.policies, &written.name, upstreams, context);
+    let own = chain::links(&written.policies, Some(&written.name), upstreams, context);
     let rewrite = written.rewrite.as_ref().map(|rewrite| &rewrite.value);
     let host = rewrite::host(rewrite.and_then(|rewrite| rewrite.host.as_ref()), &mut context.diagnostics);
     if !matched.has_path {
@@ -49,6 +49,7 @@ fn route(
     let chain = chain::order(global, own);
     Some(Route {
         answers_preflights: chain.iter().any(|link| link.policy.answers_preflights()),
+        watches_forwarding: chain.iter().any(|link| link.policy.sees_forwarding()),
         name: written.name.as_str().into(),
         pattern: pattern.path.as_str().into(),
         chain,

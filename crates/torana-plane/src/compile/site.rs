@@ -2,11 +2,15 @@
 
 use super::implicit::Implicit;
 use super::{Context, Upstreams};
+use crate::plan::PolicyTally;
 use std::any::TypeId;
 use std::cell::RefCell;
+use std::sync::Arc;
 use torana_config::Remnant;
 use torana_core::diagnostic::{Diagnostic, Span};
-use torana_core::site::{Keepsakes, Kept, KeptList, Service, Site};
+use torana_core::event::Tally;
+use torana_core::policy::PolicyEntry;
+use torana_core::site::{self, Keepsakes, Kept, KeptList, Service, Site};
 use torana_core::target::UpstreamId;
 use torana_core::written::Spanned;
 
@@ -20,6 +24,8 @@ pub(super) struct PlanSite<'a> {
     keepsakes: &'a Keepsakes,
     implicit: &'a Implicit,
     before: Option<&'a KeptList>,
+    kind: Option<(&'a PolicyEntry, Option<&'a str>)>,
+    tallies: &'a RefCell<Vec<PolicyTally>>,
     warnings: RefCell<Vec<Diagnostic>>,
 }
 
@@ -34,8 +40,17 @@ impl<'a> PlanSite<'a> {
             keepsakes: context.keepsakes,
             implicit: context.implicit,
             before: context.previous.map(|plan| &plan.kept),
+            kind: None,
+            tallies: context.tallies,
             warnings: RefCell::default(),
         }
+    }
+
+    /// The same for a policy of this kind in `route`, or in all of them: it may
+    /// count.
+    pub(super) const fn counting(mut self, kind: &'a PolicyEntry, route: Option<&'a str>) -> PlanSite<'a> {
+        self.kind = Some((kind, route));
+        self
     }
 
     /// What it was warned of.
@@ -68,6 +83,14 @@ impl Site for PlanSite<'_> {
 
     fn warn(&self, warning: Diagnostic) {
         self.warnings.borrow_mut().push(warning);
+    }
+
+    fn tally(&self) -> Arc<Tally> {
+        let Some((kind, route)) = self.kind else { return Arc::new(Tally::new(&[])) };
+        let tally = site::keep(self, "events", || Tally::new(kind.events));
+        let route = route.map(Into::into);
+        self.tallies.borrow_mut().push(PolicyTally { policy: kind.name, route, tally: Arc::clone(&tally) });
+        tally
     }
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use torana_config::model::{Redirect, Respond, Route};
 use torana_core::diagnostic::{Diagnostic, Span};
+use torana_core::event::Tally;
 use torana_core::rewrite::RoutePath;
 use torana_core::site::{Kept, Service, Site};
 use torana_core::target::{Names, Target, UpstreamId};
@@ -107,6 +108,10 @@ impl Site for RouteNames<'_> {
 
     fn warn(&self, warning: Diagnostic) {
         self.site.warn(warning);
+    }
+
+    fn tally(&self) -> Arc<Tally> {
+        self.site.tally()
     }
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {

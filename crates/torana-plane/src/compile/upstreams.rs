@@ -1,15 +1,18 @@
 //! Upstreams.
 
-use super::{Context, Place, Upstreams, resilience};
+use super::{Context, Place, Upstreams, discover, resilience};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use torana_config::model::{self, Config, Endpoint, Origin, Scheme};
-use torana_core::diagnostic::{Diagnostic, Span};
+use torana_core::diagnostic::{Diagnostic, Severity, Span};
+use torana_core::forwarded::is_forwarding_spelling;
+use torana_core::names::{HeaderName, KnownName};
 use torana_core::written::Spanned;
 use torana_net::tls::client::{ClientTls, ClientTlsSpec};
 use torana_net::tls::{CertificateFiles, Which};
 use torana_upstream::ceiling::CeilingSpec;
+use torana_upstream::discover::Source;
 use torana_upstream::spec::{Address, EndpointSpec, Protocol, UpstreamSpec};
 use torana_upstream::state::State;
 
@@ -33,10 +36,13 @@ pub(super) fn add(
         let position = plan.upstreams.iter().position(|known| *known.name == **name)?;
         Some((plan.upstreams.get(position)?, plan.states.get(position)?))
     });
-    let spec = spec(config, name, upstream, context);
+    let now = Instant::now();
+    let state = before.map(|(_, state)| &**state);
+    let sources = discover::sources(name, upstream, state, now, context);
+    let spec = spec(config, name, upstream, &sources, state, context);
     upstreams.states.push(match before {
         Some((known, state)) if Arc::ptr_eq(known, &spec) => Arc::clone(state),
-        _ => State::new(&spec, before.map(|(_, state)| &**state), context.watch, Instant::now()),
+        _ => State::of(&spec, sources, state, context.watch, now),
     });
     upstreams.specs.push(spec);
 }
@@ -47,17 +53,19 @@ fn spec(
     config: &Config,
     name: &Spanned<String>,
     upstream: &Spanned<model::Upstream>,
+    sources: &[Arc<Source>],
+    state: Option<&State>,
     context: &mut Context<'_>,
 ) -> Arc<UpstreamSpec> {
     let previous = context.previous.and_then(|plan| plan.upstreams.iter().find(|known| *known.name == **name));
-    let endpoints: Vec<EndpointSpec> = upstream
+    let fixed: Vec<EndpointSpec> = upstream
         .endpoints
         .iter()
         // Weight 0 keeps an endpoint configured without traffic.
         .filter(|endpoint| endpoint.weight > 0)
-        .map(|written| endpoint(written, upstream.protocol.value))
+        .map(|written| endpoint(written, upstream.protocol.value == model::Protocol::Http2))
         .collect();
-    if endpoints.is_empty() && !upstream.endpoints.is_empty() && !context.has_gap(upstream.span) {
+    if fixed.is_empty() && sources.is_empty() && !upstream.endpoints.is_empty() && !context.has_gap(upstream.span) {
         let message = format!("no endpoint of the upstream {} takes requests", name.shown());
         context.report(
             Diagnostic::error("upstream.no_endpoint", message)
@@ -65,20 +73,31 @@ fn spec(
                 .hint("give at least one endpoint a `weight` above 0"),
         );
     }
-    let is_secure = endpoints.iter().any(|endpoint| endpoint.secure);
-    let tls = if is_secure || upstream.tls.is_some() {
-        client_tls(name, upstream, previous.and_then(|known| known.tls.as_ref()), context)
-    } else {
-        None
+    // A list in a file may get an endpoint with TLS at any time.
+    let may_be_secure = sources.iter().any(|source| source.may_be_secure());
+    let is_secure = upstream.tls.is_some()
+        || fixed.iter().any(|endpoint| endpoint.secure)
+        || sources.iter().any(|source| source.is_secure());
+    let tls = match is_secure || may_be_secure {
+        true => client_tls(name, upstream, previous.and_then(|known| known.tls.as_ref()), is_secure, context),
+        false => None,
     };
+    let works = |name: &str| state.is_none_or(|state| state.works(name));
+    let endpoints = torana_upstream::discover::endpoints(&fixed, sources, tls.is_some(), &works);
     let (balance, hash_on) = resilience::balance(upstream, context);
-    let (retry, replay_bytes) = resilience::retry(upstream.retry.as_ref(), endpoints.len(), context);
+    // How many there will be is not known where they come and go.
+    let most = if sources.is_empty() { fixed.len() } else { usize::MAX };
+    let (mut retry, replay_bytes) = resilience::retry(upstream.retry.as_ref(), most, context);
+    let hedge = upstream.hedge.as_ref().map(|hedge| resilience::hedge(hedge, &mut retry, most, context));
     let fallback = upstream.fallback.iter();
     let fallback = fallback.filter_map(|written| resilience::fallback(name, written, config, context)).collect();
     let spec = UpstreamSpec {
         name: name.as_str().into(),
         endpoints,
+        fixed,
+        sources: sources.iter().map(|source| source.spec().clone()).collect(),
         timeout: upstream.timeout.std(),
+        deadline_header: upstream.deadline_header.as_ref().and_then(|name| deadline_header(name, context)),
         connect_timeout: upstream.connect_timeout.std(),
         idle_timeout: upstream.idle_timeout.std(),
         max_idle: upstream.max_idle as usize,
@@ -99,6 +118,7 @@ fn spec(
             queue_timeout: concurrency.queue_timeout.std(),
         }),
         retry,
+        hedge,
         replay_bytes,
         fallback,
     };
@@ -108,7 +128,30 @@ fn spec(
     }
 }
 
-fn endpoint(written: &Endpoint, protocol: model::Protocol) -> EndpointSpec {
+/// A header that is the gateway's to write, and nobody else's.
+fn deadline_header(written: &Spanned<String>, context: &mut Context<'_>) -> Option<HeaderName> {
+    let mut refuse = |why: &str, hint: &'static str| {
+        let message = format!("{} {why}", written.shown());
+        context.report(Diagnostic::error("upstream.deadline_header", message).at(written.span).hint(hint));
+        None
+    };
+    let Some(name) = HeaderName::new(written) else {
+        return refuse("is not a header name", "for example `x-request-timeout-ms`");
+    };
+    match &name {
+        HeaderName::Known(KnownName::GrpcTimeout) => {
+            refuse("needs not be asked for", "remove it: gRPC calls that have one are told what is left")
+        }
+        HeaderName::Known(_) => refuse("is a header with another meaning", "for example `x-request-timeout-ms`"),
+        other if is_forwarding_spelling(other.as_str().as_bytes()) => {
+            refuse("is a header with another meaning", "for example `x-request-timeout-ms`")
+        }
+        _ => Some(name),
+    }
+}
+
+/// `http2`: it is spoken to endpoints in the clear, too.
+pub(super) fn endpoint(written: &Endpoint, http2: bool) -> EndpointSpec {
     let url = &written.url.value;
     let secure = url.scheme == Scheme::Https;
     let default_port = if secure { 443 } else { 80 };
@@ -128,8 +171,9 @@ fn endpoint(written: &Endpoint, protocol: model::Protocol) -> EndpointSpec {
         address,
         authority: authority.into(),
         secure,
-        prior_knowledge: url.scheme == Scheme::H2c || (protocol == model::Protocol::Http2 && !secure),
+        prior_knowledge: url.scheme == Scheme::H2c || (http2 && !secure),
         weight: written.weight,
+        drain: written.drain,
     }
 }
 
@@ -137,6 +181,7 @@ fn client_tls(
     name: &Spanned<String>,
     upstream: &Spanned<model::Upstream>,
     previous: Option<&Arc<ClientTls>>,
+    is_needed: bool,
     context: &mut Context<'_>,
 ) -> Option<Arc<ClientTls>> {
     let written = upstream.tls.as_ref().map(|tls| &tls.value);
@@ -162,7 +207,11 @@ fn client_tls(
             context.report_tls(built.warnings, place);
             Some(built.tls)
         }
-        Err(problems) => {
+        Err(mut problems) => {
+            if !is_needed {
+                // Endpoints that need it are left out until that is mended.
+                problems.iter_mut().for_each(|problem| problem.severity = Severity::Warning);
+            }
             context.report_tls(problems, place);
             None
         }

@@ -2,13 +2,11 @@
 
 use super::predicate::Mismatch;
 use super::trie::Visit;
-use super::{HostPattern, Matcher, Outcome, Request, RoutePattern, route_id};
+use super::{Facts, HostPattern, Matcher, Outcome, Request, RoutePattern, route_id};
 use std::fmt;
 use std::ops::ControlFlow;
-use torana_core::canonical::CanonicalTarget;
 use torana_core::captures::Captures;
 use torana_core::exchange::RouteId;
-use torana_core::head::Head;
 
 /// The outcome for one request and what every route had to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +42,16 @@ pub enum Rule {
     Header(String),
     /// The predicate on this query parameter fails.
     Query(String),
+    /// The predicate on this cookie fails.
+    Cookie(String),
+    /// The body is of another type, or of none that is known.
+    ContentType,
+    /// The client is in none of the networks.
+    Client,
+    /// The expression is false.
+    When,
+    /// The expression cannot be evaluated; why.
+    WhenFault(String),
     /// Everything matched, but the winner comes first.
     LessSpecific(Reason),
     /// The request names no path: `OPTIONS *` or CONNECT.
@@ -63,6 +71,10 @@ pub enum Reason {
     Headers,
     /// It has more query predicates.
     Query,
+    /// It has more predicates of other kinds.
+    Others,
+    /// It has a condition, and the loser, the default route, has none.
+    Default,
     /// It was written first.
     Order,
 }
@@ -76,6 +88,12 @@ impl fmt::Display for Rule {
             Rule::Method => f.write_str("the method does not match"),
             Rule::Header(name) => write!(f, "the header `{name}` does not match"),
             Rule::Query(name) => write!(f, "the query parameter `{name}` does not match"),
+            Rule::Cookie(name) => write!(f, "the cookie `{name}` does not match"),
+            Rule::ContentType => f.write_str("the content type does not match"),
+            Rule::Client => f.write_str("the client's address does not match"),
+            Rule::When => f.write_str("`when` is false"),
+            Rule::WhenFault(why) => write!(f, "`when` cannot be evaluated: {why}"),
+            Rule::LessSpecific(Reason::Default) => f.write_str("is the default route, and another one matches"),
             Rule::LessSpecific(reason) => write!(f, "matches, but the winner {reason}"),
             Rule::NoPath => f.write_str("the request names no path"),
         }
@@ -90,6 +108,8 @@ impl fmt::Display for Reason {
             Reason::Methods => "names its methods",
             Reason::Headers => "has more header predicates",
             Reason::Query => "has more query predicates",
+            Reason::Others => "has more predicates on cookies, content type, client or `when`",
+            Reason::Default => "is not the default route",
             Reason::Order => "was written first",
         })
     }
@@ -100,10 +120,10 @@ impl Matcher {
     /// predicates are those of [`Matcher::find`]; only this one goes on after
     /// the winner.
     #[must_use]
-    pub fn explain(&self, target: &CanonicalTarget, head: &Head) -> Explanation {
+    pub fn explain(&self, facts: Facts<'_>) -> Explanation {
         let mut captures = Captures::default();
-        let outcome = self.find(target, head, &mut captures);
-        let Some(request) = Request::new(target, head) else {
+        let outcome = self.find(facts, &mut captures);
+        let Some(request) = Request::new(facts) else {
             let considered = (0..self.patterns.len())
                 .map(|route| Considered { route: route_id(route), rule: Rule::NoPath })
                 .collect();
@@ -146,11 +166,11 @@ struct Account<'m, 'r> {
 }
 
 impl<'m> Account<'m, '_> {
-    fn rule(&mut self, route: usize, pattern: &'m RoutePattern) -> Rule {
+    fn rule(&mut self, route: usize, pattern: &'m RoutePattern, captures: &Captures) -> Rule {
         let Some(predicates) = self.matcher.predicates.get(route) else {
             return Rule::Path;
         };
-        match predicates.check(&self.request) {
+        match predicates.check(&self.request, captures) {
             Err(Mismatch::Method) => Rule::Method,
             Err(Mismatch::Header(index)) => {
                 Rule::Header(pattern.headers.get(index).map(|(name, _)| name.to_string()).unwrap_or_default())
@@ -158,10 +178,19 @@ impl<'m> Account<'m, '_> {
             Err(Mismatch::Query(index)) => {
                 Rule::Query(pattern.query.get(index).map(|(name, _)| name.clone()).unwrap_or_default())
             }
+            Err(Mismatch::Cookie(index)) => {
+                Rule::Cookie(pattern.cookies.get(index).map(|(name, _)| name.clone()).unwrap_or_default())
+            }
+            Err(Mismatch::ContentType) => Rule::ContentType,
+            Err(Mismatch::Client) => Rule::Client,
+            Err(Mismatch::When) => predicates.fault(&self.request, captures).map_or(Rule::When, Rule::WhenFault),
             Ok(()) => match self.winner {
                 None => {
                     self.winner = Some((self.host, pattern));
                     Rule::Wins
+                }
+                Some((_, winner)) if pattern.is_default() && !winner.is_default() => {
+                    Rule::LessSpecific(Reason::Default)
                 }
                 Some((host, winner)) if host == self.host => Rule::LessSpecific(reason(winner, pattern)),
                 Some(_) => Rule::LessSpecific(Reason::Host),
@@ -171,12 +200,12 @@ impl<'m> Account<'m, '_> {
 }
 
 impl Visit for Account<'_, '_> {
-    fn candidate(&mut self, route: usize) -> ControlFlow<()> {
+    fn candidate(&mut self, route: usize, captures: &Captures) -> ControlFlow<()> {
         // A route with several hosts may be met once below each.
         if let (Some(seen), Some(pattern)) = (self.seen.get_mut(route), self.matcher.patterns.get(route))
             && !std::mem::replace(seen, true)
         {
-            let rule = self.rule(route, pattern);
+            let rule = self.rule(route, pattern, captures);
             self.considered.push(Considered { route: route_id(route), rule });
         }
         ControlFlow::Continue(())
@@ -197,6 +226,8 @@ fn reason(winner: &RoutePattern, loser: &RoutePattern) -> Reason {
         Reason::Headers
     } else if winner.query.len() != loser.query.len() {
         Reason::Query
+    } else if winner.others() != loser.others() {
+        Reason::Others
     } else {
         Reason::Order
     }

@@ -12,8 +12,12 @@
 //! | path `/files/{path*}` | as `/files/*`, capturing `path` |
 //! | path `/users/{id}` | one non-empty segment |
 //! | path `/*`, or none | every path |
+//! | a regex, `/items/(?<id>[0-9]+)` | paths that match it from end to end, in canonical form. Captures its named groups |
 //! | methods `[GET]` | GET, and HEAD, which is GET without the body (RFC 9110 §9.3.2): a HEAD that fell through to a route with other policies would be a way around them |
-//! | headers, query | see [`ValueMatch`]; of several values of one name, any may match |
+//! | headers, query, cookies | see [`ValueMatch`]; of several values of one name, any may match |
+//! | content types | see [`MediaPattern`] |
+//! | client networks | the client's address is in one of them |
+//! | `when` | an [`Expr`] is true; one that cannot be evaluated is not |
 //!
 //! `OPTIONS *` and `CONNECT host:port` name no path, so no route matches them:
 //! [`Outcome::NotFound`]. A WebSocket over HTTP/2 (extended CONNECT, RFC 8441)
@@ -25,12 +29,21 @@
 //! a route whose predicates fail makes room for the next.
 //!
 //! 1. host: exact, then the longest wildcard, then none;
-//! 2. path, segment by segment from the left: literal, `{param}`, rest; where
-//!    the path ends, exact before rest;
+//! 2. path, segment by segment from the left: literal, regex, `{param}`, rest;
+//!    where the path ends, exact before rest. A regex stands behind the whole
+//!    segments it begins with: `/items/[0-9]+` behind `items`, so it comes
+//!    after `/items/7` and before `/items/{id}` and `/items/*`, and
+//!    `/items(/[0-9]+)?`, which begins with no whole segment, before `/{a}`
+//!    and after `/items/*`;
 //! 3. methods given before none given;
 //! 4. more header predicates;
 //! 5. more query predicates;
-//! 6. the order they were written in.
+//! 6. more other predicates: each cookie, content types, client networks and
+//!    `when` count one;
+//! 7. the order they were written in.
+//!
+//! A route without any condition is the default. By this order it is the last
+//! of all; there can be one, since a second is never reached ([`shadowed`]).
 //!
 //! # Why it is fast
 //!
@@ -39,10 +52,15 @@
 //! parameter. Each node is visited at most once, because each has one parent
 //! and one depth; how many routes hang elsewhere does not matter. Only routes
 //! with the same host and path shape are tried one after the other.
+//!
+//! A regex hangs at the node of the segments it begins with and is run only for
+//! paths that come by there; several at one node are searched as one, first,
+//! and one by one only if any of them matches.
 
 mod explain;
 mod hash;
 mod host;
+mod media;
 mod method;
 mod path;
 mod predicate;
@@ -56,17 +74,21 @@ mod tests;
 
 pub use explain::{Considered, Explanation, Reason, Rule};
 pub use host::HostPattern;
+pub use media::MediaPattern;
 pub use method::Methods;
 pub use path::PathPattern;
 pub use predicate::ValueMatch;
 pub use shadow::{Shadow, shadowed};
 
+use ipnet::IpNet;
 use predicate::Predicates;
 use std::cmp::Ordering;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use torana_core::canonical::{CanonicalTarget, TargetForm};
 use torana_core::captures::Captures;
-use torana_core::exchange::RouteId;
+use torana_core::exchange::{Exchange, RouteId, Tls};
+use torana_core::expr::Expr;
 use torana_core::head::{Fields, Head, Method, MethodSet};
 use torana_core::names::HeaderName;
 use trie::{Trie, Visit};
@@ -84,18 +106,46 @@ pub struct RoutePattern {
     pub headers: Vec<(HeaderName, ValueMatch)>,
     /// All of these; names and values in decoded form.
     pub query: Vec<(String, ValueMatch)>,
+    /// All of these; values as they are sent.
+    pub cookies: Vec<(String, ValueMatch)>,
+    /// Any of these; none written means every type, and none.
+    pub content_types: Vec<MediaPattern>,
+    /// Any of these; none written means every client.
+    pub clients: Vec<IpNet>,
+    /// This is true.
+    pub when: Option<Expr>,
     /// Position as written; lower wins the last tie.
     pub order: u32,
 }
 
 impl RoutePattern {
-    /// Rules 3 to 6 of the total order.
+    /// How many predicates there are besides those that rank by themselves.
+    fn others(&self) -> usize {
+        self.cookies.len()
+            + usize::from(!self.content_types.is_empty())
+            + usize::from(!self.clients.is_empty())
+            + usize::from(self.when.is_some())
+    }
+
+    /// Whether it has no condition at all: the default route.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.hosts.iter().all(|host| *host == HostPattern::Any)
+            && self.path == PathPattern::default()
+            && self.methods.is_any()
+            && self.headers.is_empty()
+            && self.query.is_empty()
+            && self.others() == 0
+    }
+
+    /// Rules 3 to 7 of the total order.
     fn predicate_order(&self, other: &RoutePattern) -> Ordering {
         self.methods
             .is_any()
             .cmp(&other.methods.is_any())
             .then(other.headers.len().cmp(&self.headers.len()))
             .then(other.query.len().cmp(&self.query.len()))
+            .then(other.others().cmp(&self.others()))
             .then(self.order.cmp(&other.order))
     }
 }
@@ -108,11 +158,17 @@ pub struct PatternError {
     pub message: String,
     /// What to do about it; may be empty.
     pub hint: String,
+    /// Where in the pattern, in bytes, if it is about a place in it.
+    pub offset: Option<usize>,
 }
 
 impl PatternError {
     fn new(message: impl Into<String>, hint: impl Into<String>) -> PatternError {
-        PatternError { message: message.into(), hint: hint.into() }
+        PatternError { message: message.into(), hint: hint.into(), offset: None }
+    }
+
+    fn at(self, offset: usize) -> PatternError {
+        PatternError { offset: Some(offset), ..self }
     }
 }
 
@@ -128,9 +184,36 @@ pub enum Outcome {
     NotFound,
 }
 
+/// A request, as far as routes may look at it.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// The canonical target.
+    pub target: &'a CanonicalTarget,
+    /// Method and fields.
+    pub head: &'a Head,
+    /// The caller's address.
+    pub client_ip: &'a IpAddr,
+    /// TLS facts; `None` in the clear.
+    pub tls: Option<&'a Tls>,
+}
+
+impl<'a> Facts<'a> {
+    /// An admitted exchange.
+    #[must_use]
+    pub fn of(exchange: &'a Exchange) -> Facts<'a> {
+        Facts {
+            target: exchange.target(),
+            head: &exchange.head,
+            client_ip: &exchange.client_ip,
+            tls: exchange.connection.tls.as_ref(),
+        }
+    }
+}
+
 /// What of a request routes are matched against.
 #[derive(Clone, Copy)]
 struct Request<'a> {
+    facts: Facts<'a>,
     host: &'a str,
     path: &'a str,
     query: Option<&'a str>,
@@ -141,13 +224,15 @@ struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// `None` where the target names no path.
-    fn new(target: &'a CanonicalTarget, head: &'a Head) -> Option<Request<'a>> {
+    fn new(facts: Facts<'a>) -> Option<Request<'a>> {
+        let Facts { target, head, .. } = facts;
         if target.form() != TargetForm::Origin {
             return None;
         }
         let is_extended_connect = head.method == Method::Connect && !head.protocol().is_empty();
         let method = if is_extended_connect { Method::Get } else { head.method };
         Some(Request {
+            facts,
             host: target.host(),
             path: target.path(),
             query: target.query(),
@@ -172,10 +257,7 @@ impl Matcher {
     /// Compiles `patterns`; a route's [`RouteId`] is its position.
     #[must_use]
     pub fn compile(patterns: Vec<RoutePattern>) -> Matcher {
-        let predicates = patterns
-            .iter()
-            .map(|pattern| Predicates::new(&pattern.methods, &pattern.headers, &pattern.query))
-            .collect();
+        let predicates = patterns.iter().map(Predicates::new).collect();
         Matcher { trie: Trie::build(&patterns), predicates, patterns }
     }
 
@@ -187,28 +269,23 @@ impl Matcher {
 
     /// Finds the route of a request and leaves what its path captured in
     /// `captures`, in the order of [`PathPattern::names`].
-    pub fn find(&self, target: &CanonicalTarget, head: &Head, captures: &mut Captures) -> Outcome {
+    pub fn find(&self, facts: Facts<'_>, captures: &mut Captures) -> Outcome {
         captures.clear();
-        match Request::new(target, head) {
+        match Request::new(facts) {
             Some(request) => self.find_for(request, captures),
             None => Outcome::NotFound,
         }
     }
 
     /// [`find`](Matcher::find) for the request that is asked about in a CORS
-    /// preflight: the same with another method (Fetch §3.2.2).
-    pub fn find_announced(
-        &self,
-        target: &CanonicalTarget,
-        head: &Head,
-        method: &str,
-        captures: &mut Captures,
-    ) -> Outcome {
+    /// preflight: the same with another method (Fetch §3.2.2). Conditions see the
+    /// preflight.
+    pub fn find_announced(&self, facts: Facts<'_>, method: &str, captures: &mut Captures) -> Outcome {
         captures.clear();
-        match Request::new(target, head) {
+        match Request::new(facts) {
             Some(request) => {
-                let method_value = Method::from_bytes(method.as_bytes());
-                self.find_for(Request { method: method_value, method_text: method, ..request }, captures)
+                let known = Method::from_bytes(method.as_bytes());
+                self.find_for(Request { method: known, method_text: method, ..request }, captures)
             }
             None => Outcome::NotFound,
         }
@@ -228,8 +305,8 @@ impl Matcher {
     /// The methods a 405 names in `Allow`, comma-separated; empty if the
     /// request is not one for a 405.
     #[must_use]
-    pub fn allow(&self, target: &CanonicalTarget, head: &Head) -> String {
-        let Some(request) = Request::new(target, head) else {
+    pub fn allow(&self, facts: Facts<'_>) -> String {
+        let Some(request) = Request::new(facts) else {
             return String::new();
         };
         let mut allowed = Allowed { matcher: self, request, set: MethodSet::EMPTY, extensions: Vec::new() };
@@ -263,11 +340,11 @@ struct First<'m, 'r> {
 }
 
 impl Visit for First<'_, '_> {
-    fn candidate(&mut self, route: usize) -> ControlFlow<()> {
+    fn candidate(&mut self, route: usize, captures: &Captures) -> ControlFlow<()> {
         let Some(predicates) = self.matcher.predicates.get(route) else {
             return ControlFlow::Continue(());
         };
-        match predicates.check(&self.request) {
+        match predicates.check(&self.request, captures) {
             Ok(()) => {
                 self.found = Some(route_id(route));
                 ControlFlow::Break(())
@@ -289,10 +366,10 @@ struct Allowed<'m, 'r> {
 }
 
 impl Visit for Allowed<'_, '_> {
-    fn candidate(&mut self, route: usize) -> ControlFlow<()> {
+    fn candidate(&mut self, route: usize, captures: &Captures) -> ControlFlow<()> {
         if let Some(predicates) = self.matcher.predicates.get(route)
-            && predicates.check(&self.request) == Err(predicate::Mismatch::Method)
-            && predicates.check_all_but_method(&self.request).is_ok()
+            && !predicates.methods.allow(&self.request)
+            && predicates.check_all_but_method(&self.request, captures).is_ok()
         {
             self.set = self.set.union(predicates.methods.set());
             for extension in predicates.methods.extensions() {

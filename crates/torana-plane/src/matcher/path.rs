@@ -4,6 +4,7 @@ use super::PatternError;
 use std::cmp::Ordering;
 use std::fmt;
 use torana_core::canonical::{TargetError, canonical_path};
+use torana_core::regex::Regex;
 use torana_core::rewrite::RoutePath;
 
 /// More would be a mistake; it also bounds the depth of the trie, and so of
@@ -17,6 +18,8 @@ pub struct PathPattern {
     has_rest: bool,
     names: Vec<String>,
     text: String,
+    /// For the whole path; the segments are then those it begins with.
+    regex: Option<Regex>,
 }
 
 /// One segment of a pattern.
@@ -31,7 +34,13 @@ pub(super) enum Segment {
 impl Default for PathPattern {
     /// Every path, captured as `rest`.
     fn default() -> Self {
-        PathPattern { segments: Vec::new(), has_rest: true, names: vec!["rest".to_owned()], text: "/*".to_owned() }
+        PathPattern {
+            segments: Vec::new(),
+            has_rest: true,
+            names: vec!["rest".to_owned()],
+            text: "/*".to_owned(),
+            regex: None,
+        }
     }
 }
 
@@ -47,7 +56,8 @@ impl PathPattern {
                 format!("write `/{text}`"),
             ));
         };
-        let mut pattern = PathPattern { segments: Vec::new(), has_rest: false, names: Vec::new(), text: String::new() };
+        let mut pattern =
+            PathPattern { segments: Vec::new(), has_rest: false, names: Vec::new(), text: String::new(), regex: None };
         let count = body.split('/').count();
         if count > MOST_SEGMENTS {
             return Err(PatternError::new(
@@ -59,6 +69,43 @@ impl PathPattern {
             pattern.add(text, segment, index + 1 == count)?;
         }
         Ok(pattern)
+    }
+
+    /// Reads a regular expression that the whole path has to match.
+    ///
+    /// # Errors
+    /// It is none, or no path could match it.
+    pub fn regex(text: &str) -> Result<PathPattern, PatternError> {
+        if !text.is_ascii() {
+            return Err(PatternError::new(
+                format!("the regular expression `{text}` has letters that no path has"),
+                "paths are matched as they travel, percent-encoded: `é` is `%C3%A9`",
+            ));
+        }
+        let regex =
+            Regex::whole(text).map_err(|error| PatternError::new(error.message, error.hint).at(error.offset))?;
+        let lead = regex.lead();
+        if !lead.is_empty() && !lead.starts_with('/') {
+            return Err(PatternError::new(
+                format!("no path matches the regular expression `{text}`: paths begin with `/`"),
+                "it has to match the whole path; write `/.*` in front to look anywhere",
+            ));
+        }
+        let names = regex.names().map(str::to_owned).collect();
+        // Whole segments only: what follows `/item` may belong to the same.
+        let whole = lead.rsplit_once('/').map_or("", |(whole, _)| whole);
+        let segments = whole.split('/').skip(1).map(|segment| Segment::Literal(segment.into()));
+        Ok(PathPattern {
+            segments: segments.take(MOST_SEGMENTS).collect(),
+            has_rest: false,
+            names,
+            text: format!("~ {text}"),
+            regex: Some(regex),
+        })
+    }
+
+    pub(super) fn as_regex(&self) -> Option<&Regex> {
+        self.regex.as_ref()
     }
 
     fn add(&mut self, whole: &str, segment: &str, is_last: bool) -> Result<(), PatternError> {
@@ -140,7 +187,8 @@ impl PathPattern {
         self.has_rest
     }
 
-    /// The pattern with its literals in canonical form: the route's label.
+    /// The pattern with its literals in canonical form, or `~` and the regular
+    /// expression: the route's label.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -179,6 +227,9 @@ impl PathPattern {
     /// the reference the trie is tested against.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
+        if let Some(regex) = &self.regex {
+            return regex.is_match(path.as_bytes());
+        }
         let Some(body) = path.strip_prefix('/') else {
             return false;
         };
@@ -205,9 +256,14 @@ impl PathPattern {
     fn shape(&self) -> impl Iterator<Item = u8> {
         let segments = self.segments.iter().map(|segment| match segment {
             Segment::Literal(_) => 0,
-            Segment::Param => 1,
+            Segment::Param => 2,
         });
-        segments.chain([if self.has_rest { 3 } else { 2 }])
+        let end = match (&self.regex, self.has_rest) {
+            (Some(_), _) => 1,
+            (None, false) => 3,
+            (None, true) => 4,
+        };
+        segments.chain([end])
     }
 }
 

@@ -1,8 +1,14 @@
 //! What of a request is compared after host and path.
 
-use super::{Methods, Request};
-use torana_core::names::HeaderName;
-use torana_core::query;
+use super::{MediaPattern, Methods, Request, RoutePattern};
+use ipnet::IpNet;
+use std::borrow::Cow;
+use torana_core::captures::Captures;
+use torana_core::cookie;
+use torana_core::expr::{Expr, Fault, Subject};
+use torana_core::names::{HeaderName, KnownName};
+use torana_core::query::{self, Decoded};
+use torana_core::regex::Regex;
 
 /// What a header's or query parameter's value must be. Case-sensitive.
 ///
@@ -25,10 +31,45 @@ pub enum ValueMatch {
     Suffix(Box<str>),
     /// Holds this text.
     Contains(Box<str>),
+    /// The whole of it matches.
+    Regex(Box<Regex>),
+}
+
+/// A value: its bytes one by one, and as a whole.
+trait Value: Iterator<Item = u8> + Clone {
+    /// All of it; copied only where it has to be decoded.
+    fn whole(&self) -> Cow<'_, [u8]>;
+}
+
+/// The value of a field or cookie, as it was sent.
+#[derive(Clone)]
+struct Raw<'a>(&'a [u8]);
+
+impl Iterator for Raw<'_> {
+    type Item = u8;
+
+    #[inline]
+    fn next(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+}
+
+impl Value for Raw<'_> {
+    fn whole(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self.0)
+    }
+}
+
+impl Value for Decoded<'_> {
+    fn whole(&self) -> Cow<'_, [u8]> {
+        self.clone().into()
+    }
 }
 
 impl ValueMatch {
-    fn holds<V: Iterator<Item = u8> + Clone>(&self, mut values: impl Iterator<Item = V>) -> bool {
+    fn holds<V: Value>(&self, mut values: impl Iterator<Item = V>) -> bool {
         match self {
             ValueMatch::Present => values.next().is_some(),
             ValueMatch::Absent => values.next().is_none(),
@@ -36,7 +77,7 @@ impl ValueMatch {
         }
     }
 
-    fn fits<V: Iterator<Item = u8> + Clone>(&self, mut value: V) -> bool {
+    fn fits<V: Value>(&self, mut value: V) -> bool {
         match self {
             ValueMatch::Present => true,
             ValueMatch::Absent => false,
@@ -55,6 +96,7 @@ impl ValueMatch {
                     return false;
                 }
             },
+            ValueMatch::Regex(regex) => regex.is_match(&value.whole()),
         }
     }
 
@@ -67,11 +109,11 @@ impl ValueMatch {
         match (self, other) {
             (ValueMatch::Absent, _) | (_, ValueMatch::Absent) => false,
             (_, ValueMatch::Present) => true,
-            (ValueMatch::Exact(text), other) => other.fits(text.bytes()),
-            (ValueMatch::OneOf(texts), other) => texts.iter().all(|text| other.fits(text.bytes())),
+            (ValueMatch::Exact(text), other) => other.fits(Raw(text.as_bytes())),
+            (ValueMatch::OneOf(texts), other) => texts.iter().all(|text| other.fits(Raw(text.as_bytes()))),
             (ValueMatch::Prefix(text), ValueMatch::Prefix(_) | ValueMatch::Contains(_))
             | (ValueMatch::Suffix(text), ValueMatch::Suffix(_) | ValueMatch::Contains(_))
-            | (ValueMatch::Contains(text), ValueMatch::Contains(_)) => other.fits(text.bytes()),
+            | (ValueMatch::Contains(text), ValueMatch::Contains(_)) => other.fits(Raw(text.as_bytes())),
             _ => false,
         }
     }
@@ -89,6 +131,11 @@ pub(super) enum Mismatch {
     Header(usize),
     /// By position in the pattern.
     Query(usize),
+    /// By position in the pattern.
+    Cookie(usize),
+    ContentType,
+    Client,
+    When,
 }
 
 /// A route's predicates. The one place that decides them: matching,
@@ -98,29 +145,72 @@ pub(super) struct Predicates {
     pub(super) methods: Methods,
     headers: Box<[(HeaderName, ValueMatch)]>,
     query: Box<[(String, ValueMatch)]>,
+    /// Behind one pointer: routes without them, the most, pay for one look.
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug)]
+struct More {
+    cookies: Box<[(String, ValueMatch)]>,
+    content_types: Box<[MediaPattern]>,
+    clients: Box<[IpNet]>,
+    when: Option<When>,
+}
+
+/// An expression and the names of what the route's path captures.
+#[derive(Debug)]
+struct When {
+    expr: Expr,
+    names: Vec<String>,
+}
+
+impl When {
+    fn holds<'a>(&'a self, request: &Request<'a>, captures: &'a Captures) -> Result<bool, Fault<'a>> {
+        let facts = request.facts;
+        self.expr.holds(&Subject {
+            target: facts.target,
+            head: facts.head,
+            client_ip: *facts.client_ip,
+            tls: facts.tls,
+            // Routes are matched before anyone is asked who they are.
+            identity: None,
+            captures,
+            names: &self.names,
+        })
+    }
 }
 
 impl Predicates {
-    pub(super) fn new(
-        methods: &Methods,
-        headers: &[(HeaderName, ValueMatch)],
-        query: &[(String, ValueMatch)],
-    ) -> Predicates {
-        Predicates { methods: methods.clone(), headers: headers.into(), query: query.into() }
+    pub(super) fn new(pattern: &RoutePattern) -> Predicates {
+        let more = (pattern.others() > 0).then(|| {
+            let when = pattern.when.clone().map(|expr| When { expr, names: pattern.path.names().to_vec() });
+            Box::new(More {
+                cookies: pattern.cookies.as_slice().into(),
+                content_types: pattern.content_types.as_slice().into(),
+                clients: pattern.clients.as_slice().into(),
+                when,
+            })
+        });
+        Predicates {
+            methods: pattern.methods.clone(),
+            headers: pattern.headers.as_slice().into(),
+            query: pattern.query.as_slice().into(),
+            more,
+        }
     }
 
-    pub(super) fn check(&self, request: &Request<'_>) -> Result<(), Mismatch> {
+    pub(super) fn check(&self, request: &Request<'_>, captures: &Captures) -> Result<(), Mismatch> {
         if !self.methods.allow(request) {
             return Err(Mismatch::Method);
         }
-        self.check_all_but_method(request)
+        self.check_all_but_method(request, captures)
     }
 
-    pub(super) fn check_all_but_method(&self, request: &Request<'_>) -> Result<(), Mismatch> {
+    pub(super) fn check_all_but_method(&self, request: &Request<'_>, captures: &Captures) -> Result<(), Mismatch> {
         for (index, (name, value)) in self.headers.iter().enumerate() {
             let holds = match name {
-                HeaderName::Known(known) => value.holds(request.fields.get_all(*known).map(bytes)),
-                HeaderName::Other(_) => value.holds(request.fields.values(name).map(bytes)),
+                HeaderName::Known(known) => value.holds(request.fields.get_all(*known).map(Raw)),
+                HeaderName::Other(_) => value.holds(request.fields.values(name).map(Raw)),
             };
             if !holds {
                 return Err(Mismatch::Header(index));
@@ -134,12 +224,50 @@ impl Predicates {
                 return Err(Mismatch::Query(index));
             }
         }
-        Ok(())
+        match &self.more {
+            None => Ok(()),
+            Some(more) => more.check(request, captures),
+        }
+    }
+
+    /// Why `when` has no value for this request; `None` if it has one.
+    pub(super) fn fault(&self, request: &Request<'_>, captures: &Captures) -> Option<String> {
+        let when = self.more.as_ref()?.when.as_ref()?;
+        when.holds(request, captures).err().map(|fault| fault.to_string())
     }
 }
 
-fn bytes(value: &[u8]) -> impl Iterator<Item = u8> + Clone {
-    value.iter().copied()
+impl More {
+    fn check(&self, request: &Request<'_>, captures: &Captures) -> Result<(), Mismatch> {
+        for (index, (name, value)) in self.cookies.iter().enumerate() {
+            let values = request
+                .fields
+                .get_all(KnownName::Cookie)
+                .flat_map(cookie::pairs)
+                .filter(|(given, _)| *given == name.as_bytes())
+                .map(|(_, value)| Raw(value));
+            if !value.holds(values) {
+                return Err(Mismatch::Cookie(index));
+            }
+        }
+        if !self.content_types.is_empty() {
+            // Sent twice, it is not known what the body is.
+            let sent = request.fields.get_single(KnownName::ContentType).ok().flatten();
+            if !sent.is_some_and(|sent| self.content_types.iter().any(|pattern| pattern.matches(sent))) {
+                return Err(Mismatch::ContentType);
+            }
+        }
+        if !self.clients.is_empty() {
+            let client = request.facts.client_ip.to_canonical();
+            if !self.clients.iter().any(|network| network.contains(&client)) {
+                return Err(Mismatch::Client);
+            }
+        }
+        match &self.when {
+            Some(when) if when.holds(request, captures) != Ok(true) => Err(Mismatch::When),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -147,7 +275,7 @@ mod tests {
     use super::*;
 
     fn holds(value: &ValueMatch, values: &[&str]) -> bool {
-        value.holds(values.iter().map(|value| value.bytes()))
+        value.holds(values.iter().map(|value| Raw(value.as_bytes())))
     }
 
     #[test]
@@ -163,6 +291,9 @@ mod tests {
         assert!(holds(&Contains("bc".into()), &["abcd"]) && !holds(&Contains("bd".into()), &["abcd"]));
         assert!(holds(&Contains("".into()), &[""]) && !holds(&Contains("".into()), &[]));
         assert!(!holds(&Exact("V2".into()), &["v2"]));
+        let regex = |text: &str| ValueMatch::Regex(Box::new(Regex::whole(text).unwrap()));
+        assert!(holds(&regex("v[0-9]+"), &["x", "v12"]) && !holds(&regex("v[0-9]+"), &["v12 "]));
+        assert!(holds(&regex("(?i).*mobile.*"), &["iPhone Mobile/15E"]) && !holds(&regex(".*"), &[]));
     }
 
     #[test]
@@ -170,6 +301,7 @@ mod tests {
         use ValueMatch::{Absent, Contains, Exact, OneOf, Prefix, Present, Suffix};
         let texts = ["", "a", "b", "ab", "ba", "aba"];
         let mut all = vec![Present, Absent, OneOf(vec![]), OneOf(vec!["a".into(), "ab".into()])];
+        all.extend(["a*", "ab?a?", ".+"].map(|text| ValueMatch::Regex(Box::new(Regex::whole(text).unwrap()))));
         for text in texts {
             all.extend([Exact(text.into()), Prefix(text.into()), Suffix(text.into()), Contains(text.into())]);
         }

@@ -1,10 +1,11 @@
 //! Routes that can never win.
 
 use super::path::Segment;
-use super::{HostPattern, RoutePattern, ValueMatch, route_id};
+use super::{HostPattern, MediaPattern, RoutePattern, ValueMatch, route_id};
 use std::collections::HashMap;
 use torana_core::exchange::RouteId;
 use torana_core::head::Method;
+use torana_core::regex::Regex;
 
 /// A route no request can reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,11 +65,14 @@ struct Key<'p> {
     host: &'p HostPattern,
     segments: &'p [Segment],
     has_rest: bool,
+    /// Of two different ones it is not known whether one covers the other.
+    regex: Option<&'p str>,
 }
 
 impl<'p> Key<'p> {
     fn new(host: &'p HostPattern, pattern: &'p RoutePattern) -> Key<'p> {
-        Key { host, segments: pattern.path.segments(), has_rest: pattern.path.has_rest() }
+        let path = &pattern.path;
+        Key { host, segments: path.segments(), has_rest: path.has_rest(), regex: path.as_regex().map(Regex::as_str) }
     }
 }
 
@@ -149,18 +153,25 @@ fn covering(
     None
 }
 
-/// Whether every request that satisfies the header and query predicates of
-/// `pattern` satisfies those of `other`.
+/// Whether every request that satisfies the predicates of `pattern`, apart from
+/// the method, satisfies those of `other`.
 fn follows(pattern: &RoutePattern, other: &RoutePattern) -> bool {
-    let headers = other
-        .headers
-        .iter()
-        .all(|(name, wanted)| pattern.headers.iter().any(|(given, value)| given == name && value.implies(wanted)));
-    headers
-        && other
-            .query
-            .iter()
-            .all(|(name, wanted)| pattern.query.iter().any(|(given, value)| given == name && value.implies(wanted)))
+    follow(&pattern.headers, &other.headers)
+        && follow(&pattern.query, &other.query)
+        && follow(&pattern.cookies, &other.cookies)
+        && follows_any(&pattern.content_types, &other.content_types, MediaPattern::implies)
+        && follows_any(&pattern.clients, &other.clients, |given, wanted| wanted.contains(given))
+        && (other.when.is_none() || other.when == pattern.when)
+}
+
+fn follow<N: PartialEq>(given: &[(N, ValueMatch)], wanted: &[(N, ValueMatch)]) -> bool {
+    wanted.iter().all(|(name, wanted)| given.iter().any(|(given, value)| given == name && value.implies(wanted)))
+}
+
+/// For lists of which one has to hold; an empty one always does.
+fn follows_any<T>(given: &[T], wanted: &[T], implies: impl Fn(&T, &T) -> bool) -> bool {
+    let is_covered = |given: &T| wanted.iter().any(|wanted| implies(given, wanted));
+    wanted.is_empty() || (!given.is_empty() && given.iter().all(is_covered))
 }
 
 /// The methods of a route that no earlier route has taken yet.

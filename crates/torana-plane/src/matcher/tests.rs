@@ -20,6 +20,11 @@ pub(super) fn request(method: &str, url: &str, headers: &[(&str, &str)]) -> (Can
     (target, head)
 }
 
+/// The request, from a client on the loopback.
+pub(super) fn asked<'a>(target: &'a CanonicalTarget, head: &'a Head) -> Facts<'a> {
+    Facts { target, head, client_ip: &IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), tls: None }
+}
+
 /// A route on `host/path`, with `methods` separated by blanks.
 pub(super) fn route(order: u32, methods: &str, url: &str) -> RoutePattern {
     let (host, path) = url.split_at(url.find('/').unwrap_or(url.len()));
@@ -52,7 +57,7 @@ fn exact(text: &str) -> ValueMatch {
 
 fn find(matcher: &Matcher, method: &str, url: &str, headers: &[(&str, &str)]) -> Outcome {
     let (target, head) = request(method, url, headers);
-    matcher.find(&target, &head, &mut Captures::default())
+    matcher.find(asked(&target, &head), &mut Captures::default())
 }
 
 fn winner(matcher: &Matcher, url: &str) -> Option<u32> {
@@ -66,7 +71,7 @@ fn captures(pattern: &str, url: &str) -> Option<Vec<String>> {
     let matcher = Matcher::compile(vec![route(0, "", pattern)]);
     let (target, head) = request("GET", url, &[]);
     let mut captures = Captures::default();
-    let outcome = matcher.find(&target, &head, &mut captures);
+    let outcome = matcher.find(asked(&target, &head), &mut captures);
     let names = matcher.patterns()[0].path.names();
     (outcome == Outcome::Matched(RouteId(0))).then(|| {
         assert_eq!(captures.len(), names.len());
@@ -106,7 +111,7 @@ fn captures_of_losing_branches_do_not_stay() {
     let matcher = Matcher::compile(routes(&[("", "/{a}/{b}/x"), ("", "/{c}/*")]));
     let (target, head) = request("GET", "h/1/2/y", &[]);
     let mut captures = Captures::default();
-    assert_eq!(matcher.find(&target, &head, &mut captures), Outcome::Matched(RouteId(1)));
+    assert_eq!(matcher.find(asked(&target, &head), &mut captures), Outcome::Matched(RouteId(1)));
     assert_eq!((captures.len(), captures.get(target.path(), 0), captures.get(target.path(), 1)), (2, "1", "2/y"));
 }
 
@@ -193,10 +198,10 @@ fn method_not_allowed_only_if_all_else_matches() {
     assert_eq!(find(&matcher, "PURGE", "h/a", &[]), Outcome::Matched(RouteId(1)));
     assert_eq!(find(&matcher, "HEAD", "h/a", &[]), Outcome::Matched(RouteId(0)));
     let (target, head) = request("BREW", "h/a", &[]);
-    assert_eq!(matcher.allow(&target, &head), "GET, HEAD, POST, PURGE");
+    assert_eq!(matcher.allow(asked(&target, &head)), "GET, HEAD, POST, PURGE");
     assert_eq!(names(find(&matcher, "BREW", "h/a", &[])), "GET HEAD POST");
     let (target, head) = request("GET", "h/b", &[]);
-    assert_eq!(matcher.allow(&target, &head), "");
+    assert_eq!(matcher.allow(asked(&target, &head)), "");
     let only_header = Matcher::compile(vec![with_header(route(0, "PUT", "/a"), "x-put", ValueMatch::Present)]);
     assert_eq!(find(&only_header, "GET", "h/a", &[]), Outcome::NotFound);
 }
@@ -206,7 +211,7 @@ fn requests_without_a_path_match_no_route() {
     let matcher = Matcher::compile(routes(&[("", "/*")]));
     assert_eq!(find(&matcher, "OPTIONS", "h", &[]), Outcome::NotFound);
     let (target, head) = request("OPTIONS", "h", &[]);
-    let explanation = matcher.explain(&target, &head);
+    let explanation = matcher.explain(asked(&target, &head));
     assert_eq!(explanation.considered[0].rule, Rule::NoPath);
 }
 
@@ -221,7 +226,7 @@ fn a_websocket_over_http2_is_a_get() {
     head.set_raw_authority(b"h");
     let mut target = CanonicalTarget::default();
     target.admit(&head, false).unwrap();
-    assert_eq!(matcher.find(&target, &head, &mut Captures::default()), Outcome::Matched(RouteId(0)));
+    assert_eq!(matcher.find(asked(&target, &head), &mut Captures::default()), Outcome::Matched(RouteId(0)));
 }
 
 #[test]
@@ -239,8 +244,12 @@ fn explanations_name_the_deciding_rule() {
         route(9, "", "*.example/a"),
     ]);
     let (target, head) = request("GET", "x.example/a", &[]);
-    let told: Vec<_> =
-        matcher.explain(&target, &head).considered.iter().map(|one| format!("{}: {}", one.route.0, one.rule)).collect();
+    let told: Vec<_> = matcher
+        .explain(asked(&target, &head))
+        .considered
+        .iter()
+        .map(|one| format!("{}: {}", one.route.0, one.rule))
+        .collect();
     assert_eq!(
         told,
         [
@@ -251,20 +260,20 @@ fn explanations_name_the_deciding_rule() {
             "4: matches, but the winner has a more specific host",
             "5: matches, but the winner has a more specific host",
             "6: matches, but the winner has a more specific host",
-            "0: matches, but the winner has a more specific host",
+            "0: is the default route, and another one matches",
             "7: the path does not match",
             "8: the host does not match",
         ]
     );
     let (target, head) = request("GET", "h/a", &[]);
     let rule = |route: u32| {
-        let explanation = matcher.explain(&target, &head);
+        let explanation = matcher.explain(asked(&target, &head));
         explanation.considered.into_iter().find(|one| one.route.0 == route).map(|one| one.rule)
     };
     assert_eq!(rule(4), Some(Rule::Wins));
     assert_eq!(rule(5), Some(Rule::LessSpecific(Reason::Order)));
     assert_eq!(rule(6), Some(Rule::LessSpecific(Reason::Methods)));
-    assert_eq!(rule(0), Some(Rule::LessSpecific(Reason::Path)));
+    assert_eq!(rule(0), Some(Rule::LessSpecific(Reason::Default)));
 }
 
 #[test]
@@ -333,4 +342,187 @@ fn shadowed_routes_are_found() {
     let list = vec![route(0, "", "a.example/x"), route(1, "", "b.example/x"), two_hosts.clone()];
     assert_eq!(shadows(&list), [(2, vec![0, 1])]);
     assert_eq!(shadows(&[list[0].clone(), two_hosts]), []);
+}
+
+fn with_regex(pattern: RoutePattern, regex: &str) -> RoutePattern {
+    RoutePattern { path: PathPattern::regex(regex).unwrap(), ..pattern }
+}
+
+#[test]
+fn a_regex_stands_behind_the_segments_it_begins_with() {
+    // Written worst first, so that order of writing never helps.
+    let matcher = Matcher::compile(vec![
+        route(0, "", "/*"),
+        route(1, "", "/{x}/7"),
+        with_regex(route(2, "", "/"), ".*/(7|8)"),
+        route(3, "", "/items/*"),
+        route(4, "", "/items/{id}"),
+        with_regex(route(5, "", "/"), "^/items/(?<number>[0-9]+)$"),
+        with_regex(route(6, "GET", "/"), "/items/[0-9]{2}"),
+        route(7, "", "/items/77"),
+        with_regex(route(8, "", "/"), "/items(/.*)?"),
+        with_regex(route(9, "", "h/"), "/.*z"),
+    ]);
+    for (url, expected) in [
+        ("x/items/77", 7),
+        ("x/items/78", 6),
+        ("x/items/178", 5),
+        ("x/items/a", 4),
+        ("x/items/a/b", 3),
+        ("x/items", 3),
+        ("x/other/7", 2),
+        ("x/a/b/8", 2),
+        ("x/a/9", 0),
+        ("h/z", 9),
+        ("h/items/7", 5),
+        ("h/items/78z", 9),
+    ] {
+        assert_eq!(winner(&matcher, url), Some(expected), "{url}");
+    }
+    let (target, head) = request("GET", "x/items/178", &[]);
+    let mut captures = Captures::default();
+    matcher.find(asked(&target, &head), &mut captures);
+    assert_eq!((captures.len(), captures.get(target.path(), 0)), (1, "178"));
+}
+
+#[test]
+fn regexes_of_one_node_are_tried_in_order_and_make_room() {
+    let list = (0..8).map(|n| {
+        let pattern = with_regex(route(n, "", "/"), &format!("/a/(?<x>[a-z]*{n}?)"));
+        if n == 7 { pattern } else { with_header(pattern, "x-n", exact(&n.to_string())) }
+    });
+    let matcher = Matcher::compile(list.collect());
+    let to = |value: &str| find(&matcher, "GET", "h/a/b", &[("x-n", value)]);
+    assert_eq!(to("3"), Outcome::Matched(RouteId(3)));
+    assert_eq!(to("none"), Outcome::Matched(RouteId(7)));
+    assert_eq!(winner(&matcher, "h/a/b9"), None);
+}
+
+#[test]
+fn path_regex_mistakes_get_the_hint_that_helps() {
+    for (text, hint) in
+        [("items/[0-9]+", "`/.*`"), ("/caf\u{e9}", "percent-encoded"), ("", "`.*`"), ("/(?=a)", "linear")]
+    {
+        let error = PathPattern::regex(text).unwrap_err();
+        assert!(error.hint.contains(hint), "{text}: {error:?}");
+    }
+    assert_eq!(PathPattern::regex("/a/([").unwrap_err().offset, Some(4));
+    let pattern = PathPattern::regex("/a/b/(?<year>[0-9]{4})/(?<slug>.+)").unwrap();
+    assert_eq!((pattern.as_str(), pattern.literal_prefix()), ("~ /a/b/(?<year>[0-9]{4})/(?<slug>.+)", "/a/b".into()));
+    assert_eq!(pattern.names(), ["year", "slug"]);
+}
+
+#[test]
+fn cookies_content_types_clients_and_conditions() {
+    let condition = |text: &str| Some(Expr::condition(text).unwrap());
+    let client = IpAddr::from([10, 1, 2, 3]);
+    let matcher = Matcher::compile(vec![
+        route(0, "", "/a"),
+        RoutePattern { cookies: vec![("beta".into(), exact("on"))], ..route(1, "", "/a") },
+        RoutePattern {
+            content_types: vec![MediaPattern::parse("application/*").unwrap()],
+            cookies: vec![("beta".into(), ValueMatch::Present)],
+            ..route(2, "", "/a")
+        },
+        RoutePattern { clients: vec!["10.0.0.0/8".parse().unwrap()], ..route(3, "", "/b/{id}") },
+        RoutePattern { when: condition("captures.id == '7' && int(headers.n) > 3"), ..route(4, "", "/c/{id}") },
+        RoutePattern { when: condition("tls.version == 'TLSv1.3'"), ..route(5, "", "/c/{id}") },
+    ]);
+    let told = |url: &str, headers: &[(&str, &str)], client_ip: IpAddr| {
+        let (target, head) = request("GET", url, headers);
+        let facts = Facts { client_ip: &client_ip, ..asked(&target, &head) };
+        let explanation = matcher.explain(facts);
+        let rules = explanation.considered.iter().map(|one| format!("{}: {}", one.route.0, one.rule));
+        rules.filter(|rule| !rule.ends_with("the path does not match")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told("h/a", &[("cookie", "a=1; beta=off")], client),
+        ["2: the content type does not match", "1: the cookie `beta` does not match", "0: wins"]
+    );
+    assert_eq!(
+        told("h/a", &[("cookie", "beta=on"), ("content-type", "application/json; charset=utf-8")], client),
+        [
+            "2: wins",
+            "1: matches, but the winner has more predicates on cookies, content type, client or `when`",
+            "0: matches, but the winner has more predicates on cookies, content type, client or `when`"
+        ]
+    );
+    let twice = [("cookie", "beta=on"), ("content-type", "application/json"), ("content-type", "application/json")];
+    assert_eq!(told("h/a", &twice, client)[0], "2: the content type does not match");
+    assert_eq!(told("h/b/1", &[], client), ["3: wins"]);
+    assert_eq!(told("h/b/1", &[], "::ffff:10.1.2.3".parse().unwrap()), ["3: wins"]);
+    assert_eq!(told("h/b/1", &[], [11, 1, 2, 3].into()), ["3: the client's address does not match"]);
+    assert_eq!(told("h/c/7", &[("n", "4")], client)[0], "4: wins");
+    assert_eq!(told("h/c/8", &[("n", "4")], client)[0], "4: `when` is false");
+    assert_eq!(
+        told("h/c/7", &[], client),
+        [
+            "4: `when` cannot be evaluated: the header `n` is missing",
+            "5: `when` cannot be evaluated: `tls.version` is missing"
+        ]
+    );
+    assert_eq!(find(&matcher, "GET", "h/c/7", &[]), Outcome::NotFound);
+}
+
+#[test]
+fn the_default_route_is_the_last_of_all() {
+    let mut list = vec![
+        RoutePattern::default(),
+        with_header(route(1, "", "/*"), "x-a", ValueMatch::Absent),
+        RoutePattern { when: Some(Expr::condition("method == 'GET'").unwrap()), ..route(2, "", "/*") },
+        route(3, "", "*.h/*"),
+    ];
+    let matcher = Matcher::compile(list.clone());
+    assert_eq!(winner(&matcher, "h/x"), Some(1));
+    assert_eq!(find(&matcher, "GET", "h/x", &[("x-a", "")]), Outcome::Matched(RouteId(2)));
+    assert_eq!(find(&matcher, "POST", "h/x", &[("x-a", "")]), Outcome::Matched(RouteId(0)));
+    assert_eq!(shadows(&list), []);
+    list.push(RoutePattern { order: 4, ..RoutePattern::default() });
+    assert_eq!(shadows(&list), [(4, vec![0])]);
+}
+
+#[test]
+fn shadows_know_the_other_predicates() {
+    let media = |text: &str| vec![MediaPattern::parse(text).unwrap()];
+    let net = |text: &str| vec![text.parse().unwrap()];
+    let when = |text: &str| Some(Expr::condition(text).unwrap());
+    let a = |order| route(order, "", "/a");
+    let pairs: [(RoutePattern, RoutePattern, bool); 8] = [
+        (
+            RoutePattern { content_types: media("application/*"), ..a(0) },
+            RoutePattern { content_types: media("application/json"), ..a(1) },
+            true,
+        ),
+        (
+            RoutePattern { content_types: media("application/json"), ..a(0) },
+            RoutePattern { content_types: media("application/*"), ..a(1) },
+            false,
+        ),
+        (
+            RoutePattern { clients: net("10.0.0.0/8"), ..a(0) },
+            RoutePattern { clients: net("10.1.0.0/16"), ..a(1) },
+            true,
+        ),
+        (
+            RoutePattern { clients: net("10.1.0.0/16"), ..a(0) },
+            RoutePattern { clients: net("10.0.0.0/8"), ..a(1) },
+            false,
+        ),
+        (
+            RoutePattern { when: when("path == host"), ..a(0) },
+            RoutePattern { when: when("path == host"), ..a(1) },
+            true,
+        ),
+        (
+            RoutePattern { when: when("path == host"), ..a(0) },
+            RoutePattern { when: when("host == path"), ..a(1) },
+            false,
+        ),
+        (with_regex(a(0), "/a+"), with_regex(a(1), "/a+"), true),
+        (with_regex(a(0), "/a+"), with_regex(a(1), "/a*"), false),
+    ];
+    for (first, second, is_shadowed) in pairs {
+        let expected = if is_shadowed { vec![(1, vec![0])] } else { vec![] };
+        assert_eq!(shadows(&[first.clone(), second.clone()]), expected, "{first:?} {second:?}");
+    }
 }

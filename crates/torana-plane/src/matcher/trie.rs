@@ -6,6 +6,7 @@ use super::host::HostPattern;
 use super::path::Segment;
 use std::ops::{ControlFlow, Range};
 use torana_core::captures::Captures;
+use torana_core::regex::{AnyOf, Regex};
 
 /// Up to this many literal children are compared one by one: for a handful
 /// that is faster than hashing.
@@ -15,13 +16,16 @@ const FEW: usize = 4;
 pub(super) trait Visit {
     /// A route whose host and path match. To break ends the walk and leaves
     /// the captures of this route in place.
-    fn candidate(&mut self, route: usize) -> ControlFlow<()>;
+    fn candidate(&mut self, route: usize, captures: &Captures) -> ControlFlow<()>;
 
     /// The walk begins with the routes of another host pattern.
     fn host(&mut self, _rank: usize) {}
 
     /// The walk is at another node.
     fn node(&mut self) {}
+
+    /// The walk searches the path for a regular expression.
+    fn search(&mut self) {}
 }
 
 #[derive(Debug, Default)]
@@ -39,11 +43,52 @@ pub(super) struct Trie {
 #[derive(Debug, Default)]
 struct Node {
     literals: Literals,
+    /// Regular expressions that begin with the segments down to here.
+    regexes: Option<Box<Regexes>>,
     param: Option<usize>,
     /// Routes whose path ends here.
     exact: Range<usize>,
     /// Routes that take whatever follows, even nothing.
     rest: Range<usize>,
+}
+
+/// The regular expressions of one node, in order.
+#[derive(Debug)]
+struct Regexes {
+    /// Whether any of them matches, where there are enough for that to pay.
+    any: Option<AnyOf>,
+    each: Vec<(Regex, u32)>,
+}
+
+impl Regexes {
+    /// From how many on they are searched for together first.
+    const MANY: usize = 3;
+
+    fn new(routes: &[usize], patterns: &[RoutePattern]) -> Option<Box<Regexes>> {
+        let regex = |route: usize| Some((patterns[route].path.as_regex()?.clone(), narrow(route)));
+        let each: Vec<(Regex, u32)> = routes.iter().filter_map(|&route| regex(route)).collect();
+        let any = if each.len() >= Regexes::MANY { AnyOf::new(each.iter().map(|(regex, _)| regex)) } else { None };
+        (!each.is_empty()).then(|| Box::new(Regexes { any, each }))
+    }
+
+    #[cold]
+    fn visit(&self, path: &str, captures: &mut Captures, visit: &mut impl Visit) -> ControlFlow<()> {
+        if let Some(any) = &self.any {
+            visit.search();
+            if !any.is_match(path.as_bytes()) {
+                return ControlFlow::Continue(());
+            }
+        }
+        let before = captures.len();
+        for (regex, route) in &self.each {
+            visit.search();
+            if regex.capture(path, captures) {
+                visit.candidate(*route as usize, captures)?;
+            }
+            captures.truncate(before);
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 #[derive(Debug)]
@@ -88,6 +133,7 @@ struct Builder {
     trie: Trie,
     exact: Vec<Vec<usize>>,
     rest: Vec<Vec<usize>>,
+    regex: Vec<Vec<usize>>,
 }
 
 impl Builder {
@@ -95,6 +141,7 @@ impl Builder {
         self.trie.nodes.push(Node::default());
         self.exact.push(Vec::new());
         self.rest.push(Vec::new());
+        self.regex.push(Vec::new());
         self.trie.nodes.len() - 1
     }
 
@@ -135,7 +182,11 @@ impl Builder {
         for segment in pattern.path.segments() {
             node = self.child(node, segment);
         }
-        let list = if pattern.path.has_rest() { &mut self.rest[node] } else { &mut self.exact[node] };
+        let list = match (pattern.path.as_regex(), pattern.path.has_rest()) {
+            (Some(_), _) => &mut self.regex[node],
+            (None, true) => &mut self.rest[node],
+            (None, false) => &mut self.exact[node],
+        };
         // A route may name a host twice.
         if list.last() != Some(&route) {
             list.push(route);
@@ -143,21 +194,29 @@ impl Builder {
     }
 
     fn finish(mut self, patterns: &[RoutePattern]) -> Trie {
-        for (node, mut lists) in self.exact.into_iter().zip(self.rest).enumerate() {
-            for list in [&mut lists.0, &mut lists.1] {
+        for (node, ((mut exact, mut rest), mut regex)) in
+            self.exact.into_iter().zip(self.rest).zip(self.regex).enumerate()
+        {
+            for list in [&mut exact, &mut rest, &mut regex] {
                 // Stable: routes with equal `order` stay by position.
                 list.sort_by(|&one, &other| patterns[one].predicate_order(&patterns[other]));
             }
-            self.trie.nodes[node].exact = push_all(&mut self.trie.candidates, &lists.0);
-            self.trie.nodes[node].rest = push_all(&mut self.trie.candidates, &lists.1);
+            let built = &mut self.trie.nodes[node];
+            built.exact = push_all(&mut self.trie.candidates, &exact);
+            built.rest = push_all(&mut self.trie.candidates, &rest);
+            built.regexes = Regexes::new(&regex, patterns);
         }
         self.trie
     }
 }
 
+fn narrow(route: usize) -> u32 {
+    u32::try_from(route).unwrap_or(u32::MAX)
+}
+
 fn push_all(candidates: &mut Vec<u32>, routes: &[usize]) -> Range<usize> {
     let start = candidates.len();
-    candidates.extend(routes.iter().map(|&route| u32::try_from(route).unwrap_or(u32::MAX)));
+    candidates.extend(routes.iter().map(|&route| narrow(route)));
     start..candidates.len()
 }
 
@@ -224,13 +283,16 @@ impl Trie {
         };
         visit.node();
         match path.get(at..) {
-            None => self.candidates(&node.exact, visit)?,
+            None => self.candidates(&node.exact, captures, visit)?,
             Some(left) => {
                 let length = left.bytes().position(|byte| byte == b'/').unwrap_or(left.len());
                 let segment = left.get(..length).unwrap_or_default();
                 let next = at + length + 1;
                 if let Some(child) = node.literals.get(segment) {
                     self.descend(child, path, next, captures, visit)?;
+                }
+                if let Some(regexes) = &node.regexes {
+                    regexes.visit(path, captures, visit)?;
                 }
                 if let Some(child) = node.param
                     && !segment.is_empty()
@@ -245,15 +307,15 @@ impl Trie {
         if !node.rest.is_empty() {
             let before = captures.len();
             captures.push(at.min(path.len()), path.len());
-            self.candidates(&node.rest, visit)?;
+            self.candidates(&node.rest, captures, visit)?;
             captures.truncate(before);
         }
         ControlFlow::Continue(())
     }
 
-    fn candidates(&self, range: &Range<usize>, visit: &mut impl Visit) -> ControlFlow<()> {
+    fn candidates(&self, range: &Range<usize>, captures: &Captures, visit: &mut impl Visit) -> ControlFlow<()> {
         for &route in self.candidates.get(range.clone()).unwrap_or_default() {
-            visit.candidate(route as usize)?;
+            visit.candidate(route as usize, captures)?;
         }
         ControlFlow::Continue(())
     }

@@ -2,6 +2,7 @@
 
 use super::names::{self, Metric};
 use super::snapshot::{RouteSeries, Snapshot};
+use crate::forwarder::PoolSample;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use torana_core::metric::{HistogramSnapshot, LATENCY_BOUNDS_MICROS};
@@ -23,6 +24,12 @@ pub fn render(snapshot: &Snapshot) -> String {
     text.single(names::HANDSHAKES_FAILED, snapshot.handshakes_failed);
     pools(&mut text, snapshot);
     standings(&mut text, snapshot);
+    sources(&mut text, snapshot);
+    text.head(names::POLICY_EVENTS);
+    for ((policy, route, event), count) in &snapshot.standings.policies {
+        let labels = format!("policy=\"{policy}\",route=\"{}\",event=\"{event}\"", escaped(route));
+        text.value(names::POLICY_EVENTS.name, &labels, *count);
+    }
     text.head(names::RELOADS);
     text.value(names::RELOADS.name, "result=\"success\"", snapshot.reloads);
     text.value(names::RELOADS.name, "result=\"failure\"", snapshot.failed_reloads);
@@ -74,7 +81,7 @@ fn pools(text: &mut Text, snapshot: &Snapshot) {
             text.value(names::UPSTREAM_CONNECTIONS.name, &format!("{labels},state=\"{state}\""), count);
         }
     }
-    let mut each = |metric: Metric, value: fn(&crate::forwarder::PoolSample) -> u64| {
+    let mut each = |metric: Metric, value: fn(&PoolSample) -> u64| {
         text.head(metric);
         for (pool, labels) in snapshot.pools.iter().zip(&labels) {
             text.value(metric.name, labels, value(pool));
@@ -109,15 +116,57 @@ fn standings(text: &mut Text, snapshot: &Snapshot) {
     for ((breaker, to), count) in &snapshot.events.breaker {
         text.value(names::BREAKER_TRANSITIONS.name, &format!("breaker=\"{}\",to=\"{to}\"", escaped(breaker)), *count);
     }
-    let mut retries: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    by_upstream(text, snapshot, names::RETRIES, ["sent", "over_budget"], |pool| [pool.retries, pool.retries_denied]);
+    by_upstream(text, snapshot, names::HEDGES, ["sent", "won"], |pool| [pool.hedges, pool.hedges_won]);
+}
+
+/// Two counts of each upstream, summed over its endpoints.
+fn by_upstream(
+    text: &mut Text,
+    snapshot: &Snapshot,
+    metric: Metric,
+    results: [&str; 2],
+    counts: fn(&PoolSample) -> [u64; 2],
+) {
+    let mut sums: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
     for pool in &snapshot.pools {
-        let sum = retries.entry(&pool.upstream).or_default();
-        *sum = (sum.0 + pool.retries, sum.1 + pool.retries_denied);
+        let sum = sums.entry(&pool.upstream).or_default();
+        let counts = counts(pool);
+        *sum = [sum[0] + counts[0], sum[1] + counts[1]];
     }
-    text.head(names::RETRIES);
-    for (upstream, (granted, denied)) in retries {
-        text.value(names::RETRIES.name, &format!("{},result=\"sent\"", of(upstream)), granted);
-        text.value(names::RETRIES.name, &format!("{},result=\"over_budget\"", of(upstream)), denied);
+    text.head(metric);
+    for (upstream, sum) in sums {
+        for (result, count) in results.iter().zip(sum) {
+            let labels = format!("upstream=\"{}\",result=\"{result}\"", escaped(upstream));
+            text.value(metric.name, &labels, count);
+        }
+    }
+}
+
+fn sources(text: &mut Text, snapshot: &Snapshot) {
+    let sources = &snapshot.standings.sources;
+    let labels: Vec<String> = sources
+        .iter()
+        .map(|(upstream, source)| format!("upstream=\"{}\",source=\"{}\"", escaped(upstream), escaped(&source.name)))
+        .collect();
+    let each = || sources.iter().map(|(_, source)| source).zip(&labels);
+    text.head(names::DISCOVERY_AGE);
+    for (source, labels) in each() {
+        // To the millisecond, as all times are; writing to a String cannot fail.
+        let _ = writeln!(text.0, "{}{{{labels}}} {:.3}", names::DISCOVERY_AGE.name, source.age.as_secs_f64());
+    }
+    text.head(names::DISCOVERY_ENDPOINTS);
+    for (source, labels) in each() {
+        text.value(names::DISCOVERY_ENDPOINTS.name, labels, source.endpoints as u64);
+    }
+    text.head(names::DISCOVERY_LEFT_OUT);
+    for (source, labels) in each() {
+        text.value(names::DISCOVERY_LEFT_OUT.name, labels, source.left_out as u64);
+    }
+    text.head(names::DISCOVERY_ANSWERS);
+    for (source, labels) in each() {
+        text.value(names::DISCOVERY_ANSWERS.name, &format!("{labels},result=\"success\""), source.answers);
+        text.value(names::DISCOVERY_ANSWERS.name, &format!("{labels},result=\"failure\""), source.failures);
     }
 }
 

@@ -47,7 +47,17 @@ metrics! {
     BREAKER_OPEN = "gateway_breaker_open" "gauge" "0 while a breaker is closed, 1 while it holds requests back.";
     BREAKER_TRANSITIONS = "gateway_breaker_transitions_total" "counter" "Phases that began, by breaker.";
     RETRIES = "gateway_upstream_retries_total" "counter"
-        "Requests that were to be sent again within the budget: sent, or not for want of it.";
+        "Requests that were to be sent again within the budget, hedges included: sent, or not for want of it.";
+    DISCOVERY_AGE = "gateway_discovery_age_seconds" "gauge"
+        "Time since the last good answer of a source of endpoints, or since it was first asked.";
+    DISCOVERY_ENDPOINTS = "gateway_discovery_endpoints" "gauge" "Endpoints that are known of a source.";
+    DISCOVERY_LEFT_OUT = "gateway_discovery_endpoints_left_out" "gauge"
+        "Entries of the last good answer of a source that are not taken: too many, or nothing that could be an endpoint.";
+    DISCOVERY_ANSWERS = "gateway_discovery_answers_total" "counter" "Answers of a source of endpoints, by result.";
+    HEDGES = "gateway_upstream_hedges_total" "counter"
+        "Requests sent to a second endpoint because the first was slow: all of them, and those that answered first.";
+    POLICY_EVENTS = "gateway_policy_events_total" "counter"
+        "What policies count, by policy, route and event; the route of a policy of all routes is `_all`.";
     RELOADS = "gateway_config_reloads_total" "counter" "Configuration reloads, by result.";
     CONFIG_SINCE = "gateway_config_last_success_timestamp_seconds" "gauge" "When the plan in force was put in force.";
     CONFIG_INFO = "gateway_config_info" "gauge" "The configuration in force; always 1.";

@@ -101,6 +101,8 @@ impl Snapshot {
         known.failures += pool.failures;
         known.retries += pool.retries;
         known.retries_denied += pool.retries_denied;
+        known.hedges += pool.hedges;
+        known.hedges_won += pool.hedges_won;
     }
 
     /// Sorts, so that two scrapes of the same series look the same.

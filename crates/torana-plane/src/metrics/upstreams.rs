@@ -6,6 +6,7 @@ use crate::plan::Plan;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use torana_upstream::breaker::{Phase, Transition};
+use torana_upstream::discover::SourceSnapshot;
 use torana_upstream::health::event::Event;
 
 /// Counts of rare events: a lock is what they cost.
@@ -39,7 +40,8 @@ impl UpstreamEvents {
     }
 }
 
-/// How an endpoint or a breaker of the plan in force stands.
+/// How endpoints and breakers of the plan in force stand, and what its policies
+/// have counted: what is known to it and to no worker.
 #[derive(Clone, Default, Debug)]
 pub struct Standings {
     /// By upstream and endpoint: whether it may be used.
@@ -48,10 +50,14 @@ pub struct Standings {
     pub panics: Vec<(Arc<str>, bool)>,
     /// By breaker: its phase.
     pub breakers: Vec<(Arc<str>, Phase)>,
+    /// By upstream: a source of endpoints.
+    pub sources: Vec<(Arc<str>, SourceSnapshot)>,
+    /// By policy, route and event: how often.
+    pub policies: BTreeMap<(&'static str, Arc<str>, &'static str), u64>,
 }
 
 impl Standings {
-    /// Of the upstreams of `plan`.
+    /// Of `plan`.
     #[must_use]
     pub fn of(plan: &Plan) -> Standings {
         let now = std::time::Instant::now();
@@ -66,6 +72,13 @@ impl Standings {
             }
             for breaker in state.breakers() {
                 standings.breakers.push((Arc::clone(breaker.name()), breaker.snapshot(now).phase));
+            }
+            standings.sources.extend(state.sources().iter().map(|source| (Arc::clone(name), source.snapshot(now))));
+        }
+        for counted in &plan.tallies {
+            for (event, count) in counted.tally.counts() {
+                let route = counted.route.clone().unwrap_or_else(|| "_all".into());
+                *standings.policies.entry((counted.policy, route, event.name)).or_default() += count;
             }
         }
         standings

@@ -37,7 +37,10 @@ pub(super) async fn dispatch<F: Forwarder>(
     let result = match rewrite(route, way, tools, exchange) {
         Ok(()) => {
             exchange.notes.upstream = Some(upstream);
-            view.forwarder.forward(upstream, exchange).await
+            match if route.watches_forwarding { show(route, exchange) } else { Ok(()) } {
+                Ok(()) => view.forwarder.forward(upstream, exchange).await,
+                Err(rejection) => Err(rejection),
+            }
         }
         Err(rejection) => Err(rejection),
     };
@@ -84,6 +87,11 @@ fn rewrite(route: &Route, way: Option<&Way>, tools: &Tools, exchange: &mut Excha
         .map_err(|error| Rejection::new(&REWRITE).because(error))?;
     exchange.forward.path.push_str(target.path());
     Ok(())
+}
+
+/// Shows the policies what is forwarded.
+fn show(route: &Route, exchange: &mut Exchange) -> Result<(), Rejection> {
+    route.chain.iter().try_for_each(|link| guard::call(link.name, || link.policy.on_forward(exchange)))
 }
 
 /// Puts the fields of a way on what came of it.

@@ -146,3 +146,25 @@ fn every_exchange_has_random_bits_of_its_own() {
     }
     assert!((400..600).contains(&ones), "{ones} of 1000 in the upper half");
 }
+
+#[test]
+fn policies_that_want_to_see_what_is_forwarded_as_it_is_and_only_then() {
+    let gateway = Gateway::new(
+        r#"{
+        "upstreams": { "users": { "endpoints": ["http://127.0.0.1:3001"] } },
+        "routes": [
+            { "name": "sent", "match": { "path": "/sent/*" }, "rewrite": { "strip_prefix": "/sent" }, "upstream": "users",
+              "policies": [ { "late": { "id": "z", "request": "watch" } } ] },
+            { "name": "own", "match": { "path": "/own" }, "respond": {},
+              "policies": [ { "late": { "id": "z", "request": "watch" } } ] },
+            { "name": "blind", "match": { "path": "/blind" }, "upstream": "users", "policies": [ { "late": { "id": "z" } } ] }
+        ] }"#,
+    );
+    let forwards = |path: &str| {
+        let events = send(&gateway, path, "0").events;
+        events.into_iter().filter(|event| event.contains("forwards")).collect::<Vec<_>>()
+    };
+    assert_eq!(forwards("/sent/a"), ["z forwards /a"], "after the rewrite");
+    assert_eq!(forwards("/own"), [""; 0]);
+    assert_eq!(forwards("/blind"), [""; 0], "who does not ask is not asked");
+}

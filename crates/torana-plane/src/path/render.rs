@@ -9,6 +9,7 @@
 
 use crate::json::Object;
 use torana_core::exchange::Exchange;
+use torana_core::grpc;
 use torana_core::head::{Method, Status};
 use torana_core::names::KnownName;
 use torana_core::refusal::{Refusal, Rejection};
@@ -16,12 +17,16 @@ use torana_core::reply::Reply;
 
 pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
     let message = rejection.message();
-    let Rejection { refusal, cause, fields, .. } = rejection;
+    let status = rejection.status.unwrap_or(rejection.refusal.status);
+    let Rejection { refusal, cause, fields, grpc_status, .. } = rejection;
     exchange.notes.code = Some(refusal.code);
     exchange.notes.cause = cause;
-    let mut reply = match grpc_media_type(exchange) {
-        Some(media_type) => grpc(refusal, &message, media_type),
-        None => problem(exchange, refusal, &message),
+    let mut reply = match grpc::media_type(&exchange.head.fields) {
+        Some(media_type) => {
+            let code = grpc_status.unwrap_or_else(|| grpc_status_of(status));
+            grpc::status_only(media_type, code, &format!("{message} ({})", refusal.code))
+        }
+        None => problem(exchange, refusal, status, &message),
     };
     // What caches make of a refusal depends on its status; none should keep it.
     reply.head.fields.set_own(KnownName::CacheControl, b"no-store");
@@ -32,14 +37,14 @@ pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
     reply
 }
 
-fn problem(exchange: &Exchange, refusal: &Refusal, message: &str) -> Reply {
+fn problem(exchange: &Exchange, refusal: &Refusal, status: Status, message: &str) -> Reply {
     let mut body = Vec::with_capacity(320);
     let mut object = Object::new(&mut body);
     // RFC 9457 §4.2.1: "about:blank" means that the status says it all; what
     // it does not say is in `code`.
     object.string("type", "about:blank");
-    object.string("title", refusal.status.reason());
-    object.number("status", u64::from(refusal.status.code()));
+    object.string("title", status.reason());
+    object.number("status", u64::from(status.code()));
     object.string("detail", message);
     object.string("code", refusal.code);
     object.string("request_id", &exchange.request_id);
@@ -47,53 +52,16 @@ fn problem(exchange: &Exchange, refusal: &Refusal, message: &str) -> Reply {
     object.end();
     if exchange.head.method == Method::Head {
         let mut length = itoa::Buffer::new();
-        let mut reply = Reply::with_body(refusal.status, "application/problem+json", "");
+        let mut reply = Reply::with_body(status, "application/problem+json", "");
         reply.head.fields.set_own(KnownName::ContentLength, length.format(body.len()).as_bytes());
         return reply;
     }
-    Reply::with_body(refusal.status, "application/problem+json", body)
-}
-
-/// The media type to answer with if the caller speaks gRPC.
-fn grpc_media_type(exchange: &Exchange) -> Option<&'static str> {
-    let value = exchange.head.fields.get(KnownName::ContentType)?;
-    let rest = value.strip_prefix(b"application/grpc")?;
-    match rest.first() {
-        None | Some(b'+' | b';') => Some("application/grpc"),
-        Some(b'-') if rest.starts_with(b"-web-text") => Some("application/grpc-web-text"),
-        Some(b'-') if rest.starts_with(b"-web") => Some("application/grpc-web"),
-        Some(_) => None,
-    }
-}
-
-fn grpc(refusal: &Refusal, text: &str, media_type: &'static str) -> Reply {
-    let mut reply = Reply::with_body(Status::OK, media_type, "");
-    let mut code = itoa::Buffer::new();
-    reply.head.fields.set_own(KnownName::GrpcStatus, code.format(grpc_status(refusal.status)).as_bytes());
-    let mut message = Vec::with_capacity(text.len() + refusal.code.len() + 3);
-    push_grpc_message(text, &mut message);
-    message.extend_from_slice(b" (");
-    message.extend_from_slice(refusal.code.as_bytes());
-    message.push(b')');
-    reply.head.fields.set_own(KnownName::GrpcMessage, &message);
-    reply
-}
-
-/// Percent-encodes what is not printable ASCII (gRPC over HTTP2,
-/// "Status-Message").
-fn push_grpc_message(message: &str, out: &mut Vec<u8>) {
-    const HEX: [u8; 16] = *b"0123456789ABCDEF";
-    for byte in message.bytes() {
-        match byte {
-            b' '..=b'$' | b'&'..=b'~' => out.push(byte),
-            _ => out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
-        }
-    }
+    Reply::with_body(status, "application/problem+json", body)
 }
 
 /// gRPC's code for a status: grpc.io "HTTP to gRPC Status Code Mapping", where
 /// that says UNKNOWN or UNAVAILABLE more exactly.
-const fn grpc_status(status: Status) -> u8 {
+const fn grpc_status_of(status: Status) -> u8 {
     match status.code() {
         400 | 421 => 13,            // INTERNAL
         401 => 16,                  // UNAUTHENTICATED
@@ -114,16 +82,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_messages_are_percent_encoded() {
-        let mut out = Vec::new();
-        push_grpc_message("50 % of ü\n", &mut out);
-        assert_eq!(out, b"50 %25 of %C3%BC%0A");
-    }
-
-    #[test]
     fn no_refusal_becomes_ok() {
         for code in 100..=999 {
-            assert_ne!(grpc_status(Status::new(code).unwrap()), 0);
+            assert_ne!(grpc_status_of(Status::new(code).unwrap()), 0);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Step 2: the route, and the limits it sets.
 
-use crate::matcher::Outcome;
+use crate::matcher::{Facts, Outcome};
 use crate::plan::Plan;
 use crate::refusals::{METHOD_NOT_ALLOWED, NOT_FOUND};
 use torana_core::canonical::TargetForm;
 use torana_core::captures::Captures;
 use torana_core::deadline::Deadline;
 use torana_core::exchange::{Exchange, RouteId};
+use torana_core::grpc;
 use torana_core::head::{Method, Status};
 use torana_core::names::KnownName;
 use torana_core::refusal::Rejection;
@@ -24,7 +25,7 @@ pub(super) fn route(plan: &Plan, exchange: &mut Exchange) -> Result<Option<Reply
     let mut captures = std::mem::take(&mut exchange.captures);
     let outcome = match preflight(plan, exchange, &mut captures) {
         Some(id) => Outcome::Matched(id),
-        None => plan.matcher.find(exchange.target(), &exchange.head, &mut captures),
+        None => plan.matcher.find(Facts::of(exchange), &mut captures),
     };
     exchange.captures = captures;
     let id = match outcome {
@@ -42,6 +43,9 @@ pub(super) fn route(plan: &Plan, exchange: &mut Exchange) -> Result<Option<Reply
         exchange.deadline = Deadline::after(exchange.notes.started, timeout);
         exchange.end_by = exchange.deadline;
     }
+    if exchange.head.fields.contains(KnownName::GrpcTimeout) {
+        limit_call(exchange);
+    }
     if !exchange.body.is_empty() {
         limit_body(plan, route.body_bytes, exchange);
     }
@@ -58,15 +62,34 @@ fn preflight(plan: &Plan, exchange: &Exchange, captures: &mut Captures) -> Optio
     let fields = &exchange.head.fields;
     let method = fields.get_single(KnownName::AccessControlRequestMethod).ok().flatten()?;
     let method = std::str::from_utf8(method).ok().filter(|_| fields.contains(KnownName::Origin))?;
-    match plan.matcher.find_announced(exchange.target(), &exchange.head, method, captures) {
+    match plan.matcher.find_announced(Facts::of(exchange), method, captures) {
         Outcome::Matched(id) => plan.route(id)?.answers_preflights.then_some(id),
         Outcome::MethodNotAllowed(_) | Outcome::NotFound => None,
     }
 }
 
+/// A gRPC caller may set a limit of its own, on the whole call, which can only
+/// be the shorter one. What is left of it is told to the upstream when it is
+/// sent there.
+#[cold]
+fn limit_call(exchange: &mut Exchange) {
+    let fields = &exchange.head.fields;
+    if grpc::media_type(fields).is_none() {
+        return;
+    }
+    let Some(timeout) = fields.get_single(KnownName::GrpcTimeout).ok().flatten().and_then(grpc::parse_timeout) else {
+        // What cannot be understood is not passed on either: others might.
+        exchange.head.fields.remove_known(KnownName::GrpcTimeout);
+        return;
+    };
+    let by = exchange.notes.started.checked_add(timeout).map_or(Deadline::NONE, Deadline::from);
+    exchange.deadline = exchange.deadline.earlier(by);
+    exchange.end_by = exchange.end_by.earlier(by);
+}
+
 #[cold]
 fn method_not_allowed(plan: &Plan, exchange: &Exchange) -> Rejection {
-    let allow = plan.matcher.allow(exchange.target(), &exchange.head);
+    let allow = plan.matcher.allow(Facts::of(exchange));
     Rejection::new(&METHOD_NOT_ALLOWED).with_field(KnownName::Allow, allow.as_bytes())
 }
 

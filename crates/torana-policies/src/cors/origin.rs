@@ -1,6 +1,7 @@
 //! Which origins may read replies.
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::meta::{BuildError, Config, Regex};
+use regex_automata::util::syntax;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::names::is_token_byte;
 use torana_core::written::Spanned;
@@ -84,8 +85,12 @@ impl Origin {
 }
 
 /// Whole origins: one that only holds the pattern is another (`https://a.example.evil.example`).
-fn compile(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(&format!(r"\A(?:{pattern})\z")).unicode(false).size_limit(PATTERN_BYTES).build()
+fn compile(pattern: &str) -> Result<Regex, Box<BuildError>> {
+    // Bytes: an origin is ASCII, and what is not does not match.
+    let syntax = syntax::Config::new().unicode(false).utf8(false);
+    let config = Config::new().utf8_empty(false).nfa_size_limit(Some(PATTERN_BYTES));
+    let regex = Regex::builder().syntax(syntax).configure(config).build(&format!(r"\A(?:{pattern})\z"));
+    regex.map_err(Box::new)
 }
 
 /// Reads `https://shop.example`, `https://*.shop.example:8443`; the error is a hint.

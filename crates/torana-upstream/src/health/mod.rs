@@ -78,6 +78,8 @@ use std::time::Instant;
 pub struct UpstreamHealth {
     spec: HealthSpec,
     endpoints: Box<[Arc<EndpointHealth>]>,
+    /// By position: whether it is listed as drained.
+    drained: Box<[bool]>,
     pool: Arc<Pool>,
 }
 
@@ -116,6 +118,7 @@ impl UpstreamHealth {
         }
         let require = spec.active.as_ref().is_some_and(|active| active.require);
         let fresh = if require { Standing::USABLE.with(Why::Unchecked) } else { Standing::USABLE };
+        let drained: Box<[bool]> = endpoints.iter().map(|endpoint| endpoint.drain).collect();
         let endpoints: Box<[_]> = endpoints
             .iter()
             .map(|spec| {
@@ -129,18 +132,18 @@ impl UpstreamHealth {
             Some(previous) => previous.pool.clone(),
             None => {
                 let pool = Pool::new(name, spec, observer, now);
-                pool.adopt(&endpoints, spec, now);
+                pool.adopt(&endpoints, &drained, spec, now);
                 pool
             }
         };
-        Arc::new(UpstreamHealth { spec: spec.clone(), endpoints, pool })
+        Arc::new(UpstreamHealth { spec: spec.clone(), endpoints, drained, pool })
     }
 
     /// Puts this view in force: its endpoints are the upstream's now, and its
     /// spec holds. Ejections beyond what the new budget allows end, those that
     /// end soonest first.
     pub fn adopt(&self, now: Instant) {
-        self.pool.adopt(&self.endpoints, &self.spec, now);
+        self.pool.adopt(&self.endpoints, &self.drained, &self.spec, now);
     }
 
     /// The upstream's name.

@@ -14,7 +14,7 @@ use super::panic::is_panic;
 use super::passive::ejection_budget;
 use super::spec::{HealthSpec, PassiveSpec};
 use super::standing::{Standing, Why};
-use super::state::EndpointHealth;
+use super::state::{EndpointHealth, LISTED};
 use crate::outcome::Fault;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -106,7 +106,7 @@ impl Pool {
 
     /// Makes `endpoints` the members, under `spec`. What the old configuration
     /// had against an endpoint and the new one would not is taken back.
-    pub(super) fn adopt(&self, endpoints: &[Arc<EndpointHealth>], spec: &HealthSpec, now: Instant) {
+    pub(super) fn adopt(&self, endpoints: &[Arc<EndpointHealth>], drained: &[bool], spec: &HealthSpec, now: Instant) {
         let mut members = self.lock();
         let members = &mut *members;
         for gone in &members.endpoints {
@@ -139,6 +139,14 @@ impl Pool {
                 endpoint.record().ejections.release(now);
             }
             self.change(members, endpoint, standing, Reason::Configuration, "not watched for any more", now);
+        }
+        for (endpoint, drained) in endpoints.iter().zip(drained) {
+            let standing = endpoint.standing();
+            let (to, reason) = match drained {
+                true => (standing.with(Why::Configured), Reason::Drained),
+                false => (standing.without(Why::Configured), Reason::Undrained),
+            };
+            self.change(members, endpoint, to, reason, LISTED, now);
         }
         self.keep_to_the_budget(members, now);
         self.plan_release(members);

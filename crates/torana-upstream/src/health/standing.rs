@@ -14,11 +14,13 @@ pub enum Why {
     Unhealthy = 4,
     /// Requests failed on it.
     Ejected = 8,
+    /// Whoever lists it has taken it out: `drain: true`.
+    Configured = 16,
 }
 
 impl Why {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Why; 4] = [Why::Drained, Why::Unchecked, Why::Unhealthy, Why::Ejected];
+    pub const ALL: [Why; 5] = [Why::Drained, Why::Configured, Why::Unchecked, Why::Unhealthy, Why::Ejected];
 
     /// Its name in logs and metrics.
     #[must_use]
@@ -28,6 +30,7 @@ impl Why {
             Why::Unchecked => "unchecked",
             Why::Unhealthy => "unhealthy",
             Why::Ejected => "ejected",
+            Why::Configured => "drained_in_configuration",
         }
     }
 }
@@ -38,7 +41,7 @@ impl Why {
 pub struct Standing(u8);
 
 /// What panic does not set aside: it was asked for, not guessed.
-const ASKED_FOR: u8 = Why::Drained as u8 | Why::Unchecked as u8;
+const ASKED_FOR: u8 = Why::Drained as u8 | Why::Configured as u8 | Why::Unchecked as u8;
 
 impl Standing {
     /// Nothing speaks against it.
@@ -63,6 +66,12 @@ impl Standing {
     #[must_use]
     pub const fn is_candidate(self) -> bool {
         self.0 & ASKED_FOR == 0
+    }
+
+    /// Whether a person has taken it out, in one way or the other.
+    #[must_use]
+    pub const fn is_drained(self) -> bool {
+        self.has(Why::Drained) || self.has(Why::Configured)
     }
 
     /// Whether `why` is among what speaks against it.

@@ -9,12 +9,15 @@
 use super::active::Verdict;
 use super::event::Reason;
 use super::passive::{Ejections, Window};
-use super::standing::Standing;
+use super::standing::{Standing, Why};
 use crate::outcome::Fault;
 use crate::spec::{Address, EndpointSpec};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+/// Why an endpoint is drained that nobody has drained by hand.
+pub(super) const LISTED: &str = "as it is listed";
 
 /// The health of one endpoint of one upstream.
 #[derive(Debug)]
@@ -100,6 +103,8 @@ pub struct EndpointSnapshot {
 
 impl EndpointHealth {
     pub(super) fn new(spec: &EndpointSpec, standing: Standing, now: Instant) -> Arc<EndpointHealth> {
+        // At once and not when the plan is in force: no request may slip through.
+        let standing = if spec.drain { standing.with(Why::Configured) } else { standing };
         Arc::new(EndpointHealth {
             name: spec.name.clone(),
             address: spec.address.clone(),
@@ -109,7 +114,7 @@ impl EndpointHealth {
             record: Mutex::new(Record {
                 member: false,
                 since: now,
-                cause: None,
+                cause: spec.drain.then(|| (Reason::Drained, LISTED.into())),
                 probe: None,
                 verdict: Verdict::Unknown,
                 probes: ProbeCounts::default(),

@@ -45,10 +45,15 @@ fn row(route: &Value) -> [String; 7] {
         Some(list) if !list.is_empty() => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
         _ => none.to_owned(),
     };
-    let query =
-        route["query"].as_array().into_iter().flatten().filter_map(Value::as_str).map(|name| format!("?{name}"));
-    let headers = route["headers"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
-    let when: Vec<String> = headers.chain(query).collect();
+    let named = |key: &str, sign: &'static str| {
+        let names = route[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+        names.map(|name| format!("{sign}{name}")).collect::<Vec<_>>()
+    };
+    let mut when = [("headers", ""), ("query", "?"), ("cookies", "cookie:"), ("content_types", ""), ("clients", "")]
+        .map(|(key, sign)| named(key, sign))
+        .concat();
+    // One line, however it is written.
+    when.extend(route["when"].as_str().map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ")));
     let when = if when.is_empty() { "-".to_owned() } else { when.join(",") };
     [text("name"), list("hosts", "*"), text("path"), list("methods", "*"), when, list("policies", "-"), text("target")]
 }

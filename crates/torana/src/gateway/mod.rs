@@ -9,11 +9,13 @@
 //! | `torana-watch` | notices changed files |
 //! | `torana-log` | writes the access log |
 //! | `torana-health` | probes endpoints |
+//! | `torana-discovery` | asks DNS and reads files for endpoints that come and go |
 //! | `torana-events` | tells of endpoints and breakers that change |
 
 mod accepting;
 mod admin;
 mod descriptors;
+mod discovery;
 mod events;
 mod reload;
 mod shared;
@@ -22,6 +24,7 @@ mod worker;
 
 use crate::terminal::Terminal;
 use crate::wire;
+use discovery::Endpoints;
 use reload::Reloader;
 use serde_json::json;
 use shared::Shared;
@@ -118,13 +121,16 @@ impl Gateway {
 
         metrics.plan_in_force(&plan);
         let prober = events::prober()?;
-        events::adopt(&prober, &plan);
+        let cell = PlanCell::new(plan);
+        // Before anybody connects: what can be known in time is known by the
+        // first request.
+        let endpoints = Endpoints::start(&cell, watch.clone(), prober)?;
         let (sink, batches) = LogSink::channel();
         let log = LogControl::new(output);
         let lost = metrics.clone();
         let log_thread = log_writer::start(batches, lines, log.clone(), move |count| lost.log_lines_lost(count))?;
         let common = Common {
-            cell: PlanCell::new(plan),
+            cell,
             metrics,
             log: sink,
             connections: Arc::new(ConnectionCount::default()),
@@ -147,7 +153,7 @@ impl Gateway {
             log: log.clone(),
             admin: admin.place(),
             watch,
-            prober,
+            endpoints,
             disk: built.loaded.clone(),
             files: files.clone(),
             is_pinned: false,

@@ -1,8 +1,9 @@
 //! Takes up a new configuration while the old one serves.
 
 use super::admin::Change;
+use super::discovery::Endpoints;
+use super::log_output;
 use super::shared::Shared;
-use super::{events, log_output};
 use crate::wire;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -16,7 +17,6 @@ use torana_control::log_writer::LogControl;
 use torana_control::running::{Reload, Report};
 use torana_control::supervisor::Cause;
 use torana_plane::plan::Plan;
-use torana_upstream::health::probe::Prober;
 use torana_upstream::state::Watch;
 
 /// Loads, compiles, binds and swaps.
@@ -26,7 +26,7 @@ pub(crate) struct Reloader {
     pub(crate) log: LogControl,
     pub(crate) admin: Place,
     pub(crate) watch: Watch,
-    pub(crate) prober: Prober,
+    pub(super) endpoints: Arc<Endpoints>,
     /// What was last read from disk, good or bad.
     pub(crate) disk: Arc<Loaded>,
     /// What that depends on.
@@ -66,6 +66,7 @@ impl Reloader {
             Some(Err(error)) => Some(error),
             None => None,
         };
+        self.endpoints.stay();
         self.shared.common.metrics.reload_failed();
         self.report(&built, false, before, from, refused.as_ref())
     }
@@ -77,14 +78,13 @@ impl Reloader {
         let output = log_output(&plan);
         output.probe()?;
         let admin = Change::new(before.admin.as_ref(), plan.admin.as_ref())?;
+        self.endpoints.prepare(&plan);
         let mut sockets = shared.sockets();
         let prepared = sockets.prepare(&plan, shared.workers.len())?;
         self.log.switch(output);
         // Listening comes after the swap: accepting asks the plan in force
         // about its listener.
-        drop(shared.common.cell.swap(plan));
-        let plan = shared.common.cell.load();
-        events::adopt(&self.prober, &plan);
+        let plan = self.endpoints.put_in_force(plan);
         sockets.apply(&plan, prepared, &shared.workers);
         drop(sockets);
         shared.common.metrics.plan_in_force(&plan);

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::UnboundedSender;
 use torana_config::Loaded;
 use torana_control::revisions::{History, Listed, Revision};
-use torana_control::running::{Drain, Running};
+use torana_control::running::{Drain, NotThere, Running};
 use torana_plane::metrics::{Standings, exposition};
 use torana_plane::plan::Plan;
 
@@ -78,6 +78,13 @@ impl Running for Shared {
 
     fn upstreams(&self) -> Value {
         show::upstreams(&self.common.cell.load(), &self.common.metrics.snapshot())
+    }
+
+    fn drain(&self, upstream: &str, endpoint: &str, on: bool) -> Result<Value, NotThere> {
+        let plan = self.common.cell.load();
+        let states = &plan.states;
+        let state = states.iter().find(|state| **state.health().name() == *upstream).ok_or(NotThere::Upstream)?;
+        show::drain(state.health(), endpoint, on).ok_or(NotThere::Endpoint)
     }
 
     fn metrics(&self) -> String {

@@ -52,6 +52,7 @@ pub(super) fn endpoint(name: &str) -> EndpointSpec {
         secure: false,
         prior_knowledge: false,
         weight: 1,
+        drain: false,
     }
 }
 

@@ -30,6 +30,7 @@ fn upstream(name: &str, addresses: &[SocketAddr], tls: Option<Arc<ClientTls>>) -
         secure: tls.is_some(),
         prior_knowledge: false,
         weight: 1,
+        drain: false,
     };
     let endpoints = addresses.iter().map(endpoint).collect();
     let second = Duration::from_secs(1);
