@@ -24,7 +24,7 @@ pub mod identity;
 pub mod interim;
 pub mod metric;
 pub mod names;
-pub mod outbound;
+pub mod operation;
 pub mod policy;
 pub mod query;
 pub mod refusal;
@@ -40,3 +40,5 @@ pub mod trace;
 pub mod units;
 pub mod verdict;
 pub mod written;
+
+pub use exchange::outbound;

@@ -9,6 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Tally};
 use crate::exchange::Exchange;
 use crate::names::HeaderName;
+use crate::operation::Operation;
 use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::site::Site;
@@ -93,6 +94,8 @@ pub trait PolicyKind {
     const REFUSALS: &'static [&'static Refusal] = &[];
     /// What it counts; see [`Site::tally`].
     const EVENTS: &'static [&'static Event] = &[];
+    /// What people may have it do; see [`Site::offer`].
+    const OPERATIONS: &'static [&'static Operation] = &[];
     /// Its configuration; field docs are the reference page.
     type Config: DeserializeOwned + JsonSchema;
 
@@ -115,6 +118,8 @@ pub struct PolicyEntry {
     pub refusals: &'static [&'static Refusal],
     /// [`PolicyKind::EVENTS`]
     pub events: &'static [&'static Event],
+    /// [`PolicyKind::OPERATIONS`]
+    pub operations: &'static [&'static Operation],
     /// JSON Schema of its configuration.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes and builds.
@@ -133,6 +138,7 @@ pub const fn entry<K: PolicyKind>() -> PolicyEntry {
         stage: K::STAGE,
         refusals: K::REFUSALS,
         events: K::EVENTS,
+        operations: K::OPERATIONS,
         schema: <K::Config as JsonSchema>::json_schema,
         build: |written, site| K::build(written.decode::<K::Config>()?, written, site),
     }

@@ -12,6 +12,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::event::{Event, Tally};
 use crate::exchange::{Connection, Exchange};
 use crate::head::{Fields, Status};
+use crate::operation::{Operate, Operation};
 use crate::policy::{Policy, PolicyEntry};
 use crate::reply::Reply;
 use crate::rewrite::RoutePath;
@@ -250,6 +251,8 @@ pub struct TestNames {
     /// The warnings so far.
     pub warnings: RefCell<Vec<Diagnostic>>,
     kept: Keepsakes,
+    /// The operations that were offered, by name.
+    pub offered: RefCell<Vec<(&'static str, Arc<dyn Operate>)>>,
     events: &'static [&'static Event],
 }
 
@@ -267,6 +270,7 @@ impl TestNames {
             names: names.collect(),
             warnings: RefCell::default(),
             kept: Keepsakes::default(),
+            offered: RefCell::default(),
             events: &[],
         }
     }
@@ -320,6 +324,10 @@ impl Site for TestNames {
 
     fn tally(&self) -> Arc<Tally> {
         site::keep(self, "events", || Tally::new(self.events))
+    }
+
+    fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>) {
+        self.offered.borrow_mut().push((operation.name, operate));
     }
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {

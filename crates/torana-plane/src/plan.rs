@@ -14,6 +14,7 @@ use torana_core::event::Tally;
 use torana_core::exchange::{Exchange, RouteId};
 use torana_core::forwarded::{Emit, TrustedProxies};
 use torana_core::names::HeaderName;
+use torana_core::operation::Operate;
 use torana_core::policy::Policy;
 use torana_core::rewrite::{ForwardHost, Rewrite};
 use torana_core::site::KeptList;
@@ -70,6 +71,8 @@ pub struct Plan {
     pub kept: KeptList,
     /// What policies count.
     pub tallies: Vec<PolicyTally>,
+    /// What people may have policies do.
+    pub offers: Vec<Offer>,
 }
 
 /// Where connections are accepted.
@@ -114,6 +117,19 @@ pub struct Route {
     pub body_bytes: Option<u64>,
     /// Names of what the pattern captures, in order.
     pub captures: Vec<String>,
+}
+
+/// An operation that a policy offers.
+#[derive(Clone)]
+pub struct Offer {
+    /// The policy's name.
+    pub policy: &'static str,
+    /// The route it is written in; `None` for one of all routes.
+    pub route: Option<Arc<str>>,
+    /// The operation's name.
+    pub operation: &'static str,
+    /// Who does it.
+    pub operate: Arc<dyn Operate>,
 }
 
 /// A policy in a route's chain.

@@ -5,6 +5,8 @@
 //! metrics label and refusal table are derived. Siblings do not know each
 //! other.
 
+pub mod cache;
+pub mod compress;
 pub mod cors;
 pub mod fault;
 pub mod headers;
@@ -13,5 +15,11 @@ pub mod mirror;
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
-pub const REGISTRY: &[PolicyEntry] =
-    &[entry::<cors::Cors>(), entry::<fault::Fault>(), entry::<headers::Headers>(), entry::<mirror::Mirror>()];
+pub const REGISTRY: &[PolicyEntry] = &[
+    entry::<cache::Cache>(),
+    entry::<compress::Compress>(),
+    entry::<cors::Cors>(),
+    entry::<fault::Fault>(),
+    entry::<headers::Headers>(),
+    entry::<mirror::Mirror>(),
+];

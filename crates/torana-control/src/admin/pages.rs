@@ -5,8 +5,9 @@ use super::routes::{self, Page, Part, ROUTES, Route};
 use super::{Client, Parts, guard, openapi};
 use crate::notice;
 use crate::revisions::{self, Listed};
-use crate::running::{NotThere, Report};
+use crate::running::{NotDone, NotThere, Operation, Report};
 use crate::supervisor::{Cause, NoRollback};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
@@ -14,7 +15,7 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Longest body a request may have; none is needed.
+/// Longest body a request may have.
 const BODY_BYTES: usize = 64 * 1024;
 
 /// How long a body may take.
@@ -37,6 +38,12 @@ pub(super) async fn answer(request: Request<Incoming>, client: &Client) -> Answe
 
 async fn reply(request: Request<Incoming>, client: &Client) -> Result<Answer, Problem> {
     let found = routes::find(request.uri().path());
+    if found.is_empty()
+        && let Some(operation) =
+            client.parts.running.operations().into_iter().find(|it| it.path == request.uri().path())
+    {
+        return operate(request, client, &operation).await;
+    }
     let is_open = found.iter().any(|(route, _)| route.is_open);
     {
         let rules = client.rules.borrow();
@@ -52,6 +59,40 @@ async fn reply(request: Request<Incoming>, client: &Client) -> Result<Answer, Pr
     }
     show(route.page, named, &client.parts).await
 }
+
+/// Has policies do what they offer.
+async fn operate(request: Request<Incoming>, client: &Client, operation: &Operation) -> Result<Answer, Problem> {
+    {
+        let rules = client.rules.borrow();
+        guard::check(&request, client.from, rules.as_ref(), false)?;
+    }
+    if request.method() != Method::POST {
+        return Ok(not_allowed(client, "POST"));
+    }
+    let body = read(request.into_body()).await?;
+    let arguments = if body.is_empty() { Ok(json!({})) } else { serde_json::from_slice(&body) };
+    let done = match arguments {
+        Ok(arguments) => client.parts.running.operate(&operation.path, &arguments),
+        Err(error) => Err(NotDone::Arguments(format!("the body is not JSON: {error}"))),
+    };
+    match done {
+        Ok(done) => Ok(json(StatusCode::OK, &done)),
+        Err(NotDone::Nobody) => Err(NO_POLICY),
+        Err(NotDone::Arguments(why)) => {
+            client.parts.running.admin_refused(ARGUMENTS.code);
+            Ok(problem(&ARGUMENTS, json!({ "arguments": why })))
+        }
+    }
+}
+
+const NO_POLICY: Problem =
+    Problem { status: StatusCode::NOT_FOUND, code: "admin.no_policy", detail: "no route has a policy that does this" };
+
+const ARGUMENTS: Problem = Problem {
+    status: StatusCode::UNPROCESSABLE_ENTITY,
+    code: "admin.arguments",
+    detail: "what was sent along is not what this takes; `arguments` says why",
+};
 
 /// For `Allow`.
 fn allowed(found: &[(&Route, Vec<Part>)]) -> String {
@@ -138,7 +179,7 @@ async fn show(page: Page, named: &[Part], parts: &Parts) -> Result<Answer, Probl
             }
         }
         Page::Version => json(OK, version),
-        Page::OpenApi => json(OK, &openapi::description(version)),
+        Page::OpenApi => json(OK, &openapi::description(version, &running.operations())),
     })
 }
 
@@ -167,6 +208,8 @@ fn revision(parts: &Parts, named: &[Part], at: usize) -> Result<Listed, Problem>
 fn index(parts: &Parts) -> Value {
     let pages =
         ROUTES.iter().map(|route| json!({ "method": route.method.as_str(), "path": route.path, "about": route.about }));
+    let operations = parts.running.operations().into_iter();
+    let pages = pages.chain(operations.map(|it| json!({ "method": "POST", "path": it.path, "about": it.about })));
     json!({
         "version": parts.version,
         "status": parts.status.word(),
@@ -200,9 +243,13 @@ const STOPPING: Problem =
 
 /// Reads a body nobody needs, so that the connection can be used again.
 async fn discard(body: Incoming) -> Result<(), Problem> {
+    read(body).await.map(drop)
+}
+
+async fn read(body: Incoming) -> Result<Bytes, Problem> {
     let read = Limited::new(body, BODY_BYTES).collect();
     match tokio::time::timeout(BODY_TIMEOUT, read).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(_)) => {
             let detail = "the body is too long, or broken off";
             Err(Problem { status: StatusCode::PAYLOAD_TOO_LARGE, code: "admin.body", detail })

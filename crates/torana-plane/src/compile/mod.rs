@@ -29,7 +29,7 @@ mod golden_tests;
 pub use discover::endpoints_of_file;
 
 use crate::matcher::RoutePattern;
-use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, PolicyTally, Route, Shutdown};
+use crate::plan::{AccessLog, Admin, Listener, LogOutput, Offer, Plan, PolicyTally, Route, Shutdown};
 use implicit::{Implicit, Services};
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -89,9 +89,10 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
     let config = source.config;
     let watch = source.watch;
     let (keepsakes, implicit) = (Keepsakes::default(), Implicit::default());
-    let tallies = RefCell::default();
+    let (tallies, offers) = (RefCell::default(), RefCell::default());
     let mut context = Context {
         tallies: &tallies,
+        offers: &offers,
         registries,
         previous,
         watch,
@@ -132,6 +133,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         next_listener,
         kept: keepsakes.into_list(),
         tallies: tallies.into_inner(),
+        offers: offers.into_inner(),
     };
     Compiled { plan: Some(plan), diagnostics, files, services }
 }
@@ -156,6 +158,7 @@ pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
         keepsakes: &Keepsakes::default(),
         implicit: &Implicit::default(),
         tallies: &RefCell::default(),
+        offers: &RefCell::default(),
         remnant: Some(remnant),
         diagnostics: Vec::new(),
         files: Vec::new(),
@@ -227,6 +230,7 @@ struct Context<'a> {
     implicit: &'a Implicit,
     /// What policies of the plan count.
     tallies: &'a RefCell<Vec<PolicyTally>>,
+    offers: &'a RefCell<Vec<Offer>>,
     /// Where the configuration comes from if loading found errors in it.
     remnant: Option<&'a Remnant>,
     diagnostics: Vec<Diagnostic>,

@@ -11,14 +11,15 @@ use torana_core::stage::Stage;
 use torana_core::verdict::Decision;
 use torana_net::refusals::BODY_TOO_LARGE;
 
-/// Runs the chain; a policy may answer in place of the target.
+/// Runs the chain, from where it has run to; a policy may answer in place of
+/// the target.
 pub(super) async fn request<F: Forwarder>(
     view: &View<F>,
     exchange: &mut Exchange,
 ) -> Result<Option<Box<Reply>>, Rejection> {
     let Some(route) = view.route(exchange) else { return Ok(None) };
     let mut is_measured = exchange.body.is_empty();
-    for (index, link) in route.chain.iter().enumerate() {
+    for (index, link) in route.chain.iter().enumerate().skip(exchange.policies_run) {
         if !is_measured && link.stage > Stage::Intake {
             is_measured = true;
             measure(view, route, exchange)?;
