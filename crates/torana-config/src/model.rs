@@ -20,7 +20,7 @@ mod switch;
 pub use address::ListenAddress;
 pub use boot::{
     AccessLog, Admin, Certificate, ClientAuth, ClientAuthMode, Config, Listener, ListenerTls, ProxyProtocol, Shutdown,
-    TlsVersion,
+    TlsVersion, Upgrade,
 };
 pub use discover::{Discover, Dns, DnsScheme};
 pub use endpoint::{Endpoint, EndpointUrl, Origin, Scheme};

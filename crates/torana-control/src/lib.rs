@@ -3,7 +3,8 @@
 //! It takes up new configurations ([`supervisor`]), notices when there is one
 //! ([`providers`], [`signals`]), shows what is running ([`admin`]), writes the
 //! access log ([`log_writer`]), keeps earlier configurations to go back to
-//! ([`revisions`]) and stops the gateway without losing requests
+//! ([`revisions`]), tells the service manager how things are
+//! ([`service_manager`]) and stops the gateway without losing requests
 //! ([`shutdown`]).
 //!
 //! Deliberately missing: any knowledge of the data plane. What is asked of it
@@ -14,9 +15,11 @@ pub mod admin;
 pub mod diff;
 pub mod log_writer;
 pub mod notice;
+mod priority;
 pub mod providers;
 pub mod revisions;
 pub mod running;
+pub mod service_manager;
 pub mod shutdown;
 pub mod signals;
 pub mod status;

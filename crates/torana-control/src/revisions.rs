@@ -74,6 +74,12 @@ impl<T: Clone> History<T> {
         self.kept.iter().find(|(revision, ..)| revision.id == id).map(|(.., source)| source.clone())
     }
 
+    /// What the revision in force was made of.
+    #[must_use]
+    pub fn newest(&self) -> Option<T> {
+        self.kept.back().map(|(.., source)| source.clone())
+    }
+
     /// All, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<Listed> {

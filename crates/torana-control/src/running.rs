@@ -22,6 +22,12 @@ pub trait Running: Send + Sync + 'static {
     /// # Errors
     /// There is no such thing.
     fn drain(&self, upstream: &str, endpoint: &str, on: bool) -> Result<Value, NotThere>;
+    /// What would become of a request, and why; `question` says which. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// It is no question; the text says why.
+    fn explain(&self, question: &Value) -> Result<Value, String>;
     /// Everything counted, in the Prometheus text format.
     fn metrics(&self) -> String;
     /// Client connections open now.
@@ -77,6 +83,11 @@ pub trait Reload: Send + 'static {
     /// Does the same with a configuration that was in force, as it was read
     /// then; `None` if it is not kept.
     fn roll_back(&mut self, revision: u64) -> Option<Report>;
+    /// Frees what attempts have left behind; true if something is still in use
+    /// and should be asked for again.
+    fn tidy(&mut self) -> bool {
+        false
+    }
 }
 
 /// What came of taking up a configuration.
@@ -109,8 +120,9 @@ pub struct Report {
 /// What it takes to stop the data plane. Called once each, in this order.
 pub trait Drain: Send + Sync + 'static {
     /// Stops accepting connections; open ones go on, and close after their
-    /// next reply. `grace` is how long tunnels may stay.
-    fn begin(&self, grace: Duration);
+    /// next reply. `patience` is how long idle ones may wait for another
+    /// request, `grace` how long tunnels may stay.
+    fn begin(&self, patience: Duration, grace: Duration);
     /// Client connections open now.
     fn open_connections(&self) -> u32;
 }

@@ -11,6 +11,10 @@ pub struct Pace {
     /// How long to go on as before, not ready, until load balancers have
     /// noticed.
     pub readiness_delay: Duration,
+    /// How long idle connections stay then. A client may be sending its next
+    /// request this very moment and would lose it; told `Connection: close`
+    /// with that reply, it loses nothing.
+    pub idle_patience: Duration,
     /// How long connections may take to end then.
     pub drain_timeout: Duration,
 }
@@ -34,7 +38,7 @@ pub async fn drain(gateway: &impl Drain, status: &Status, pace: Pace) -> Drained
     if !pace.readiness_delay.is_zero() {
         sleep(pace.readiness_delay).await;
     }
-    gateway.begin(pace.drain_timeout);
+    gateway.begin(pace.idle_patience.min(pace.drain_timeout / 2), pace.drain_timeout);
     let gone = async {
         while gateway.open_connections() > 0 {
             sleep(LOOK).await;
@@ -59,7 +63,7 @@ mod tests {
     }
 
     impl Drain for Fake {
-        fn begin(&self, _: Duration) {}
+        fn begin(&self, _: Duration, _: Duration) {}
         fn open_connections(&self) -> u32 {
             let open = self.open.load(Ordering::Relaxed);
             if self.ends {
@@ -71,7 +75,11 @@ mod tests {
 
     fn run(fake: &Fake) -> Drained {
         let status = Status::new(Report::default());
-        let pace = Pace { readiness_delay: Duration::from_millis(1), drain_timeout: Duration::from_millis(60) };
+        let pace = Pace {
+            readiness_delay: Duration::from_millis(1),
+            idle_patience: Duration::ZERO,
+            drain_timeout: Duration::from_millis(60),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let drained = runtime.block_on(drain(fake, &status, pace));
         assert!(!status.is_ready());

@@ -10,6 +10,8 @@ pub enum Asked {
     Reload,
     /// SIGUSR1: open the access log anew, it was renamed.
     Reopen,
+    /// SIGUSR2: let a new process take over.
+    Upgrade,
     /// SIGTERM, SIGINT: stop. Holds the signal's number.
     Stop(i32),
 }
@@ -21,6 +23,7 @@ pub struct Signals {
     interrupt: Stream,
     hang_up: Stream,
     user: Stream,
+    second_user: Stream,
 }
 
 impl Signals {
@@ -34,6 +37,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
             user: signal(SignalKind::user_defined1())?,
+            second_user: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -45,6 +49,7 @@ impl Signals {
             _ = self.interrupt.recv() => Asked::Stop(SignalKind::interrupt().as_raw_value()),
             _ = self.hang_up.recv() => Asked::Reload,
             _ = self.user.recv() => Asked::Reopen,
+            _ = self.second_user.recv() => Asked::Upgrade,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! `/diagnostics` until a good one comes.
 
 use crate::notice;
+use crate::priority::lower_priority;
 use crate::providers::file::Watcher;
 use crate::running::{Reload, Report};
 use crate::status::Status;
@@ -13,7 +14,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
@@ -137,9 +138,10 @@ impl Supervisor {
 }
 
 fn run(requests: &Receiver<Request>, reload: impl Reload, status: &Status, watcher: Option<&Watcher>) {
+    lower_priority();
     let mut at_work = AtWork { reload, status, watcher };
     let mut waiting = VecDeque::new();
-    while let Some(request) = waiting.pop_front().or_else(|| requests.recv().ok()) {
+    while let Some(request) = waiting.pop_front().or_else(|| next(requests, &mut at_work.reload)) {
         match request {
             Request::Stop => return,
             Request::Reload { cause, reply } => {
@@ -168,6 +170,22 @@ fn run(requests: &Receiver<Request>, reload: impl Reload, status: &Status, watch
             }
         }
     }
+}
+
+/// How long to wait before looking again whether what was replaced is still in
+/// use.
+const TIDY_PAUSE: Duration = Duration::from_millis(500);
+
+/// The next request; meanwhile what attempts have left behind is freed.
+fn next(requests: &Receiver<Request>, reload: &mut impl Reload) -> Option<Request> {
+    while reload.tidy() {
+        match requests.recv_timeout(TIDY_PAUSE) {
+            Ok(request) => return Some(request),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+    requests.recv().ok()
 }
 
 struct AtWork<'a, R> {

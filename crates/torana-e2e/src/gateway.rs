@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -137,17 +139,42 @@ impl Setup {
     }
 
     fn spawn(&self, config: &Path) -> Process {
-        let child = Command::new(binary())
-            .arg("run")
-            .args(&self.arguments)
-            .arg(config)
+        let mut command = Command::new(binary());
+        command.arg("run").args(&self.arguments).arg(config);
+        self.spawn_command(command.stdin(Stdio::null()))
+    }
+
+    fn spawn_command(&self, command: &mut Command) -> Process {
+        let child = command
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the torana binary can be started");
         Process(child)
+    }
+}
+
+/// Gives the descriptor at standard input the number 3, as a service manager does with the first one it passes, and
+/// says for whom it is. The name is the first argument, the program and its arguments follow.
+const ACTIVATION: &str =
+    "export LISTEN_FDS=1 LISTEN_FDNAMES=$1; shift; export LISTEN_PID=$$; exec \"$@\" 3<&0 </dev/null";
+
+impl Setup {
+    /// Starts it as a service manager would that has opened `socket` and calls it `name`.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn start_activated(mut self, socket: TcpListener, name: &str) -> Gateway {
+        let dir = self.dir.take().unwrap_or_else(Dir::new);
+        let mut ports = BTreeMap::new();
+        let text = render(&self.complete(&self.config), dir.path(), &mut ports);
+        let path = dir.write("torana.yaml", text);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", ACTIVATION, "sh", name]).arg(binary()).arg("run").args(&self.arguments).arg(&path);
+        let process = self.spawn_command(command.stdin(OwnedFd::from(socket)));
+        Gateway::up(process, self, dir, path, ports)
     }
 }
 
@@ -182,6 +209,59 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// One that has to start.
+    fn up(mut process: Process, setup: Setup, dir: Dir, path: PathBuf, ports: BTreeMap<String, u16>) -> Gateway {
+        let log = collect(process.0.stdout.take());
+        let said = collect(process.0.stderr.take());
+        let is_up = wait_for("the gateway to start", || {
+            let started = lines(&said).iter().any(|line| line.contains("revision "));
+            if started { Some(true) } else { process.exited().map(|_| false) }
+        });
+        let gateway = Gateway { process, setup, dir, path, ports, log, said };
+        assert!(is_up, "the gateway does not start");
+        gateway
+    }
+
+    /// Starts a second process with the same configuration file that takes over from this one, which must listen for
+    /// it at `socket`, and puts it in the place of this one. What is answered is the old one, which drains.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn replace(&mut self, socket: &str) -> Gateway {
+        let setup = Setup { arguments: self.setup.arguments.clone(), env: self.setup.env.clone(), ..Setup::default() };
+        let mut command = Command::new(binary());
+        command.arg("run").args(&setup.arguments).args(["--upgrade-from", socket]).arg(&self.path);
+        let process = setup.spawn_command(command.stdin(Stdio::null()));
+        // The directory stays with the one that remains.
+        let (path, ports) = (self.path.clone(), self.ports.clone());
+        let mut new = Gateway::up(process, setup, Dir::new(), path, ports);
+        std::mem::swap(&mut new.dir, &mut self.dir);
+        std::mem::swap(&mut new.setup, &mut self.setup);
+        std::mem::replace(self, new)
+    }
+
+    /// Tries to, where the new process is expected not to come up; its exit code.
+    ///
+    /// # Panics
+    /// It comes up.
+    #[must_use]
+    pub fn fail_to_replace(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = Command::new(binary())
+            .arg("run")
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the torana binary can be started");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
     /// The port of that name.
     ///
     /// # Panics

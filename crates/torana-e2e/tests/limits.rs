@@ -249,3 +249,46 @@ fn an_http2_connection_without_requests_is_closed() {
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     client.until_closed();
 }
+
+/// How many connections each of two workers has, once there are so many.
+fn by_worker(gateway: &Gateway, all: usize) -> [usize; 2] {
+    wait_for("the connections to be counted", || {
+        let of = |worker: usize| gateway.metric(&format!("gateway_worker_connections{{worker=\"{worker}\"}}"));
+        let counts = [of(0)?, of(1)?];
+        (counts[0] + counts[1] == all as f64)
+            .then(|| counts.map(|count| (0..=all).find(|n| *n as f64 == count).unwrap()))
+    })
+}
+
+#[test]
+fn connections_that_stay_do_not_pile_up_on_one_worker() {
+    let config = "admin: { address: \"127.0.0.1:{port:admin}\" }\nworkers: 2\naccess_log: false\n\
+                  routes: [ { name: r, respond: { body: here } } ]";
+    let gateway = Setup::new(config).start();
+    let moved = || gateway.metric("gateway_connections_moved_total").unwrap_or_default();
+    // Chance puts them on either worker; those of the second leave, so that they pile up on the first.
+    let mut stay: Vec<Client> = Vec::new();
+    for _ in 0..200 {
+        if moved() > 0.0 {
+            break;
+        }
+        let mut client = gateway.connect();
+        assert_eq!(client.ask(get("/", "")).text(), "here");
+        let [first, _] = by_worker(&gateway, stay.len() + 1);
+        if first > stay.len() {
+            stay.push(client);
+        } else if moved() == 0.0 {
+            drop(client);
+            by_worker(&gateway, stay.len());
+        } else {
+            stay.push(client);
+        }
+    }
+    assert!(moved() > 0.0, "{} connections stay on one worker", stay.len());
+    let [first, second] = by_worker(&gateway, stay.len());
+    assert!(first <= 8 && second == 1, "{first} and {second}");
+    // One that has moved is like any other.
+    for client in &mut stay {
+        assert_eq!(client.ask(get("/", "")).text(), "here");
+    }
+}

@@ -14,6 +14,7 @@
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
 //! | `control` | reload and shutdown |
+//! | `hand_over` | socket activation, and one process taking over from another |
 //! | `smuggling`, `downgrade` | requests with two readings, from HTTP/1.1 and from HTTP/2 |
 //! | `cve` | other gateways' mistakes, one test each |
 //! | `load` | reloads and slow clients beside traffic |
@@ -28,6 +29,7 @@ mod discovery;
 mod downgrade;
 mod failures;
 mod frames;
+mod hand_over;
 mod hedging;
 mod http2;
 mod interim;

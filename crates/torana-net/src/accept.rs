@@ -7,6 +7,7 @@ use crate::refusals as refuse;
 use crate::serve::crew::Crew;
 use crate::serve::{h1, h2};
 use crate::service::{ConnectionEvent, ListenerId, Listening, Service};
+use crate::spread::{Arrivals, Counted, Spread};
 use crate::timer::{self, Timer};
 use crate::tls::server::facts;
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 use torana_core::deadline::Deadline;
 use torana_core::exchange::Connection;
@@ -84,6 +85,7 @@ impl ConnectionCount {
 }
 
 /// One counted connection.
+#[derive(Debug)]
 struct Permit {
     count: Arc<ConnectionCount>,
     client: Option<IpAddr>,
@@ -119,14 +121,73 @@ impl Drop for Permit {
     }
 }
 
+/// Where connections of one worker start, whichever listener they come through.
+pub struct Hall<S: Service> {
+    service: Rc<S>,
+    count: Arc<ConnectionCount>,
+    spread: Arc<Spread<Moved>>,
+    worker: usize,
+    connections: Rc<Crew<Box<Start>>>,
+    streams: h2::Streams<S>,
+}
+
+/// A connection that another worker has accepted.
+#[derive(Debug)]
+pub struct Moved {
+    socket: std::net::TcpStream,
+    origin: Origin,
+}
+
+impl<S: Service> Hall<S> {
+    /// The hall of the worker that `arrivals` are for.
+    #[must_use]
+    pub fn new(service: Rc<S>, count: Arc<ConnectionCount>, arrivals: &Arrivals<Moved>) -> Rc<Hall<S>> {
+        let (spread, worker) = (arrivals.spread.clone(), arrivals.worker);
+        Rc::new(Hall { service, count, spread, worker, connections: Crew::new(), streams: Crew::new() })
+    }
+
+    /// Serves a connection that another worker has given away.
+    pub fn arrive(&self, moved: Moved) {
+        let Moved { socket, origin } = moved;
+        match TcpStream::from_std(socket) {
+            Ok(socket) => self.start(Socket::Tcp(socket), origin),
+            Err(_) => self.service.observe(ConnectionEvent::Limited("limit.descriptors")),
+        }
+    }
+
+    /// Serves it here, or has a worker that has less to do serve it.
+    fn begin(&self, socket: Socket, mut origin: Origin) {
+        let (better, tcp) = match (self.spread.better_than(self.worker), socket) {
+            (Some(better), Socket::Tcp(tcp)) => (better, tcp),
+            // The workers share one queue of a Unix socket: whoever is idle takes.
+            (_, socket) => return self.start(socket, origin),
+        };
+        origin.counted = self.spread.count(better);
+        // Fails if the system has lost the descriptor, and the connection with it.
+        let Ok(socket) = tcp.into_std() else { return };
+        match self.spread.give(better, Moved { socket, origin }) {
+            Ok(()) => self.service.observe(ConnectionEvent::Moved),
+            Err(back) => self.arrive(back),
+        }
+    }
+
+    fn start(&self, socket: Socket, origin: Origin) {
+        let (service, streams) = (self.service.clone(), self.streams.clone());
+        // Boxed, or every idle connection would keep room for it.
+        self.connections.give(Box::new(Start { socket, origin }), async move |start: Box<Start>| {
+            service.observe(ConnectionEvent::Opened);
+            start.run(&service, &streams).await;
+            service.observe(ConnectionEvent::Closed);
+        });
+    }
+}
+
 /// Accepts connections on `listener` until the task is dropped.
-pub async fn accept<S: Service>(listener: Listener, id: ListenerId, service: Rc<S>, count: Arc<ConnectionCount>) {
+pub async fn accept<S: Service>(listener: Listener, id: ListenerId, hall: Rc<Hall<S>>) {
     let local = match &listener {
         Listener::Tcp(tcp) => tcp.local_addr().ok(),
         Listener::Unix(_) => None,
     };
-    let connections = Crew::new();
-    let streams = Crew::new();
     loop {
         let accepted = match &listener {
             // `TCP_NODELAY` comes with the listening socket.
@@ -137,27 +198,21 @@ pub async fn accept<S: Service>(listener: Listener, id: ListenerId, service: Rc<
             Ok(accepted) => accepted,
             Err(error) if is_about_one_connection(&error) => continue,
             Err(_) => {
-                service.observe(ConnectionEvent::Limited("limit.descriptors"));
+                hall.service.observe(ConnectionEvent::Limited("limit.descriptors"));
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 continue;
             }
         };
-        let Some(listening) = service.listening(id) else { return };
+        let Some(listening) = hall.service.listening(id) else { return };
         let proxied =
             peer.is_some_and(|peer| listening.proxy_protocol.iter().any(|net| net.contains(&peer.ip().to_canonical())));
         let client = peer.filter(|_| !proxied).map(|peer| peer.ip().to_canonical());
-        match count.admit(client, &listening) {
+        match hall.count.admit(client, &listening) {
             Ok(permit) => {
-                let start = Start { socket, peer, local, proxied, listening, id, permit };
-                let (service, streams) = (service.clone(), streams.clone());
-                // Boxed, or every idle connection would keep room for it.
-                connections.give(Box::new(start), async move |start: Box<Start>| {
-                    service.observe(ConnectionEvent::Opened);
-                    start.run(&service, &streams).await;
-                    service.observe(ConnectionEvent::Closed);
-                });
+                let counted = hall.spread.count(hall.worker);
+                hall.begin(socket, Origin { peer, local, proxied, listening, id, permit, counted });
             }
-            Err(code) => service.observe(ConnectionEvent::Limited(code)),
+            Err(code) => hall.service.observe(ConnectionEvent::Limited(code)),
         }
     }
 }
@@ -173,52 +228,59 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 /// A connection about to start.
 struct Start {
     socket: Socket,
+    origin: Origin,
+}
+
+/// What is known about it beside its socket.
+#[derive(Debug)]
+struct Origin {
     peer: Option<SocketAddr>,
     local: Option<SocketAddr>,
     proxied: bool,
     listening: Arc<Listening>,
     id: ListenerId,
     permit: Permit,
+    counted: Counted,
 }
 
 impl Start {
     async fn run<S: Service>(self, service: &Rc<S>, streams: &h2::Streams<S>) {
-        if self.proxied || self.listening.tls.is_some() {
+        if self.origin.proxied || self.origin.listening.tls.is_some() {
             // Boxed, so that connections in the clear stay small.
             return Box::pin(self.run_prepared(service, streams)).await;
         }
-        let Start { socket, peer, local, listening, id, permit, .. } = self;
+        let Start { socket, origin: Origin { peer, local, listening, id, permit, counted, .. } } = self;
         let connection = Rc::new(Connection { listener: listening.name.clone(), peer, local, tls: None });
         let http2 = listening.http2;
         drop(listening);
         speak(Io::Plain(socket), connection, id, service, streams, http2).await;
-        drop(permit);
+        drop((permit, counted));
     }
 
     /// PROXY protocol and TLS first.
-    async fn run_prepared<S: Service>(mut self, service: &Rc<S>, streams: &h2::Streams<S>) {
+    async fn run_prepared<S: Service>(self, service: &Rc<S>, streams: &h2::Streams<S>) {
+        let Start { mut socket, mut origin } = self;
         let mut timer = Timer::new();
-        timer.arm(Deadline::after(timer::coarse_now(), self.listening.handshake_timeout));
+        timer.arm(Deadline::after(timer::coarse_now(), origin.listening.handshake_timeout));
         let mut facts_of =
-            Connection { listener: self.listening.name.clone(), peer: self.peer, local: self.local, tls: None };
-        let mut socket = self.socket;
-        if self.proxied {
+            Connection { listener: origin.listening.name.clone(), peer: origin.peer, local: origin.local, tls: None };
+        if origin.proxied {
             match read_proxy_header(socket, &timer).await {
                 Ok((behind, source)) => {
                     socket = behind;
-                    facts_of.peer = source.or(self.peer);
+                    facts_of.peer = source.or(origin.peer);
                 }
                 Err(()) => return service.observe(ConnectionEvent::Limited(refuse::PROXY_PROTOCOL.code)),
             }
             if let Some(peer) = facts_of.peer
-                && let Err(code) = self.permit.count_client(peer.ip().to_canonical(), &self.listening)
+                && let Err(code) = origin.permit.count_client(peer.ip().to_canonical(), &origin.listening)
             {
                 return service.observe(ConnectionEvent::Limited(code));
             }
         }
-        let mut http2 = self.listening.http2;
+        let mut http2 = origin.listening.http2;
         let mut negotiated = false;
-        let io = if let Some(tls) = &self.listening.tls {
+        let io = if let Some(tls) = &origin.listening.tls {
             let acceptor = TlsAcceptor::from(tls.config());
             let stream = match within(&timer, acceptor.accept(socket)).await {
                 Some(Ok(stream)) => stream,
@@ -236,11 +298,11 @@ impl Start {
         drop(timer);
         let connection = Rc::new(facts_of);
         if negotiated {
-            h2::serve(io, None, connection, self.id, service.clone(), streams.clone()).await;
+            h2::serve(io, None, connection, origin.id, service.clone(), streams.clone()).await;
         } else {
-            speak(io, connection, self.id, service, streams, http2).await;
+            speak(io, connection, origin.id, service, streams, http2).await;
         }
-        drop(self.permit);
+        drop(origin);
     }
 }
 

@@ -20,6 +20,9 @@ const BACKLOG: i32 = 4096;
 /// Permissions of a Unix socket: owner and group may connect (which takes write permission, unix(7)).
 const SOCKET_MODE: u32 = 0o660;
 
+/// Permissions of a Unix socket that is nobody else's business.
+const PRIVATE_MODE: u32 = 0o600;
+
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ListenAddress {
@@ -128,9 +131,17 @@ pub fn bind_workers(address: &ListenAddress, workers: usize) -> io::Result<Vec<L
 pub fn bind(address: &ListenAddress, reuse_port: bool) -> io::Result<Listener> {
     let listener = match address {
         ListenAddress::Socket(socket) => bind_socket(*socket, reuse_port).map(Listener::Tcp),
-        ListenAddress::Unix(path) => bind_unix(path).map(Listener::Unix),
+        ListenAddress::Unix(path) => bind_unix(path, SOCKET_MODE).map(Listener::Unix),
     };
     listener.map_err(|error| explain(&error, address))
+}
+
+/// Opens a Unix socket to which nobody but this user, and root, may connect.
+///
+/// # Errors
+/// It can not be listened on; the text says why and what to do.
+pub fn bind_private(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    bind_unix(path, PRIVATE_MODE).map_err(|error| explain(&error, &ListenAddress::Unix(path.to_owned())))
 }
 
 fn bind_socket(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {
@@ -154,14 +165,14 @@ fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+fn bind_unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
     let address = SockAddr::unix(path)?;
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address)?;
     // Before listen(2) nobody can connect, so the permissions of the umask are never in effect.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

@@ -69,6 +69,8 @@ pub enum ConnectionEvent {
     Opened,
     /// Gone.
     Closed,
+    /// Accepted here and given to a worker that has fewer.
+    Moved,
     /// Refused or cut because of a limit; the reason code says which.
     Limited(&'static str),
     /// The TLS handshake failed.

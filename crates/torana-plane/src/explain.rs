@@ -19,6 +19,8 @@ use torana_core::exchange::{Connection, Exchange, Tls};
 use torana_core::refusal::Rejection;
 use torana_core::target::UpstreamId;
 use torana_core::trace::IdSource;
+use torana_upstream::breaker::Phase;
+use torana_upstream::forecast::{Forecast, Prospect, forecast};
 
 /// A hypothetical request.
 #[derive(Clone, Debug)]
@@ -54,6 +56,41 @@ pub struct Explanation {
     /// The request as an upstream would get it, before policies change it;
     /// `None` where none would.
     pub forwarded: Option<Forwarded>,
+    /// Which of the upstream's endpoints it would be sent to; `None` where it
+    /// goes to no upstream, or nothing runs.
+    pub endpoint: Option<Chosen>,
+}
+
+/// The endpoint of a request, and why it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Chosen {
+    /// Its name; `None` if that is left to chance, or if none may be asked.
+    pub name: Option<String>,
+    /// What decides, in words; the reason code if none may be asked.
+    pub why: &'static str,
+    /// How endpoints are chosen.
+    pub algorithm: &'static str,
+    /// Whether health is set aside because too few endpoints are usable.
+    pub panic: bool,
+    /// All of them.
+    pub endpoints: Vec<EndpointStanding>,
+}
+
+/// How an endpoint stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointStanding {
+    /// Its name.
+    pub endpoint: String,
+    /// Its weight.
+    pub weight: u32,
+    /// Whether its health lets it be asked.
+    pub usable: bool,
+    /// What speaks against it.
+    pub out: Vec<&'static str>,
+    /// The phase of the breaker before it, if it has one.
+    pub breaker: Option<&'static str>,
+    /// Its part of requests like this one, from 0 to 1, loads being equal.
+    pub share: f64,
 }
 
 /// A request in its canonical form.
@@ -155,6 +192,19 @@ pub enum QuestionError {
 /// The question is not a request at all. One that the gateway would refuse is
 /// explained, not an error.
 pub fn explain(plan: &Plan, question: &Question<'_>) -> Result<Explanation, QuestionError> {
+    explain_as(plan, question, false)
+}
+
+/// Explains what a gateway that runs would do with a request: `plan` is in
+/// force, and how its endpoints stand counts. Nothing is changed by asking.
+///
+/// # Errors
+/// As [`explain`].
+pub fn explain_running(plan: &Plan, question: &Question<'_>) -> Result<Explanation, QuestionError> {
+    explain_as(plan, question, true)
+}
+
+fn explain_as(plan: &Plan, question: &Question<'_>, is_running: bool) -> Result<Explanation, QuestionError> {
     let mut exchange = exchange(plan, question)?;
     let tools = Tools::new(Metrics::new().add_worker(), LogSink::none(), IdSource::new(0), Rc::new(SystemClock));
     let previewed = path::preview(plan, &tools, &mut exchange);
@@ -169,13 +219,16 @@ pub fn explain(plan: &Plan, question: &Question<'_>) -> Result<Explanation, Ques
         // Unrouted exchanges are refused.
         (Ok(_), None) => (refused(&Rejection::new(&crate::refusals::NOT_FOUND)), None),
     };
+    let forecast = upstream.filter(|_| is_running).and_then(|upstream| forecast_of(plan, upstream, &exchange));
+    let chosen = forecast.as_ref().and_then(|forecast| forecast.chosen);
     Ok(Explanation {
         request: asked(&exchange),
         client_ip: exchange.client_ip,
         candidates: candidates(plan, &exchange),
         policies: route.map(steps).unwrap_or_default(),
         target: route.map(|route| route.target.describe()),
-        forwarded: upstream.and_then(|upstream| forwarded(plan, upstream, &mut exchange)),
+        forwarded: upstream.and_then(|upstream| forwarded(plan, upstream, chosen, &mut exchange)),
+        endpoint: forecast.map(shown),
         outcome,
     })
 }
@@ -273,9 +326,34 @@ fn steps(route: &Route) -> Vec<Step> {
     route.chain.iter().map(|link| Step { stage: link.stage.as_str(), policy: link.name }).collect()
 }
 
-fn forwarded(plan: &Plan, upstream: UpstreamId, exchange: &mut Exchange) -> Option<Forwarded> {
+fn forecast_of(plan: &Plan, upstream: UpstreamId, exchange: &Exchange) -> Option<Forecast> {
+    let state = plan.states.get(upstream.0 as usize)?;
+    Some(forecast(plan.upstream(upstream)?, state, exchange, Instant::now()))
+}
+
+fn shown(forecast: Forecast) -> Chosen {
+    let name =
+        forecast.chosen.and_then(|index| forecast.endpoints.get(index)).map(|endpoint| endpoint.name.to_string());
+    let standing = |endpoint: &Prospect| EndpointStanding {
+        endpoint: endpoint.name.to_string(),
+        weight: endpoint.weight,
+        usable: endpoint.usable,
+        out: endpoint.out.clone(),
+        breaker: endpoint.breaker.map(Phase::as_str),
+        share: endpoint.share,
+    };
+    Chosen {
+        name,
+        why: forecast.why.as_str(),
+        algorithm: forecast.algorithm,
+        panic: forecast.panic,
+        endpoints: forecast.endpoints.iter().map(standing).collect(),
+    }
+}
+
+fn forwarded(plan: &Plan, upstream: UpstreamId, chosen: Option<usize>, exchange: &mut Exchange) -> Option<Forwarded> {
     let upstream = plan.upstream(upstream)?;
-    exchange.write_host(upstream.endpoints.first().map_or("", |endpoint| &endpoint.authority));
+    exchange.write_host(upstream.endpoints.get(chosen.unwrap_or(0)).map_or("", |endpoint| &endpoint.authority));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers = exchange.head.fields.iter().map(|(name, value)| (text(name.text), text(value))).collect();
     Some(Forwarded {

@@ -60,10 +60,10 @@ pub struct Plan {
     pub access_log: Option<AccessLog>,
     /// How the gateway stops.
     pub shutdown: Shutdown,
+    /// Where a new process may ask for the sockets; `None`: nowhere.
+    pub upgrade_socket: Option<std::path::PathBuf>,
     /// The admin interface; `None` when it is off.
     pub admin: Option<Admin>,
-    /// The configuration as the admin interface shows it, without secrets.
-    pub config: serde_json::Value,
     /// The id the next new listener gets: ids are never used twice, so that a
     /// connection of a removed listener is not taken for one of another.
     pub next_listener: u32,
@@ -97,6 +97,8 @@ pub struct Route {
     /// Its path pattern as written; `*` where any path matches. The label of
     /// metrics: unlike a path, it has as many values as there are routes.
     pub pattern: Arc<str>,
+    /// Both as the labels of its metrics, `route="…",path="…"`, escaped.
+    pub series: Arc<str>,
     /// The policies by stage, in a stage as written.
     pub chain: Vec<Link>,
     /// Whether one of them answers CORS preflights.

@@ -313,9 +313,7 @@ pub(crate) fn plan(config: &str, previous: Option<&Plan>) -> Result<Plan, Vec<Di
     let none = std::collections::BTreeMap::new();
     let loaded = load_text("test.json".as_ref(), config.to_string(), &kinds, &none);
     let Ok(config) = &loaded.config else { return Err(loaded.diagnostics) };
-    let shown = serde_json::Value::Null;
-    let compiled =
-        compile(Source { config, checksum: "abc", shown: &shown, watch: &Watch::default() }, REGISTRIES, previous);
+    let compiled = compile(Source { config, checksum: "abc", watch: &Watch::default() }, REGISTRIES, previous);
     compiled.plan.ok_or(compiled.diagnostics)
 }
 

@@ -93,7 +93,6 @@ impl<F: Forwarder> WorkerPlane<F> {
     fn refresh(&self, generation: u64) {
         let plan = self.cell.load();
         let forwarder = self.beside.borrow().view().forwarder.succeed(&plan.upstreams, &plan.states);
-        self.tools.metrics.keep_routes_of(&plan);
         let view = View::new(plan, forwarder, Arc::clone(&self.tools.metrics));
         self.generation.set(generation);
         // The old view lives on in the exchanges that have pinned it.

@@ -374,7 +374,7 @@ impl<'a> Tries<'a> {
 }
 
 /// What a consistent hash of this request is taken of.
-fn key_of(on: &HashOn, exchange: &Exchange) -> Option<u64> {
+pub(crate) fn key_of(on: &HashOn, exchange: &Exchange) -> Option<u64> {
     match on {
         HashOn::Header(name) => exchange.head.fields.values(name).next().map(hash_key),
         HashOn::Cookie(name) => {

@@ -14,6 +14,7 @@ use crate::state::State;
 use crate::time_left;
 pub use crate::upstream::Upstream;
 use crate::upstream::{NO_ENDPOINT, NO_UPSTREAM, UNDISCOVERED};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,22 +33,43 @@ pub struct Upstreams {
     list: Vec<Rc<Upstream>>,
 }
 
+/// Finds upstreams by name: most are where they were in the plan before.
+struct Places<'a> {
+    list: &'a [Rc<Upstream>],
+    /// Made when one is not.
+    by_name: Option<HashMap<&'a str, &'a Rc<Upstream>>>,
+}
+
+impl<'a> Places<'a> {
+    fn find(&mut self, place: usize, name: &str) -> Option<&'a Rc<Upstream>> {
+        if let Some(known) = self.list.get(place).filter(|known| *known.spec.name == *name) {
+            return Some(known);
+        }
+        let list = self.list;
+        let by_name = self.by_name.get_or_insert_with(|| list.iter().map(|known| (&*known.spec.name, known)).collect());
+        by_name.get(name).copied()
+    }
+}
+
 impl Upstreams {
     /// The upstreams of the next plan, each with what is known about it. What
     /// has not changed is shared with this one: whole upstreams, or endpoints
     /// with their pools.
     #[must_use]
     pub fn succeed(&self, specs: &[Arc<UpstreamSpec>], states: &[Arc<State>]) -> Upstreams {
-        let list = specs.iter().zip(states).map(|(spec, state)| {
-            let known = self.list.iter().find(|known| known.spec.name == spec.name);
-            match known {
+        let mut places = Places { list: &self.list, by_name: None };
+        let list: Vec<Rc<Upstream>> = specs
+            .iter()
+            .zip(states)
+            .enumerate()
+            .map(|(place, (spec, state))| match places.find(place, &spec.name) {
                 Some(known) if Arc::ptr_eq(&known.state, state) => Rc::clone(known),
                 known => Upstream::new(spec, state, known.map(|known| &**known)),
-            }
-        });
-        let list: Vec<Rc<Upstream>> = list.collect();
-        for known in &self.list {
-            let next = list.iter().find(|next| next.spec.name == known.spec.name);
+            })
+            .collect();
+        let mut places = Places { list: &list, by_name: None };
+        for (place, known) in self.list.iter().enumerate() {
+            let next = places.find(place, &known.spec.name);
             if !next.is_some_and(|next| Rc::ptr_eq(next, known)) {
                 known.give_way(next);
             }

@@ -10,6 +10,7 @@ pub mod breaker;
 pub mod ceiling;
 pub mod discover;
 mod endpoint;
+pub mod forecast;
 pub mod forward;
 pub mod health;
 pub mod hedge;

@@ -67,7 +67,8 @@ pub(crate) enum Command {
 /// It runs until SIGTERM or Ctrl-C: then readiness turns to "no", connections end after their current request, and
 /// the process exits with 0. A second signal ends it at once. SIGHUP, a changed file and `POST /reload` on the admin
 /// address take up a new configuration; one with errors leaves the old one in force. SIGUSR1 opens the access log
-/// anew.
+/// anew. SIGUSR2 starts the program anew and lets it take over, without losing a connection. Sockets that a service
+/// manager passes are used.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   torana run torana.yaml
@@ -80,6 +81,9 @@ pub(crate) struct Run {
     /// Do not take up changed files by itself; SIGHUP and `POST /reload` still do
     #[arg(long)]
     pub(crate) no_watch: bool,
+    /// Take the sockets over from the gateway whose `upgrade.socket` this is; it ends when this one serves
+    #[arg(long, value_name = "PATH")]
+    pub(crate) upgrade_from: Option<PathBuf>,
 }
 
 /// Find every mistake in a configuration
@@ -102,18 +106,27 @@ pub(crate) struct Check {
 ///
 /// Shows the route that wins, every other route with the rule that decided against it, the policies, and the request
 /// as the upstream would get it. Nothing is sent. Exits with 3 if the gateway would refuse the request.
+///
+/// With `--admin` the gateway that runs there is asked instead of a file. It also says which endpoint it would choose,
+/// and why: balancing, health, breakers, sticky cookies.
 #[derive(Debug, Args)]
+#[command(override_usage = "torana explain [OPTIONS] <FILE> <METHOD> <URL>
+       torana explain [OPTIONS] --admin <ADDRESS> <METHOD> <URL>")]
 #[command(after_help = "Examples:
   torana explain torana.yaml GET /api/users/7
+  torana explain --admin http://127.0.0.1:9901 GET /api/users/7
   torana explain torana.yaml POST https://shop.example/orders -H 'x-api-version: v2'
   torana explain torana.yaml GET /api --client 10.1.2.3 --format json")]
 pub(crate) struct Explain {
-    /// Configuration: a file or a directory
-    pub(crate) file: PathBuf,
-    /// The request's method
-    pub(crate) method: String,
-    /// Its URL, or a path for the host `localhost`
-    pub(crate) url: String,
+    /// Configuration, a file or a directory; the request's method; its URL, or a path for the host `localhost`
+    #[arg(value_names = ["FILE", "METHOD", "URL"], num_args = 2..=3, required = true)]
+    pub(crate) words: Vec<String>,
+    /// The admin interface of a gateway that runs: `http://127.0.0.1:9901`, or `unix:` and a path
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<String>,
+    /// Its token; rather put it into the environment, as TORANA_ADMIN_TOKEN
+    #[arg(long, value_name = "TOKEN", requires = "admin")]
+    pub(crate) token: Option<String>,
     /// A header, as for curl; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) headers: Vec<(String, String)>,
@@ -189,6 +202,28 @@ pub(crate) struct Version {
 pub(crate) struct Completions {
     /// The shell
     pub(crate) shell: Shell,
+}
+
+impl Explain {
+    /// The file, unless a gateway is asked, the method and the URL.
+    ///
+    /// # Errors
+    /// There are too many words, or too few.
+    pub(crate) fn question(&self) -> Result<(Option<&Path>, &str, &str), clap::Error> {
+        match (self.words.as_slice(), &self.admin) {
+            ([file, method, url], None) => Ok((Some(Path::new(file)), method, url)),
+            ([method, url], Some(_)) => Ok((None, method, url)),
+            (_, admin) => {
+                let wanted =
+                    if admin.is_some() { "a method and a URL, and no file" } else { "a file, a method and a URL" };
+                let mut command = Cli::command();
+                let explain = command.find_subcommand_mut("explain").map(std::mem::take).unwrap_or_default();
+                let mut explain = explain.bin_name("torana explain");
+                let kind = clap::error::ErrorKind::WrongNumberOfValues;
+                Err(explain.error(kind, format!("expected {wanted}")))
+            }
+        }
+    }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

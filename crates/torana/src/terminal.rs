@@ -15,6 +15,15 @@ impl Terminal {
         Terminal { color }
     }
 
+    /// What was asked for, as on the command line.
+    pub(crate) fn color(self) -> &'static str {
+        match self.color {
+            Color::Auto => "auto",
+            Color::Always => "always",
+            Color::Never => "never",
+        }
+    }
+
     fn style(self, is_terminal: bool) -> Style {
         // <https://no-color.org>: set to anything but nothing.
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

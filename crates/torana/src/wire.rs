@@ -72,9 +72,8 @@ pub(crate) fn build_again(loaded: Arc<Loaded>, previous: Option<&Plan>, watch: &
     let mut plan = None;
     match &loaded.config {
         Ok(config) => {
-            let shown = torana_config::redacted(&loaded);
             let checksum = checksum::of(loaded.sources.iter().map(|source| source.text.as_str()));
-            let source = Source { config, checksum: &checksum, shown: &shown, watch };
+            let source = Source { config, checksum: &checksum, watch };
             let compiled = compile(source, REGISTRIES, previous);
             diagnostics.extend(compiled.diagnostics);
             diagnostics.extend(endpoints_at_admin(config));

@@ -6,7 +6,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::process::Stdio;
-use support::{Gateway, Scratch, ask, ask_with, torana};
+use support::{Gateway, Scratch, ask, ask_with, ask_with_body, torana};
 
 fn start(path: &std::path::Path) -> (Gateway, SocketAddr, SocketAddr) {
     let mut gateway = Gateway::run(path);
@@ -164,7 +164,11 @@ fn the_pages_are_as_their_description_says() {
     let config = format!("{}{upstreams}", answering("here"));
     let (_gateway, _, admin) = start(&scratch.write("torana.yaml", &config));
     let json = |method: &str, path: &str| {
-        let (status, reply) = ask(admin, method, path);
+        let question = r#"{ "method": "GET", "url": "/" }"#;
+        let (status, reply) = match path {
+            "/explain" => ask_with_body(admin, method, path, question),
+            _ => ask(admin, method, path),
+        };
         assert_eq!(status, 200, "{reply}");
         serde_json::from_str::<serde_json::Value>(reply.split_once("\r\n\r\n").unwrap().1).unwrap()
     };
@@ -201,4 +205,74 @@ fn the_pages_are_as_their_description_says() {
         }
     }
     assert!(compared > 60, "{compared}");
+}
+
+#[test]
+fn a_running_gateway_explains_which_endpoint_and_changes_nothing() {
+    let scratch = Scratch::new();
+    let config = "listeners: [ { address: 127.0.0.1:0 } ]\naccess_log: false\n\
+                  admin: { address: 127.0.0.1:0, token: \"0123456789abcdef\" }\n\
+                  upstreams:\n  turns: { endpoints: [ \"http://127.0.0.1:1\", { url: \"http://127.0.0.1:2\", weight: 3 } ], \
+                  breaker: { failures: 1, open_for: 60s } }\n  \
+                  key: { endpoints: [ \"http://127.0.0.1:1\", \"http://127.0.0.1:2\" ], \
+                  balance: { consistent_hash: { client: true } } }\n\
+                  routes:\n  - { name: turns, match: { path: /turns }, upstream: turns, rewrite: { host: upstream } }\n  \
+                  - { name: key, match: { path: /key }, upstream: key }\n";
+    let (_gateway, address, admin) = start(&scratch.write("torana.yaml", config));
+    let explain = |words: &[&str]| {
+        let at = format!("http://{admin}");
+        let mut command = torana();
+        command.args(["explain", "--admin", &at]).args(words).env("TORANA_ADMIN_TOKEN", "0123456789abcdef");
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    // Housekeeping publishes pools once a second; nothing in them may come of asking.
+    let metrics = || {
+        let bearer = "authorization: Bearer 0123456789abcdef\r\n";
+        let text = ask_with(admin, "GET", "/metrics", bearer).1;
+        let lines = text.lines().filter(|line| line.starts_with("gateway_"));
+        lines.filter(|line| !line.starts_with("gateway_upstream_connections")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let until = std::time::Instant::now() + support::PATIENCE;
+    let before = loop {
+        let lines = metrics();
+        if lines.iter().any(|line| line.starts_with("gateway_upstream_requests_total")) {
+            break lines;
+        }
+        assert!(std::time::Instant::now() < until, "pools are not published: {lines:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    for _ in 0..20 {
+        let (code, text) = explain(&["GET", "/turns"]);
+        assert_eq!(code, Some(0), "{text}");
+        for line in [
+            "endpoint  one of those below (round_robin): by turns",
+            "  http://127.0.0.1:1  weight 1   25 %  usable, breaker closed",
+            "  http://127.0.0.1:2  weight 3   75 %  usable, breaker closed",
+            "* turns  /turns  wins",
+            "  key    /key    the path does not match",
+        ] {
+            assert!(text.contains(line), "{line}\n\n{text}");
+        }
+    }
+    let chosen = |client: &str| {
+        let (code, json) = explain(&["GET", "/key", "--client", client, "--format", "json"]);
+        assert_eq!(code, Some(0), "{json}");
+        let explanation: serde_json::Value = serde_json::from_str(&json).unwrap();
+        explanation["endpoint"]["name"].as_str().unwrap().to_owned()
+    };
+    let all: std::collections::BTreeSet<_> = (0..20).map(|client| chosen(&format!("10.0.0.{client}"))).collect();
+    assert_eq!(all.len(), 2, "clients are spread: {all:?}");
+    assert_eq!(chosen("10.0.0.7"), chosen("10.0.0.7"));
+    assert_eq!(metrics(), before);
+    // A request that fails opens the breaker, and that is told.
+    assert!(ask(address, "GET", "/turns").0 >= 500);
+    let (code, text) = explain(&["GET", "/turns"]);
+    assert!(code == Some(0) && text.contains("endpoint  none (breaker.open)"), "{text}");
+    assert!(text.contains("usable, breaker open"), "{text}");
+    // Whoever may not ask is told so.
+    let (code, text) = explain(&["GET", "/turns", "--token", "not-the-token-at-all"]);
+    assert!(code == Some(1) && text.contains("401"), "{text}");
+    let (code, text) = explain(&["torana.yaml", "GET", "/turns"]);
+    assert!(code == Some(2) && text.contains("no file"), "{text}");
 }

@@ -35,6 +35,8 @@ pub(super) struct Reply {
 pub(super) struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
+    /// A request from behind its target on.
+    rest: String,
 }
 
 impl Connection {
@@ -49,12 +51,22 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let mut request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n");
+        let mut rest = format!(" HTTP/1.1\r\nHost: {address}\r\n");
         for (name, value) in HEADERS {
-            request.push_str(&format!("{name}: {value}\r\n"));
+            rest.push_str(&format!("{name}: {value}\r\n"));
         }
-        request.push_str("\r\n");
-        Ok(Self { stream, request: request.into_bytes() })
+        rest.push_str("\r\n");
+        let mut connection = Self { stream, request: Vec::new(), rest };
+        connection.set_request("GET", path);
+        Ok(connection)
+    }
+
+    /// From now on every request asks for this.
+    pub(super) fn set_request(&mut self, method: &str, path: &str) {
+        self.request.clear();
+        for part in [method, " ", path, &self.rest] {
+            self.request.extend_from_slice(part.as_bytes());
+        }
     }
 
     pub(super) fn send(&mut self) -> std::io::Result<()> {

@@ -10,6 +10,10 @@
 //!    forwards what the others forward; the origin counts what really reached it.
 //! 4. **Nothing hidden**: a window with one failed request does not count and is listed.
 //!
+//! `bench reload` measures torana alone, with and without reloads beside the requests ([`reload`]).
+//!
+//! `bench skew` counts how connections are spread over workers ([`skew`]).
+//!
 //! `budget` is the part that CI can run: instructions are counted, not timed, so noise does not matter.
 
 pub(crate) mod budget;
@@ -23,9 +27,11 @@ mod markdown;
 mod options;
 pub(crate) mod origin;
 mod proxy;
+mod reload;
 mod report;
 mod rounds;
 mod scenario;
+mod skew;
 mod statistics;
 mod supervise;
 
@@ -46,6 +52,16 @@ const PROGRAMS: [(&str, &str); 6] = [
 
 /// `cargo xtask bench`.
 pub(crate) fn run(args: &[String]) -> Outcome<()> {
+    if let Some((first, rest)) = args.split_first()
+        && first == "reload"
+    {
+        return reload::run(rest);
+    }
+    if let Some((first, rest)) = args.split_first()
+        && first == "skew"
+    {
+        return skew::run(rest);
+    }
     if options::wants_help(args) {
         print!("{}", options::BENCH_USAGE);
         return Ok(());

@@ -13,6 +13,8 @@ pub(super) const LOAD_CORE: u32 = 1;
 
 pub(super) const BENCH_USAGE: &str = "\
 usage: cargo xtask bench [OPTIONS]
+       cargo xtask bench reload [OPTIONS]
+       cargo xtask bench skew [--connections N] [--workers N] [--rounds N] [--bin PATH]
 
 Measures torana, nginx and haproxy, one worker each on core 0; load generator and origin on core 1.
 
@@ -26,6 +28,21 @@ Measures torana, nginx and haproxy, one worker each on core 0; load generator an
   --write               also write the tables to bench/RESULTS.md
 
 Quote only figures of an otherwise idle machine: see `foreign load` in the tables.
+";
+
+pub(super) const RELOAD_USAGE: &str = "\
+usage: cargo xtask bench reload [OPTIONS]
+
+Latency of requests with and without reloads of a large configuration beside them, in windows that take turns.
+
+  --routes N            routes of the configuration (default 10000)
+  --reloads R           reloads a second, if they are made that fast (default 20)
+  --rate R              requests a second (default 2000)
+  --workers N           workers of the gateway (default 1)
+  --rounds N            pairs of windows (default 5)
+  --seconds S           length of a window (default 5)
+  --max-ratio X         fail if the median ratio of the p99 is above
+  --bin PATH            the gateway (default target/release/torana)
 ";
 
 pub(super) const BUDGET_USAGE: &str = "\
@@ -92,6 +109,77 @@ impl BenchOptions {
             return Ok(());
         }
         require_binary(&self.binary)
+    }
+}
+
+/// Options of `cargo xtask bench reload`.
+#[derive(Clone, Debug)]
+pub(super) struct ReloadOptions {
+    pub(super) routes: usize,
+    pub(super) reloads: f64,
+    pub(super) rate: u32,
+    pub(super) workers: u32,
+    pub(super) rounds: usize,
+    pub(super) seconds: u32,
+    pub(super) max_ratio: Option<f64>,
+    pub(super) binary: PathBuf,
+}
+
+impl ReloadOptions {
+    pub(super) fn parse(args: &[String]) -> Outcome<Self> {
+        let mut options = Self {
+            routes: 10_000,
+            reloads: 20.0,
+            rate: 2000,
+            workers: 1,
+            rounds: 5,
+            seconds: 5,
+            max_ratio: None,
+            binary: default_binary(),
+        };
+        let mut args = Arguments::new(args, "bench reload");
+        while let Some(flag) = args.flag() {
+            match flag.as_str() {
+                "--routes" => options.routes = args.number("--routes", 1)?,
+                "--reloads" => options.reloads = args.number("--reloads", 0.1)?,
+                "--rate" => options.rate = args.number("--rate", 1)?,
+                "--workers" => options.workers = args.number("--workers", 1)?,
+                "--rounds" => options.rounds = args.number("--rounds", 1)?,
+                "--seconds" => options.seconds = args.number("--seconds", 1)?,
+                "--max-ratio" => options.max_ratio = Some(args.number("--max-ratio", 0.0)?),
+                "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
+                other => return Err(args.unknown(other)),
+            }
+        }
+        require_binary(&options.binary)?;
+        Ok(options)
+    }
+}
+
+/// Options of `cargo xtask bench skew`.
+#[derive(Debug)]
+pub(super) struct SkewOptions {
+    pub(super) connections: usize,
+    pub(super) workers: usize,
+    pub(super) rounds: usize,
+    pub(super) binary: PathBuf,
+}
+
+impl SkewOptions {
+    pub(super) fn parse(args: &[String]) -> Outcome<Self> {
+        let mut options = Self { connections: 24, workers: 2, rounds: 20, binary: default_binary() };
+        let mut args = Arguments::new(args, "bench");
+        while let Some(flag) = args.flag() {
+            match flag.as_str() {
+                "--connections" => options.connections = args.number("--connections", 1)?,
+                "--workers" => options.workers = args.number("--workers", 2)?,
+                "--rounds" => options.rounds = args.number("--rounds", 1)?,
+                "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
+                other => return Err(args.unknown(other)),
+            }
+        }
+        require_binary(&options.binary)?;
+        Ok(options)
     }
 }
 

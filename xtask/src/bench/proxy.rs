@@ -110,7 +110,7 @@ pub(super) fn prepare(
 
 /// Kept bound until all are chosen, so that they differ; another program could still take one before
 /// the proxy does, which then fails to start and says so.
-fn free_addresses<const N: usize>() -> Outcome<[SocketAddr; N]> {
+pub(super) fn free_addresses<const N: usize>() -> Outcome<[SocketAddr; N]> {
     let bind = || TcpListener::bind(("127.0.0.1", 0)).and_then(|l| Ok((l.local_addr()?, l)));
     let mut held = Vec::new();
     let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); N];

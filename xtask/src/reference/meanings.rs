@@ -22,6 +22,7 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("admin.no_upstream", "there is no such upstream; `/upstreams` lists them"),
     ("admin.not_found", "there is no such page; `/` lists them"),
     ("admin.not_ready", "the gateway is stopping"),
+    ("admin.question", "what `/explain` was asked is no request"),
     ("admin.reload_refused", "the configuration on disk has errors; the old one stays in force"),
     ("admin.rollback_refused", "the revision cannot be put in force any more; nothing changed"),
     ("admin.stopping", "the gateway is stopping and takes up nothing"),

@@ -31,6 +31,9 @@ pub(super) fn resolve(config: &mut Config, sources: &Sources) {
             one(path);
         }
     }
+    if let Some(socket) = &mut config.upgrade.socket {
+        one(socket);
+    }
     if let Some(log) = config.access_log.on_mut()
         && !matches!(log.output.value.as_str(), "stdout" | "stderr")
     {

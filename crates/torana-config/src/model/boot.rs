@@ -39,6 +39,8 @@ pub struct Config {
     pub access_log: Switch<AccessLog>,
     /// How the gateway stops.
     pub shutdown: Shutdown,
+    /// How a new process takes over from this one.
+    pub upgrade: Upgrade,
     /// Groups of endpoints that requests are sent to, by name.
     pub upstreams: BTreeMap<Spanned<String>, Spanned<Upstream>>,
     /// What is done with which request. The most specific match wins, whatever the order.
@@ -232,4 +234,17 @@ impl Default for Shutdown {
     fn default() -> Self {
         Self { drain_timeout: Duration::from_secs(30).into(), readiness_delay: Duration::ZERO.into() }
     }
+}
+
+/// How a new process takes the listening sockets over, without a connection lost. SIGUSR2 does without
+/// any of this: it starts the new process itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upgrade {
+    /// Path of a Unix socket where `torana run --upgrade-from PATH` finds this gateway, relative to the file
+    /// it is written in. Only the gateway's own user and root are served there, and only they may connect
+    /// (mode `0600`): keep it in a directory nobody else can write to. Changes with the next start.
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<Spanned<PathBuf>>,
 }

@@ -7,7 +7,7 @@ use torana_core::units::Duration;
 use torana_core::written::Spanned;
 
 use super::{Found, check_name};
-use crate::model::{Admin, Limits};
+use crate::model::{Admin, Limits, ListenAddress};
 
 pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     listeners(found, diagnostics);
@@ -22,11 +22,32 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         let message = "`shutdown.drain_timeout` is `0s`: requests in flight are cut at once";
         diagnostics.push(Diagnostic::warning("config.no_drain", message).at(shutdown.drain_timeout.span));
     }
+    upgrade(found, diagnostics);
     if let Some(log) = found.config.access_log.on()
         && log.output.is_empty()
     {
         let message = "expected `stdout`, `stderr` or a path, found no text";
         diagnostics.push(Diagnostic::error("config.invalid_value", message).at(log.output.span));
+    }
+}
+
+/// Where it is listened for successors, nothing else can be.
+fn upgrade(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let Some(socket) = &found.config.upgrade.socket else { return };
+    if socket.as_os_str().is_empty() {
+        let message = "expected the path of a socket, found no text";
+        diagnostics.push(Diagnostic::error("config.invalid_value", message).at(socket.span));
+        return;
+    }
+    let admin = found.config.admin.on().map(|admin| &admin.address);
+    for address in found.config.listeners.iter().map(|listener| &listener.address).chain(admin) {
+        if matches!(&address.value, ListenAddress::Unix(path) if *path == socket.value) {
+            let message = format!("`upgrade.socket` and {} are one socket", address.shown());
+            let diagnostic = Diagnostic::error("config.overlapping_listeners", message)
+                .label(socket.span, "second")
+                .also(address.span, "first");
+            diagnostics.push(diagnostic.hint("give `upgrade.socket` a path of its own"));
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod refusals;
 mod routes;
 mod site;
 
+use crate::priority::lower_priority;
 use crate::running::Running;
 use crate::status::Status;
 use crate::supervisor::Reloads;
@@ -138,6 +139,8 @@ impl Admin {
         let place = Place(sender);
         place.serve_on(socket);
         let run = move || {
+            // A scrape of ten thousand routes is work for many milliseconds.
+            lower_priority();
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, run(Rc::new(parts), messages));
         };

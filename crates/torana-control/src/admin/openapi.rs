@@ -41,6 +41,20 @@ const ATTEMPT: &[Member] = &[
     ("text", "string"),
 ];
 
+const EXPLANATION: &[Member] = &[
+    ("request", "object?"),
+    ("client_ip", "string"),
+    ("outcome", "object"),
+    ("candidates", "array"),
+    ("policies", "array"),
+    ("target", "string?"),
+    ("forwarded", "object?"),
+    ("endpoint", "object?"),
+];
+
+/// What `/explain` is asked.
+const QUESTION: &[Member] = &[("method", "string"), ("url", "string"), ("headers", "array"), ("client", "string")];
+
 const REVISION: &[Member] = &[
     ("id", "integer"),
     ("at", "string"),
@@ -76,6 +90,7 @@ fn content(page: Page) -> Content {
         Page::Listeners => Content::Json(&[&[("listeners", "array")]]),
         Page::Routes => Content::Json(&[&[("routes", "array")]]),
         Page::Upstreams => Content::Json(&[&[("upstreams", "array")]]),
+        Page::Explain => Content::Json(&[EXPLANATION]),
         Page::Revisions => Content::Json(&[&[("revisions", "array"), ("pinned", "boolean")]]),
         Page::Revision => Content::Json(&[REVISION, &[("documents", "array")]]),
         Page::Reload | Page::Rollback => Content::Json(&[ATTEMPT]),
@@ -88,6 +103,7 @@ fn content(page: Page) -> Content {
 fn others(page: Page) -> &'static [(&'static str, &'static str)] {
     match page {
         Page::Ready => &[("503", "the gateway is stopping")],
+        Page::Explain => &[("400", "the body is no question; `why` says what is wrong with it")],
         Page::Reload => &[
             ("422", "the configuration was refused; the one before stays in force"),
             ("503", "the gateway is stopping"),
@@ -156,6 +172,12 @@ fn operation(route: &Route, method: &str) -> Value {
     words.extend(route.path.split(['/', '{', '}', '.']).filter(|word| !word.is_empty()));
     let mut operation =
         json!({ "operationId": words.join("_"), "summary": about, "parameters": parameters, "responses": replies });
+    if route.page == Page::Explain {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": { "application/json": { "schema": question() } },
+        });
+    }
     if route.is_open {
         operation["security"] = json!([]);
     }
@@ -180,6 +202,17 @@ fn offered_operation(offered: &Operation) -> Value {
             "default": { "$ref": "#/components/responses/Problem" },
         },
     })
+}
+
+fn question() -> Value {
+    let mut schema = object(&[QUESTION]);
+    schema["required"] = json!(["method", "url"]);
+    schema["properties"]["url"]["description"] = json!("a URL, or a path for the host `localhost`");
+    schema["properties"]["headers"]["description"] = json!("pairs of name and value");
+    schema["properties"]["headers"]["items"] =
+        json!({ "type": "array", "items": { "type": "string" }, "minItems": 2, "maxItems": 2 });
+    schema["properties"]["client"]["description"] = json!("the address it would come from; `127.0.0.1` if left out");
+    schema
 }
 
 /// The names in braces.

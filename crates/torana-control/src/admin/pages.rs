@@ -54,8 +54,9 @@ async fn reply(request: Request<Incoming>, client: &Client) -> Result<Answer, Pr
     let Some((route, named)) = found.iter().find(|(route, _)| route.method == *method) else {
         return if found.is_empty() { Err(NOT_FOUND) } else { Ok(not_allowed(client, &allowed(&found))) };
     };
-    if !is_read {
-        discard(request.into_body()).await?;
+    let body = if is_read { Bytes::new() } else { read(request.into_body()).await? };
+    if route.page == Page::Explain {
+        return explain(&body, &client.parts);
     }
     show(route.page, named, &client.parts).await
 }
@@ -149,6 +150,8 @@ async fn show(page: Page, named: &[Part], parts: &Parts) -> Result<Answer, Probl
             shown["last"] = status.last().to_json();
             json(OK, &shown)
         }
+        // Needs its body, so it is answered before.
+        Page::Explain => return Err(NOT_FOUND),
         Page::Reload => match parts.reloads.reload(Cause::Admin).await {
             Some(report) => attempted(&report),
             None => return Err(STOPPING),
@@ -241,11 +244,20 @@ const NO_ENDPOINT: Problem = Problem {
 const STOPPING: Problem =
     Problem { status: StatusCode::SERVICE_UNAVAILABLE, code: "admin.stopping", detail: "the gateway is stopping" };
 
-/// Reads a body nobody needs, so that the connection can be used again.
-async fn discard(body: Incoming) -> Result<(), Problem> {
-    read(body).await.map(drop)
+fn explain(body: &[u8], parts: &Parts) -> Result<Answer, Problem> {
+    let question = serde_json::from_slice(body).map_err(|error| format!("the body is no JSON: {error}"));
+    Ok(match question.and_then(|question: Value| parts.running.explain(&question)) {
+        Ok(explanation) => json(StatusCode::OK, &explanation),
+        Err(why) => {
+            let detail = "the body is no question about a request; `why` says what is wrong with it";
+            let refused = Problem { status: StatusCode::BAD_REQUEST, code: "admin.question", detail };
+            parts.running.admin_refused(refused.code);
+            problem(&refused, json!({ "why": why }))
+        }
+    })
 }
 
+/// Reads a body, also one that nobody needs: the connection can be used again.
 async fn read(body: Incoming) -> Result<Bytes, Problem> {
     let read = Limited::new(body, BODY_BYTES).collect();
     match tokio::time::timeout(BODY_TIMEOUT, read).await {

@@ -36,6 +36,14 @@ impl Running for Fake {
             _ => Err(NotThere::Upstream),
         }
     }
+
+    fn explain(&self, question: &Value) -> Result<Value, String> {
+        let url = question["url"].as_str().ok_or("`url` is missing")?;
+        Ok(json!({
+            "request": null, "client_ip": "127.0.0.1", "outcome": { "kind": "route", "name": url },
+            "candidates": [], "policies": [], "target": null, "forwarded": null, "endpoint": null,
+        }))
+    }
     fn metrics(&self) -> String {
         "# TYPE gateway_up gauge\ngateway_up 1\n".to_owned()
     }
@@ -174,10 +182,19 @@ impl Server {
     }
 
     fn ask_with(&self, method: &str, path: &str, headers: &str) -> (u16, String) {
-        let reply = self.exchange(&format!("{method} {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n"));
+        let body = body_for(method, path);
+        let length = body.len();
+        let reply = self.exchange(&format!(
+            "{method} {path} HTTP/1.1\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        ));
         let status = reply.get(9..12).unwrap().parse().unwrap();
         (status, reply.split_once("\r\n\r\n").unwrap().1.to_owned())
     }
+}
+
+/// What the page wants to be asked.
+fn body_for(method: &str, path: &str) -> &'static str {
+    if (method, path) == ("POST", "/explain") { r#"{ "method": "GET", "url": "/a" }"# } else { "" }
 }
 
 impl Drop for Server {
@@ -213,6 +230,28 @@ fn every_listed_page_is_there() {
     assert_eq!(server.ask("HEAD", "/metrics"), (200, String::new()));
     assert_eq!(server.ask("GET", "/config/..%2f").0, 404);
     assert!(server.ask("GET", "/config").1.contains("${env:TOKEN}"));
+}
+
+#[test]
+fn what_is_no_question_is_refused_with_the_reason() {
+    let server = Server::start();
+    for (body, why) in [("", "no JSON"), ("{", "no JSON"), ("{}", "`url` is missing")] {
+        let length = body.len();
+        let request = format!(
+            "POST /explain HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        );
+        let reply = server.exchange(&request);
+        assert!(
+            reply.starts_with("HTTP/1.1 400") && reply.contains("admin.question") && reply.contains(why),
+            "{reply}"
+        );
+        assert_eq!(server.refused().last(), Some(&"admin.question"));
+    }
+    let long = 64 * 1024 + 1;
+    let head = format!("POST /explain HTTP/1.1\r\nhost: localhost\r\ncontent-length: {long}\r\n\r\n");
+    assert!(server.exchange(&format!("{head}{}", " ".repeat(long))).starts_with("HTTP/1.1 413"));
+    let (status, body) = server.ask("POST", "/explain");
+    assert!(status == 200 && body.contains("\"name\": \"/a\""), "{body}");
 }
 
 #[test]
@@ -446,9 +485,11 @@ fn what_is_described_is_what_is_answered() {
                 let names: Vec<_> = operation["parameters"].as_array().unwrap().iter().map(|p| &p["name"]).collect();
                 assert_eq!(path.matches('{').count(), names.len(), "{path}");
                 let asked = filled(path);
+                let method = method.to_uppercase();
+                let body = body_for(&method, &asked);
                 let request = format!(
-                    "{} {asked} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-                    method.to_uppercase()
+                    "{method} {asked} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
                 );
                 let reply = server.exchange(&request);
                 let (head, body) = reply.split_once("\r\n\r\n").unwrap();

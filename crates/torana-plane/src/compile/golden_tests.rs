@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use torana_config::report::{Style, render};
-use torana_config::{Kinds, load, redacted};
+use torana_config::{Kinds, load};
 
 fn compile_file(path: &Path) -> String {
     let (policies, targets) = kinds();
@@ -19,9 +19,7 @@ fn compile_file(path: &Path) -> String {
     let mut plan = None;
     match &loaded.config {
         Ok(config) => {
-            let shown = redacted(&loaded);
-            let source =
-                Source { config, checksum: "abc", shown: &shown, watch: &torana_upstream::state::Watch::default() };
+            let source = Source { config, checksum: "abc", watch: &torana_upstream::state::Watch::default() };
             let compiled = compile(source, REGISTRIES, None);
             diagnostics.extend(compiled.diagnostics);
             plan = compiled.plan;

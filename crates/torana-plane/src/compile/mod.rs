@@ -32,6 +32,7 @@ use crate::matcher::RoutePattern;
 use crate::plan::{AccessLog, Admin, Listener, LogOutput, Offer, Plan, PolicyTally, Route, Shutdown};
 use implicit::{Implicit, Services};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use torana_config::model::{self, Config, EndpointUrl};
@@ -53,8 +54,6 @@ pub struct Source<'a> {
     pub config: &'a SoundConfig,
     /// Identifies its documents; see [`Plan::checksum`].
     pub checksum: &'a str,
-    /// How the admin interface shows it: without secrets.
-    pub shown: &'a serde_json::Value,
     /// Who is told what happens to its upstreams.
     pub watch: &'a Watch,
 }
@@ -90,7 +89,9 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
     let watch = source.watch;
     let (keepsakes, implicit) = (Keepsakes::default(), Implicit::default());
     let (tallies, offers) = (RefCell::default(), RefCell::default());
+    let known = previous.into_iter().flat_map(|plan| plan.upstreams.iter().zip(&plan.states));
     let mut context = Context {
+        before: known.map(|known| (&*known.0.name, known)).collect(),
         tallies: &tallies,
         offers: &offers,
         registries,
@@ -128,8 +129,8 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
             drain_timeout: config.shutdown.drain_timeout.std(),
             readiness_delay: config.shutdown.readiness_delay.std(),
         },
+        upgrade_socket: config.upgrade.socket.as_ref().map(|socket| socket.value.clone()),
         admin: config.admin.on().map(admin),
-        config: source.shown.clone(),
         next_listener,
         kept: keepsakes.into_list(),
         tallies: tallies.into_inner(),
@@ -159,6 +160,7 @@ pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
         implicit: &Implicit::default(),
         tallies: &RefCell::default(),
         offers: &RefCell::default(),
+        before: HashMap::new(),
         remnant: Some(remnant),
         diagnostics: Vec::new(),
         files: Vec::new(),
@@ -221,10 +223,15 @@ fn owned_headers(routes: &[Route]) -> Vec<HeaderName> {
     owned
 }
 
+/// An upstream of the plan before, and where it stands.
+type Known<'a> = (&'a Arc<torana_upstream::spec::UpstreamSpec>, &'a Arc<State>);
+
 /// What the parts of the compiler share.
 struct Context<'a> {
     registries: Registries<'a>,
     previous: Option<&'a Plan>,
+    /// The upstreams of `previous` by name.
+    before: HashMap<&'a str, Known<'a>>,
     watch: &'a Watch,
     keepsakes: &'a Keepsakes,
     implicit: &'a Implicit,

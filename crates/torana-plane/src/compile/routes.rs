@@ -3,6 +3,7 @@
 use super::matching::Matched;
 use super::{Context, Upstreams, chain, matching, target};
 use crate::matcher::RoutePattern;
+use crate::metrics::exposition;
 use crate::plan::{Link, Route};
 use torana_config::model::{self, Config};
 use torana_core::rewrite;
@@ -50,6 +51,7 @@ fn route(
     Some(Route {
         answers_preflights: chain.iter().any(|link| link.policy.answers_preflights()),
         watches_forwarding: chain.iter().any(|link| link.policy.sees_forwarding()),
+        series: exposition::route_labels(&written.name, pattern.path.as_str()),
         name: written.name.as_str().into(),
         pattern: pattern.path.as_str().into(),
         chain,

@@ -1,6 +1,6 @@
 //! Upstreams.
 
-use super::{Context, Place, Upstreams, discover, resilience};
+use super::{Context, Known, Place, Upstreams, discover, resilience};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,14 +32,11 @@ pub(super) fn add(
     upstreams: &mut Upstreams,
     context: &mut Context<'_>,
 ) {
-    let before = context.previous.and_then(|plan| {
-        let position = plan.upstreams.iter().position(|known| *known.name == **name)?;
-        Some((plan.upstreams.get(position)?, plan.states.get(position)?))
-    });
+    let before = context.before.get(name.as_str()).copied();
     let now = Instant::now();
     let state = before.map(|(_, state)| &**state);
     let sources = discover::sources(name, upstream, state, now, context);
-    let spec = spec(config, name, upstream, &sources, state, context);
+    let spec = spec(config, name, upstream, &sources, before, context);
     upstreams.states.push(match before {
         Some((known, state)) if Arc::ptr_eq(known, &spec) => Arc::clone(state),
         _ => State::of(&spec, sources, state, context.watch, now),
@@ -54,10 +51,10 @@ fn spec(
     name: &Spanned<String>,
     upstream: &Spanned<model::Upstream>,
     sources: &[Arc<Source>],
-    state: Option<&State>,
+    before: Option<Known<'_>>,
     context: &mut Context<'_>,
 ) -> Arc<UpstreamSpec> {
-    let previous = context.previous.and_then(|plan| plan.upstreams.iter().find(|known| *known.name == **name));
+    let (previous, state) = (before.map(|known| known.0), before.map(|known| &**known.1));
     let fixed: Vec<EndpointSpec> = upstream
         .endpoints
         .iter()

@@ -5,6 +5,7 @@ use super::snapshot::{RouteSeries, Snapshot};
 use crate::forwarder::PoolSample;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use torana_core::metric::{HistogramSnapshot, LATENCY_BOUNDS_MICROS};
 use torana_upstream::breaker::Phase;
 
@@ -19,6 +20,11 @@ pub fn render(snapshot: &Snapshot) -> String {
     routes(&mut text, &snapshot.routes);
     text.by_code(names::REFUSALS, &snapshot.refusals);
     text.single(names::CONNECTIONS, snapshot.connections);
+    text.head(names::WORKER_CONNECTIONS);
+    for (worker, open) in snapshot.worker_connections.iter().enumerate() {
+        text.value(names::WORKER_CONNECTIONS.name, &format!("worker=\"{worker}\""), *open);
+    }
+    text.single(names::CONNECTIONS_MOVED, snapshot.connections_moved);
     text.single(names::CONNECTIONS_ACCEPTED, snapshot.connections_accepted);
     text.by_code(names::CONNECTIONS_LIMITED, &snapshot.limited);
     text.single(names::HANDSHAKES_FAILED, snapshot.handshakes_failed);
@@ -241,6 +247,17 @@ impl Bounds {
             None => ",le=\"+Inf\"} ".to_owned(),
         }))
     }
+}
+
+/// The labels that tell routes apart.
+pub(crate) fn route_labels(name: &str, pattern: &str) -> Arc<str> {
+    let mut text = String::with_capacity(name.len() + pattern.len() + 20);
+    text.push_str("route=\"");
+    escape(name, &mut text);
+    text.push_str("\",path=\"");
+    escape(pattern, &mut text);
+    text.push('"');
+    text.into()
 }
 
 /// Appends `value` as the inside of a label value.

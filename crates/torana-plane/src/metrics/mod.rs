@@ -17,7 +17,7 @@ pub use upstreams::{EventCounts, Standings};
 pub use worker::{RouteMetrics, WorkerMetrics};
 
 use crate::plan::Plan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -64,6 +64,7 @@ impl Metrics {
     }
 
     /// `plan` is in force; also called for the first one, which is no reload.
+    /// Series of routes it does not have are forgotten.
     pub fn plan_in_force(&self, plan: &Plan) {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let facts = PlanFacts { revision: plan.revision, checksum: Arc::clone(&plan.checksum), since };
@@ -72,6 +73,12 @@ impl Metrics {
             self.reloads.fetch_add(1, Ordering::Relaxed);
         }
         *known = facts;
+        drop(known);
+        let wanted: HashSet<&str> = plan.routes.iter().map(|route| &*route.series).collect();
+        let workers = lock(&self.workers).clone();
+        for worker in &workers {
+            worker.keep_routes(&wanted);
+        }
     }
 
     /// A new configuration was not accepted; the old plan stays.

@@ -31,6 +31,9 @@ metrics! {
     RESPONSE_BYTES = "gateway_response_body_bytes_total" "counter" "Body bytes sent to clients.";
     REFUSALS = "gateway_refusals_total" "counter" "Replies made by the gateway itself, by reason code.";
     CONNECTIONS = "gateway_connections" "gauge" "Client connections open now.";
+    WORKER_CONNECTIONS = "gateway_worker_connections" "gauge" "Client connections open now, by worker.";
+    CONNECTIONS_MOVED = "gateway_connections_moved_total" "counter"
+        "Client connections given to a worker that had fewer, right after they were accepted.";
     CONNECTIONS_ACCEPTED = "gateway_connections_accepted_total" "counter" "Client connections accepted.";
     CONNECTIONS_LIMITED = "gateway_connections_limited_total" "counter"
         "Client connections refused or cut by a limit, by reason code.";

@@ -26,6 +26,10 @@ pub struct Snapshot {
     pub limited: BTreeMap<&'static str, u64>,
     /// Connections open now.
     pub connections: u64,
+    /// The same by worker.
+    pub worker_connections: Vec<u64>,
+    /// Connections that went to another worker than the one that accepted them.
+    pub connections_moved: u64,
     /// Connections accepted.
     pub connections_accepted: u64,
     /// TLS handshakes that failed.

@@ -19,7 +19,7 @@ fn workers_are_summed_and_the_text_is_prometheus() {
     let mut plan =
         plan(r#"{ "routes": [ { "name": "a", "match": { "path": "/x/*" }, "respond": {} } ] }"#, None).unwrap();
     // No configuration has such a name: labels are escaped all the same.
-    Arc::get_mut(&mut plan.routes).unwrap()[0].name = "a\"b".into();
+    Arc::get_mut(&mut plan.routes).unwrap()[0].series = exposition::route_labels("a\"b", "/x/*");
     metrics.plan_in_force(&plan);
     let route: &Route = &plan.routes[0];
     for _ in 0..2 {
@@ -85,6 +85,26 @@ fn reloads_are_counted_and_removed_routes_forgotten() {
     let counts: Vec<(&str, u64)> =
         snapshot.routes.iter().flat_map(|r| r.durations.iter().map(|(_, _, h)| (&*r.labels, h.count()))).collect();
     assert_eq!(counts, [(r#"route="route-0",path="/service-0/*""#, 2)], "counters go on over a reload");
+}
+
+#[test]
+fn series_are_all_there_and_only_the_wanted_stay() {
+    // Several times as many as are read or taken out at a time.
+    let (all, few) = (plan(&many_routes(1000), None).unwrap(), plan(&many_routes(300), None).unwrap());
+    let metrics = Metrics::new();
+    let worker = metrics.add_worker();
+    let observe = |route: &Route| worker.route(route).observe(Method::Get, Status::OK, Duration::ZERO, 1, 0);
+    all.routes.iter().for_each(observe);
+    metrics.plan_in_force(&all);
+    // The series of requests without a route is always there.
+    assert_eq!(metrics.snapshot().routes.len(), 1001);
+    metrics.plan_in_force(&few);
+    all.routes.iter().take(300).for_each(observe);
+    let snapshot = metrics.snapshot();
+    let counted: Vec<_> = snapshot.routes.iter().filter(|route| route.request_bytes == 2).collect();
+    assert_eq!((snapshot.routes.len(), counted.len()), (301, 300), "what stays goes on counting");
+    observe(&all.routes[999]);
+    assert_eq!(metrics.snapshot().routes.len(), 302);
 }
 
 #[test]

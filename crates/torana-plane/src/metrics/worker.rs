@@ -3,7 +3,7 @@
 use super::lock;
 use super::snapshot::Snapshot;
 use crate::forwarder::PoolSample;
-use crate::plan::{Plan, Route};
+use crate::plan::Route;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,15 +15,51 @@ use torana_net::service::ConnectionEvent;
 /// One worker's counters. The worker writes, a scrape reads.
 #[derive(Default)]
 pub struct WorkerMetrics {
-    routes: Mutex<HashMap<Arc<str>, Arc<RouteMetrics>>>,
+    routes: Mutex<Known>,
+    /// Held by whoever reads all routes or takes some out, neither of which is
+    /// the worker: while it is, routes are only added, at the end.
+    tidying: Mutex<()>,
     unrouted: Arc<RouteMetrics>,
     refusals: Codes,
     limited: Codes,
     opened: Counter,
     closed: Counter,
+    moved: Counter,
     handshakes_failed: Counter,
     log_lines_dropped: Counter,
-    pools: Mutex<Vec<PoolSample>>,
+    pools: Mutex<Arc<Vec<PoolSample>>>,
+}
+
+/// The routes that were used, in the order of their first use, and where each is.
+#[derive(Default)]
+struct Known {
+    list: Vec<(Arc<str>, Arc<RouteMetrics>)>,
+    places: HashMap<Arc<str>, usize>,
+}
+
+/// How many routes are read or taken out while the lock is held: a worker that
+/// meets a route for the first time waits that long, some microseconds.
+const AT_A_TIME: usize = 128;
+
+impl Known {
+    fn get(&mut self, series: &Arc<str>) -> Arc<RouteMetrics> {
+        if let Some((_, route)) = self.places.get(series).and_then(|place| self.list.get(*place)) {
+            return Arc::clone(route);
+        }
+        let route = Arc::<RouteMetrics>::default();
+        self.places.insert(Arc::clone(series), self.list.len());
+        self.list.push((Arc::clone(series), Arc::clone(&route)));
+        route
+    }
+
+    /// The last one takes its place.
+    fn remove(&mut self, series: &str) {
+        let Some(place) = self.places.remove(series) else { return };
+        self.list.swap_remove(place);
+        if let Some((moved, _)) = self.list.get(place) {
+            self.places.insert(Arc::clone(moved), place);
+        }
+    }
 }
 
 /// How many status classes there are, 1xx to 5xx and whatever is above.
@@ -105,7 +141,7 @@ impl WorkerMetrics {
     /// of this name and pattern.
     #[must_use]
     pub fn route(&self, route: &Route) -> Arc<RouteMetrics> {
-        Arc::clone(lock(&self.routes).entry(labels(route)).or_default())
+        lock(&self.routes).get(&route.series)
     }
 
     /// The counters of requests that match no route.
@@ -114,13 +150,34 @@ impl WorkerMetrics {
         &self.unrouted
     }
 
-    /// Forgets routes that `plan` does not have: configurations may change
-    /// for ever, series may not grow for ever.
-    pub fn keep_routes_of(&self, plan: &Plan) {
-        let mut routes = lock(&self.routes);
-        if !routes.is_empty() {
-            let kept: HashSet<Arc<str>> = plan.routes.iter().map(labels).collect();
-            routes.retain(|labels, _| kept.contains(labels));
+    /// Forgets routes that are not `wanted`: configurations may change for
+    /// ever, series may not grow for ever. Not for the worker's own thread.
+    pub(super) fn keep_routes(&self, wanted: &HashSet<&str>) {
+        let _guard = lock(&self.tidying);
+        let mut gone = Vec::new();
+        self.each_route(|series, _| {
+            if !wanted.contains(&**series) {
+                gone.push(Arc::clone(series));
+            }
+        });
+        for some in gone.chunks(AT_A_TIME) {
+            let mut routes = lock(&self.routes);
+            some.iter().for_each(|series| routes.remove(series));
+        }
+    }
+
+    /// Looks at every route, for whoever holds `tidying`. The lock the worker
+    /// may wait for is let go of in between.
+    fn each_route(&self, mut look: impl FnMut(&Arc<str>, &Arc<RouteMetrics>)) {
+        let mut some = Vec::with_capacity(AT_A_TIME);
+        let mut from = 0;
+        loop {
+            some.extend(lock(&self.routes).list.iter().skip(from).take(AT_A_TIME).cloned());
+            if some.is_empty() {
+                return;
+            }
+            from += some.len();
+            some.drain(..).for_each(|(series, route)| look(&series, &route));
         }
     }
 
@@ -134,6 +191,7 @@ impl WorkerMetrics {
         match event {
             ConnectionEvent::Opened => self.opened.add(1),
             ConnectionEvent::Closed => self.closed.add(1),
+            ConnectionEvent::Moved => self.moved.add(1),
             ConnectionEvent::Limited(code) => self.limited.count(code),
             ConnectionEvent::HandshakeFailed => self.handshakes_failed.add(1),
         }
@@ -146,16 +204,16 @@ impl WorkerMetrics {
 
     /// Replaces what is known about this worker's pools.
     pub fn set_pools(&self, sample: impl FnOnce(&mut Vec<PoolSample>)) {
-        let mut pools = lock(&self.pools);
-        pools.clear();
+        let mut pools = Vec::with_capacity(lock(&self.pools).len());
         sample(&mut pools);
+        let before = std::mem::replace(&mut *lock(&self.pools), Arc::new(pools));
+        drop(before);
     }
 
     pub(super) fn add_to(&self, snapshot: &mut Snapshot) {
-        let routes: Vec<_> =
-            lock(&self.routes).iter().map(|(labels, route)| (Arc::clone(labels), Arc::clone(route))).collect();
-        for (labels, route) in &routes {
-            snapshot.add_route(labels, route);
+        {
+            let _guard = lock(&self.tidying);
+            self.each_route(|series, route| snapshot.add_route(series, route));
         }
         snapshot.add_route(&super::snapshot::UNROUTED.into(), &self.unrouted);
         self.refusals.add_to(&mut snapshot.refusals);
@@ -165,22 +223,14 @@ impl WorkerMetrics {
         let closed = self.closed.value();
         let opened = self.opened.value();
         snapshot.connections_accepted += opened;
+        snapshot.worker_connections.push(opened.saturating_sub(closed));
         snapshot.connections += opened.saturating_sub(closed);
+        snapshot.connections_moved += self.moved.value();
         snapshot.handshakes_failed += self.handshakes_failed.value();
         snapshot.log_lines_lost += self.log_lines_dropped.value();
-        for pool in &*lock(&self.pools) {
+        let pools = Arc::clone(&lock(&self.pools));
+        for pool in &*pools {
             snapshot.add_pool(pool);
         }
     }
-}
-
-/// The labels that tell routes apart, as the exposition writes them.
-fn labels(route: &Route) -> Arc<str> {
-    let mut text = String::with_capacity(route.name.len() + route.pattern.len() + 20);
-    text.push_str("route=\"");
-    super::exposition::escape(&route.name, &mut text);
-    text.push_str("\",path=\"");
-    super::exposition::escape(&route.pattern, &mut text);
-    text.push('"');
-    text.into()
 }

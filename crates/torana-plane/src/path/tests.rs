@@ -257,13 +257,15 @@ fn an_exchange_ends_under_the_plan_it_began_with() {
         crate::testing::plan(r#"{ "routes": [ { "name": "only", "respond": {} } ] }"#, Some(&gateway.cell.load()))
             .unwrap();
     assert_eq!(next.revision, 2);
-    let old = Arc::downgrade(&gateway.cell.swap(next));
+    let old = Arc::downgrade(&gateway.cell.load());
+    gateway.cell.swap(next);
     let other = gateway.send("GET /chain HTTP/1.1\nHost: a");
     assert_eq!((&other.log["route"], other.sent.is_none()), (&"only".into(), true));
-    assert!(old.upgrade().is_some(), "the exchange still needs it");
+    assert_eq!(gateway.cell.free_retired(), 1, "the exchange still needs it");
     let seen = gateway.end(exchange, reply);
     assert_eq!(seen.log["route"], "chain");
     assert_eq!(seen.events.last().map(String::as_str), Some("a end"));
+    assert_eq!(gateway.cell.free_retired(), 0);
     assert!(old.upgrade().is_none(), "nobody keeps the old plan");
 }
 

@@ -1,11 +1,13 @@
 //! The admin interface of a plan: its socket, and who may ask there.
 
-use super::sockets;
+use super::heritage::{Heritage, Role};
+use super::sockets::{self, Sockets};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use std::io;
+use torana_config::model::ListenAddress;
 use torana_control::admin::{Place, Rules, Socket, TokenCheck};
-use torana_net::listen;
+use torana_net::listen::{self, Listener};
 use torana_plane::plan::Admin;
 
 /// What a new plan means for the admin interface.
@@ -15,7 +17,15 @@ pub(super) enum Change {
     /// Other rules at the same address.
     Rules(Rules),
     /// Another address, or none.
-    Place(Option<(Socket, Rules)>),
+    Place(Option<Opened>),
+}
+
+/// A socket of the admin interface, and the rules there.
+pub(super) struct Opened {
+    socket: Socket,
+    rules: Rules,
+    /// Another descriptor of it, to be handed over.
+    spare: (ListenAddress, Listener),
 }
 
 impl Change {
@@ -25,26 +35,38 @@ impl Change {
         Ok(match (before, after) {
             (before, after) if before == after => Change::None,
             (Some(before), Some(after)) if before.address == after.address => Change::Rules(rules(after)),
-            (_, after) => Change::Place(after.map(open).transpose()?),
+            (_, after) => Change::Place(after.map(|admin| open(admin, &mut Heritage::default())).transpose()?),
         })
     }
 
-    pub(super) fn make(self, place: &Place) {
+    pub(super) fn make(self, place: &Place, sockets: &mut Sockets) {
         match self {
             Change::None => {}
             Change::Rules(rules) => place.judge_by(rules),
-            Change::Place(socket) => place.serve_on(socket),
+            Change::Place(opened) => place.serve_on(serving(opened, sockets)),
         }
     }
 }
 
-/// Listens where `admin` says.
-pub(super) fn open(admin: &Admin) -> io::Result<(Socket, Rules)> {
-    let socket = match listen::bind(&sockets::net_address(&admin.address), false)? {
-        listen::Listener::Tcp(tcp) => Socket::Tcp(tcp),
-        listen::Listener::Unix(unix) => Socket::Unix(unix),
+/// What the interface serves on; where it is, is noted for whoever takes over.
+pub(super) fn serving(opened: Option<Opened>, sockets: &mut Sockets) -> Option<(Socket, Rules)> {
+    let (serving, spare) = opened.map(|Opened { socket, rules, spare }| ((socket, rules), spare)).unzip();
+    sockets.set_admin(spare);
+    serving
+}
+
+/// Listens where `admin` says, on a socket that is there or a new one.
+pub(super) fn open(admin: &Admin, heritage: &mut Heritage) -> io::Result<Opened> {
+    let listener = match heritage.claim(Role::Admin(&admin.address)).pop() {
+        Some(inherited) => inherited,
+        None => listen::bind(&sockets::net_address(&admin.address), false)?,
     };
-    Ok((socket, rules(admin)))
+    let spare = (admin.address.clone(), listener.try_clone()?);
+    let socket = match listener {
+        Listener::Tcp(tcp) => Socket::Tcp(tcp),
+        Listener::Unix(unix) => Socket::Unix(unix),
+    };
+    Ok(Opened { socket, rules: rules(admin), spare })
 }
 
 fn rules(admin: &Admin) -> Rules {

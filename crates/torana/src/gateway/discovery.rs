@@ -86,7 +86,7 @@ impl Endpoints {
     }
 
     fn swap(&self, plan: Plan) -> Arc<Plan> {
-        drop(self.cell.swap(plan));
+        self.cell.swap(plan);
         let plan = self.cell.load();
         events::adopt(&self.prober, &plan);
         plan

@@ -11,20 +11,24 @@
 //! | `torana-health` | probes endpoints |
 //! | `torana-discovery` | asks DNS and reads files for endpoints that come and go |
 //! | `torana-events` | tells of endpoints and breakers that change |
+//! | `torana-upgrade` | hands the sockets to a new process |
 
 mod accepting;
 mod admin;
 mod descriptors;
 mod discovery;
 mod events;
+mod heritage;
 mod reload;
 mod shared;
 mod sockets;
+mod upgrade;
 mod worker;
 
 use crate::terminal::Terminal;
 use crate::wire;
 use discovery::Endpoints;
+use heritage::{Heritage, Role};
 use reload::Reloader;
 use serde_json::json;
 use shared::Shared;
@@ -32,25 +36,35 @@ use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use torana_control::admin::{Admin, Parts};
 use torana_control::log_writer::{self, LogControl, Output};
 use torana_control::notice;
 use torana_control::providers::file::Watcher;
 use torana_control::running::Report;
+use torana_control::service_manager;
 use torana_control::shutdown::{Drained, Pace, drain};
 use torana_control::signals::{Asked, Signals};
 use torana_control::status::Status;
 use torana_control::supervisor::{Cause, Reloads, Supervisor};
 use torana_net::accept::ConnectionCount;
+use torana_net::listen::{Listener, bind_private};
+use torana_net::spread::Spread;
 use torana_plane::log::{LogBatch, LogSink};
 use torana_plane::metrics::Metrics;
 use torana_plane::plan::{LogOutput, Plan};
 use torana_plane::swap::PlanCell;
+use upgrade::Upgrades;
 use worker::{Command, Common, Worker};
+
+pub(crate) use heritage::Predecessor;
+pub(crate) use upgrade::Successor;
 
 /// What to run.
 pub(crate) struct Options {
@@ -58,12 +72,22 @@ pub(crate) struct Options {
     pub(crate) path: PathBuf,
     /// Whether changed files are taken up.
     pub(crate) watch: bool,
+    /// How it came to be, and who comes after it; `None`: nobody's business.
+    pub(crate) succession: Option<Succession>,
+}
+
+/// What is before and after a gateway that does not stand alone.
+pub(crate) struct Succession {
+    /// Whom it takes over from.
+    pub(crate) predecessor: Option<Predecessor>,
+    /// Who can take over.
+    pub(crate) successor: Successor,
 }
 
 /// A gateway that serves.
 pub(crate) struct Gateway {
     /// The main thread's: for signals and draining.
-    runtime: Runtime,
+    runtime: Rc<Runtime>,
     signals: Signals,
     shared: Arc<Shared>,
     status: Arc<Status>,
@@ -75,6 +99,9 @@ pub(crate) struct Gateway {
     admin_at: Option<String>,
     reloads: Reloads,
     reload_thread: JoinHandle<()>,
+    upgrades: Upgrades,
+    taken_over: UnboundedReceiver<()>,
+    successor: Option<Successor>,
 }
 
 /// Why a gateway cannot start; the texts are complete.
@@ -91,6 +118,12 @@ impl From<io::Error> for StartError {
     }
 }
 
+/// How long idle connections stay when the gateway stops.
+const IDLE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// The same when another process serves already: nobody waits for this one.
+const IDLE_PATIENCE_TAKEN_OVER: Duration = Duration::from_secs(2);
+
 /// How long the access log may take to be written at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -103,6 +136,11 @@ impl Gateway {
         // First of all: until then a SIGHUP ends the process.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let signals = runtime.block_on(async { Signals::listen() })?;
+        // Before there are threads, as it demands.
+        let mut heritage = match &options.succession {
+            Some(succession) => Heritage::collect(succession.predecessor.as_ref())?,
+            None => Heritage::default(),
+        };
         descriptors::raise_limit();
         let since = SystemTime::now();
         let metrics = Metrics::new();
@@ -110,25 +148,23 @@ impl Gateway {
         let mut built = wire::build(&options.path, None, &watch);
         let Some(plan) = built.plan.take() else { return Err(StartError::Config(Box::new(built))) };
         terminal.error(&built.rendered(terminal.error_style()));
-        let count = worker_count(&plan);
         let output = log_output(&plan);
         output.probe()?;
-        let admin_socket = plan.admin.as_ref().map(admin::open).transpose()?;
-        let admin_at = admin_socket.as_ref().and_then(|(socket, _)| socket.shown());
-        let report = report_of_start(&built, &plan);
-        let files = report.files.clone();
-        let status = Status::new(report);
+        let upgrade_socket = plan.upgrade_socket.clone().filter(|_| options.succession.is_some());
+        let admin_opened = plan.admin.as_ref().map(|admin| admin::open(admin, &mut heritage)).transpose()?;
+        let files = built.files.clone();
+        let status = Status::new(report_of_start(&built, &plan));
 
         metrics.plan_in_force(&plan);
         let prober = events::prober()?;
+        let count = worker_count(&plan);
         let cell = PlanCell::new(plan);
         // Before anybody connects: what can be known in time is known by the
         // first request.
         let endpoints = Endpoints::start(&cell, watch.clone(), prober)?;
         let (sink, batches) = LogSink::channel();
         let log = LogControl::new(output);
-        let lost = metrics.clone();
-        let log_thread = log_writer::start(batches, lines, log.clone(), move |count| lost.log_lines_lost(count))?;
+        let log_thread = log_thread(batches, &log, metrics.clone())?;
         let common = Common {
             cell,
             metrics,
@@ -136,10 +172,11 @@ impl Gateway {
             connections: Arc::new(ConnectionCount::default()),
             accepting: Arc::default(),
         };
-        let workers = (0..count).map(|index| Worker::start(index, common.clone())).collect::<io::Result<Vec<_>>>()?;
+        let workers = workers(count, &common)?;
         let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
         let shared = Arc::new(Shared::new(Common { log: LogSink::none(), ..common }, commands));
-        listen(&shared)?;
+        let admin_socket = listen(&shared, &mut heritage, admin_opened)?;
+        let admin_at = admin_socket.as_ref().and_then(|(socket, _)| socket.shown());
         shared.note(&shared.common.cell.load(), &built, "start", None, false);
 
         let supervisor = Supervisor::default();
@@ -160,8 +197,15 @@ impl Gateway {
         };
         let watcher = options.watch.then(|| watcher(&reloads)).transpose()?;
         let reload_thread = supervisor.start(reloader, status.clone(), watcher, files, since)?;
+        let (sender, taken_over) = unbounded_channel();
+        let upgrades = Upgrades::new(shared.clone(), sender);
+        if let Some(path) = upgrade_socket {
+            listen_for_successors(&shared, &upgrades, path, &mut heritage)?;
+        }
+        // Last: from here on the gateway before accepts nothing.
+        heritage.settle();
         Ok(Gateway {
-            runtime,
+            runtime: Rc::new(runtime),
             signals,
             shared,
             status,
@@ -172,6 +216,9 @@ impl Gateway {
             admin_at,
             reloads,
             reload_thread,
+            upgrades,
+            taken_over,
+            successor: options.succession.as_ref().map(|succession| succession.successor.clone()),
         })
     }
 
@@ -204,16 +251,27 @@ impl Gateway {
 
     /// Serves until a signal, or `exit_after`, then drains.
     pub(crate) fn run(mut self, exit_after: Option<Duration>) -> ExitCode {
-        let Gateway { runtime, signals, shared, status, log, reloads, .. } = &mut self;
+        let runtime = self.runtime.clone();
         let drained = runtime.block_on(async {
-            serve(signals, log, reloads, exit_after).await;
-            let shutdown = shared.common.cell.load().shutdown;
-            let pace = Pace { readiness_delay: shutdown.readiness_delay, drain_timeout: shutdown.drain_timeout };
-            status.drain();
-            notice::say("stopping: connections end after their current request; once more stops at once");
+            let end = self.serve(exit_after).await;
+            // Before it is said: whoever reads it may ask.
+            self.status.drain();
+            let pace = match end {
+                End::Stop => {
+                    service_manager::stopping();
+                    notice::say("stopping: connections end after their current request; once more stops at once");
+                    self.pace()
+                }
+                End::TakenOver => {
+                    self.admin.place().serve_on(None);
+                    notice::say("another process serves now: connections end here after their current request");
+                    // Whoever asks whether we are ready asks the other one.
+                    Pace { readiness_delay: Duration::ZERO, idle_patience: IDLE_PATIENCE_TAKEN_OVER, ..self.pace() }
+                }
+            };
             tokio::select! {
-                drained = drain(&**shared, status, pace) => Some(drained),
-                () = stop_signal(signals) => None,
+                drained = drain(&*self.shared, &self.status, pace) => Some(drained),
+                () = stop_signal(&mut self.signals) => None,
             }
         });
         match drained {
@@ -227,6 +285,42 @@ impl Gateway {
         self.stop();
         notice::say("stopped");
         ExitCode::SUCCESS
+    }
+
+    /// Does what signals ask for, until one asks for the end, another process
+    /// has taken over, or it is time.
+    async fn serve(&mut self, exit_after: Option<Duration>) -> End {
+        let time = async {
+            match exit_after {
+                Some(after) => tokio::time::sleep(after).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut time = std::pin::pin!(time);
+        loop {
+            tokio::select! {
+                asked = self.signals.next() => match asked {
+                    Asked::Reload => self.reloads.request(Cause::Signal),
+                    Asked::Reopen => self.log.reopen(),
+                    Asked::Upgrade => match &self.successor {
+                        Some(successor) => self.upgrades.start_successor(successor),
+                        None => notice::warn("nothing can take over from a demo"),
+                    },
+                    Asked::Stop(_) => return End::Stop,
+                },
+                Some(()) = self.taken_over.recv() => return End::TakenOver,
+                () = &mut time => return End::Stop,
+            }
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        let shutdown = self.shared.common.cell.load().shutdown;
+        Pace {
+            readiness_delay: shutdown.readiness_delay,
+            idle_patience: IDLE_PATIENCE,
+            drain_timeout: shutdown.drain_timeout,
+        }
     }
 
     /// Ends every thread, whatever is open.
@@ -249,37 +343,41 @@ impl Gateway {
     }
 }
 
-/// Does what signals ask for, until one asks for the end or it is time.
-async fn serve(signals: &mut Signals, log: &LogControl, reloads: &Reloads, exit_after: Option<Duration>) {
-    let end = async {
-        match exit_after {
-            Some(after) => tokio::time::sleep(after).await,
-            None => std::future::pending().await,
-        }
-    };
-    let mut end = std::pin::pin!(end);
-    loop {
-        tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::Reload => reloads.request(Cause::Signal),
-                Asked::Reopen => log.reopen(),
-                Asked::Stop(_) => return,
-            },
-            () = &mut end => return,
-        }
-    }
+/// Why serving ended.
+enum End {
+    Stop,
+    TakenOver,
 }
 
 async fn stop_signal(signals: &mut Signals) {
     while !matches!(signals.next().await, Asked::Stop(_)) {}
 }
 
-fn listen(shared: &Shared) -> io::Result<()> {
+/// Listens everywhere; answers what the admin interface serves on.
+fn listen(
+    shared: &Shared,
+    heritage: &mut Heritage,
+    admin: Option<admin::Opened>,
+) -> io::Result<Option<(torana_control::admin::Socket, torana_control::admin::Rules)>> {
     let plan = shared.common.cell.load();
     let mut sockets = shared.sockets();
-    let prepared = sockets.prepare(&plan, shared.workers.len())?;
+    let prepared = sockets.prepare(&plan, shared.workers.len(), heritage)?;
     sockets.apply(&plan, prepared, &shared.workers);
-    Ok(())
+    Ok(admin::serving(admin, &mut sockets))
+}
+
+fn listen_for_successors(
+    shared: &Shared,
+    upgrades: &Upgrades,
+    path: PathBuf,
+    heritage: &mut Heritage,
+) -> io::Result<()> {
+    let socket = match heritage.claim(Role::Upgrade(&path)).pop() {
+        Some(Listener::Unix(unix)) => unix,
+        _ => bind_private(&path)?,
+    };
+    shared.sockets().set_upgrade(path, Listener::Unix(socket.try_clone()?));
+    upgrades.listen(socket)
 }
 
 fn watcher(reloads: &Reloads) -> io::Result<Watcher> {
@@ -300,6 +398,11 @@ fn report_of_start(built: &wire::Built, plan: &Plan) -> Report {
     }
 }
 
+fn workers(count: usize, common: &Common) -> io::Result<Vec<Worker>> {
+    let arrivals = Spread::among(count).into_iter().enumerate();
+    arrivals.map(|(index, arrivals)| Worker::start(index, arrivals, common.clone())).collect()
+}
+
 /// As many as were asked for, or as there are cores this process may use.
 fn worker_count(plan: &Plan) -> usize {
     plan.workers.map_or_else(
@@ -315,6 +418,10 @@ fn log_output(plan: &Plan) -> Output {
         Some(LogOutput::Stderr) => Output::Stderr,
         Some(LogOutput::File(path)) => Output::File(path.clone()),
     }
+}
+
+fn log_thread(batches: Receiver<LogBatch>, log: &LogControl, metrics: Arc<Metrics>) -> io::Result<JoinHandle<()>> {
+    log_writer::start(batches, lines, log.clone(), move |count| metrics.log_lines_lost(count))
 }
 
 fn lines(batch: &LogBatch) -> (&[u8], u64) {

@@ -2,6 +2,7 @@
 
 use super::admin::Change;
 use super::discovery::Endpoints;
+use super::heritage::Heritage;
 use super::log_output;
 use super::shared::Shared;
 use crate::wire;
@@ -15,6 +16,7 @@ use torana_config::report::Style;
 use torana_control::admin::Place;
 use torana_control::log_writer::LogControl;
 use torana_control::running::{Reload, Report};
+use torana_control::service_manager;
 use torana_control::supervisor::Cause;
 use torana_plane::plan::Plan;
 use torana_upstream::state::Watch;
@@ -37,11 +39,15 @@ pub(crate) struct Reloader {
 
 impl Reload for Reloader {
     fn reload(&mut self, cause: &'static str) -> Report {
+        service_manager::reloading();
         let before = self.shared.common.cell.load();
         let built = wire::build(&self.path, Some(&before), &self.watch);
         self.disk = built.loaded.clone();
         self.files.clone_from(&built.files);
-        self.take_up(built, &before, cause, None)
+        let report = self.take_up(built, &before, cause, None);
+        // Refused or not: it serves, and there is nothing more to wait for.
+        service_manager::ready();
+        report
     }
 
     fn roll_back(&mut self, revision: u64) -> Option<Report> {
@@ -49,6 +55,10 @@ impl Reload for Reloader {
         let before = self.shared.common.cell.load();
         let built = wire::build_again(loaded, Some(&before), &self.watch);
         Some(self.take_up(built, &before, Cause::Rollback.as_str(), Some(revision)))
+    }
+
+    fn tidy(&mut self) -> bool {
+        self.shared.common.cell.free_retired() > 0
     }
 }
 
@@ -80,15 +90,15 @@ impl Reloader {
         let admin = Change::new(before.admin.as_ref(), plan.admin.as_ref())?;
         self.endpoints.prepare(&plan);
         let mut sockets = shared.sockets();
-        let prepared = sockets.prepare(&plan, shared.workers.len())?;
+        let prepared = sockets.prepare(&plan, shared.workers.len(), &mut Heritage::default())?;
         self.log.switch(output);
         // Listening comes after the swap: accepting asks the plan in force
         // about its listener.
         let plan = self.endpoints.put_in_force(plan);
         sockets.apply(&plan, prepared, &shared.workers);
+        admin.make(&self.admin, &mut sockets);
         drop(sockets);
         shared.common.metrics.plan_in_force(&plan);
-        admin.make(&self.admin);
         Ok(())
     }
 
@@ -112,6 +122,9 @@ impl Reloader {
         }
         if accepted && plan.workers.is_some_and(|workers| workers as usize != self.shared.workers.len()) {
             text.push_str("warning: `workers` changes with the next start\n");
+        }
+        if accepted && plan.upgrade_socket != before.upgrade_socket {
+            text.push_str("warning: `upgrade.socket` changes with the next start\n");
         }
         Report {
             accepted,

@@ -4,7 +4,9 @@ use super::sockets::Sockets;
 use super::worker::{Command, Common};
 use crate::show;
 use crate::wire::{self, Built};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -12,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use torana_config::Loaded;
 use torana_control::revisions::{History, Listed, Revision};
 use torana_control::running::{Drain, NotDone, NotThere, Operation, Running};
+use torana_plane::explain::{Question, explain_running};
 use torana_plane::metrics::{Standings, exposition};
 use torana_plane::plan::Plan;
 
@@ -61,9 +64,28 @@ impl Shared {
     }
 }
 
+/// A request somebody asks about.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    method: String,
+    url: String,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    #[serde(default = "this_machine")]
+    client: IpAddr,
+}
+
+fn this_machine() -> IpAddr {
+    Ipv4Addr::LOCALHOST.into()
+}
+
 impl Running for Shared {
     fn config(&self) -> Value {
-        self.common.cell.load().config.clone()
+        // Made when somebody looks: of a large configuration that is a sizeable
+        // part of what a reload costs.
+        let loaded = self.history().newest();
+        loaded.map_or(Value::Null, |loaded| torana_config::redacted(&loaded))
     }
 
     fn listeners(&self) -> Value {
@@ -85,6 +107,15 @@ impl Running for Shared {
         let states = &plan.states;
         let state = states.iter().find(|state| **state.health().name() == *upstream).ok_or(NotThere::Upstream)?;
         show::drain(state.health(), endpoint, on).ok_or(NotThere::Endpoint)
+    }
+
+    fn explain(&self, question: &Value) -> Result<Value, String> {
+        let asked: Asked = serde_json::from_value(question.clone()).map_err(|error| error.to_string())?;
+        let plan = self.common.cell.load();
+        let question =
+            Question { method: &asked.method, url: &asked.url, headers: &asked.headers, client_ip: asked.client };
+        let explanation = explain_running(&plan, &question).map_err(|error| error.to_string())?;
+        serde_json::to_value(&explanation).map_err(|error| error.to_string())
     }
 
     fn metrics(&self) -> String {
@@ -123,10 +154,10 @@ impl Running for Shared {
 }
 
 impl Drain for Shared {
-    fn begin(&self, grace: Duration) {
+    fn begin(&self, patience: Duration, grace: Duration) {
         self.common.cell.drain();
         self.sockets().clear();
-        self.send(|| Command::Drain { grace });
+        self.send(|| Command::Drain { patience, grace });
     }
 
     fn open_connections(&self) -> u32 {

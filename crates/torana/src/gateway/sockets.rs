@@ -1,7 +1,9 @@
 //! The sockets of all listeners, and what a new plan changes about them.
 
+use super::heritage::{Heritage, Role};
 use super::worker::Command;
 use std::io;
+use std::path::PathBuf;
 use tokio::sync::mpsc::UnboundedSender;
 use torana_config::model::ListenAddress;
 use torana_net::listen::{self, Listener};
@@ -15,9 +17,15 @@ use torana_plane::plan::Plan;
 pub(crate) struct Sockets {
     bound: Vec<Bound>,
     next: u64,
+    /// The admin interface's socket, to be handed over.
+    admin: Option<(ListenAddress, Listener)>,
+    /// Where successors ask, to be handed over.
+    upgrade: Option<(PathBuf, Listener)>,
 }
 
-/// One listener's sockets, one per worker.
+/// One listener's sockets: at least one per worker, and more where a process
+/// that handed them over had more workers. A queue nobody accepts from would
+/// hold connections for ever.
 struct Bound {
     socket: u64,
     id: ListenerId,
@@ -36,11 +44,16 @@ impl Sockets {
     ///
     /// # Errors
     /// An address cannot be listened on; nothing has changed then.
-    pub(crate) fn prepare(&self, plan: &Plan, workers: usize) -> io::Result<Prepared> {
+    pub(super) fn prepare(&self, plan: &Plan, workers: usize, heritage: &mut Heritage) -> io::Result<Prepared> {
         let mut new = Vec::new();
         for listener in &plan.listeners {
             if self.bound.iter().all(|bound| bound.address != listener.address) {
-                let listeners = self.bind(&listener.address, workers)?;
+                let inherited = heritage.claim(Role::Listener(&listener.name, &listener.address));
+                let listeners = if inherited.is_empty() {
+                    self.bind(&listener.address, workers)?
+                } else {
+                    complete(inherited, workers)?
+                };
                 new.push((listener.id, listener.address.clone(), listeners));
             }
         }
@@ -87,8 +100,32 @@ impl Sockets {
         self.bound = kept;
     }
 
+    /// Notes where the admin interface is.
+    pub(super) fn set_admin(&mut self, admin: Option<(ListenAddress, Listener)>) {
+        self.admin = admin;
+    }
+
+    /// Notes where successors ask.
+    pub(super) fn set_upgrade(&mut self, path: PathBuf, socket: Listener) {
+        self.upgrade = Some((path, socket));
+    }
+
+    /// Every socket under a descriptor of its own, with its label, for the
+    /// process that takes over.
+    pub(super) fn passable(&self) -> io::Result<Vec<(String, Listener)>> {
+        let listeners = self
+            .bound
+            .iter()
+            .flat_map(|bound| bound.listeners.iter().map(|listener| (Role::Listener("", &bound.address), listener)));
+        let admin = self.admin.iter().map(|(address, socket)| (Role::Admin(address), socket));
+        let upgrade = self.upgrade.iter().map(|(path, socket)| (Role::Upgrade(path), socket));
+        let all = listeners.chain(admin).chain(upgrade);
+        all.map(|(role, socket)| Ok((role.label(), socket.try_clone()?))).collect()
+    }
+
     /// Lets go of every socket; the workers' own stay with them.
     pub(crate) fn clear(&mut self) {
+        (self.admin, self.upgrade) = (None, None);
         self.bound.clear();
     }
 
@@ -107,7 +144,7 @@ impl Sockets {
 
 impl Bound {
     fn listen(&self, workers: &[UnboundedSender<Command>]) {
-        for (worker, listener) in workers.iter().zip(&self.listeners) {
+        for (worker, listener) in workers.iter().cycle().zip(&self.listeners) {
             match listener.try_clone() {
                 // A worker that has ended serves nothing; that was reported.
                 Ok(listener) => drop(worker.send(Command::Listen { socket: self.socket, id: self.id, listener })),
@@ -123,6 +160,23 @@ impl Bound {
             let _ = worker.send(Command::Unlisten { socket: self.socket });
         }
     }
+}
+
+/// Enough sockets for all workers. More queues on the same address, as workers
+/// have otherwise, if the socket allows it (`SO_REUSEPORT`, and this user opened
+/// it); else workers share the queues there are.
+fn complete(mut inherited: Vec<Listener>, workers: usize) -> io::Result<Vec<Listener>> {
+    let found = inherited.len();
+    while inherited.len() < workers {
+        let shared = &inherited[inherited.len() % found];
+        let more = match shared {
+            Listener::Tcp(_) => shared.local_addr().and_then(|address| listen::bind(&address, true)),
+            Listener::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        };
+        let more = more.or_else(|_| shared.try_clone())?;
+        inherited.push(more);
+    }
+    Ok(inherited)
 }
 
 /// The address as `torana-net` takes it.

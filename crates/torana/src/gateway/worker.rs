@@ -13,9 +13,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task;
 use tokio::time::MissedTickBehavior;
 use torana_control::notice;
-use torana_net::accept::{self, ConnectionCount, accept};
+use torana_net::accept::{self, ConnectionCount, Hall, Moved, accept};
 use torana_net::listen;
 use torana_net::service::ListenerId;
+use torana_net::spread::Arrivals;
 use torana_net::{date, drain, timer};
 use torana_plane::log::LogSink;
 use torana_plane::metrics::Metrics;
@@ -29,8 +30,9 @@ pub(crate) enum Command {
     Listen { socket: u64, id: ListenerId, listener: listen::Listener },
     /// Stop accepting on it.
     Unlisten { socket: u64 },
-    /// Accept no more connections and end the open ones, tunnels after `grace`.
-    Drain { grace: Duration },
+    /// Accept no more connections and end the open ones: idle ones after
+    /// `patience`, tunnels after `grace`.
+    Drain { patience: Duration, grace: Duration },
     /// End, whatever is open.
     Stop,
 }
@@ -55,17 +57,12 @@ pub(crate) struct Worker {
 /// Housekeeping comes every so many ticks: about ten times a second.
 const TICKS_PER_HOUSEKEEPING: u32 = 2;
 
-/// How long idle connections stay when draining. A client may be sending its
-/// next request this very moment and would lose it; told `Connection: close`
-/// with that reply, it loses nothing.
-const IDLE_PATIENCE: Duration = Duration::from_millis(250);
-
 impl Worker {
     /// Starts worker number `index`.
     ///
     /// # Errors
     /// No thread or no runtime can be started.
-    pub(crate) fn start(index: usize, common: Common) -> io::Result<Worker> {
+    pub(crate) fn start(index: usize, arrivals: Arrivals<Moved>, common: Common) -> io::Result<Worker> {
         let (sender, commands) = unbounded_channel();
         common.accepting.fetch_add(1, Ordering::Relaxed);
         let (started, result) = std::sync::mpsc::sync_channel(1);
@@ -77,7 +74,7 @@ impl Worker {
             match runtime {
                 Ok(runtime) => {
                     let _ = started.send(Ok(()));
-                    runtime.block_on(run(commands, common));
+                    runtime.block_on(run(commands, arrivals, common));
                 }
                 Err(error) => drop(started.send(Err(error))),
             }
@@ -104,9 +101,11 @@ impl Drop for Deadman {
     }
 }
 
-async fn run(mut commands: UnboundedReceiver<Command>, common: Common) {
+async fn run(mut commands: UnboundedReceiver<Command>, mut arrivals: Arrivals<Moved>, common: Common) {
     let plane = WorkerPlane::new(&common.cell, &Upstreams::default(), &common.metrics, common.log.clone());
-    let mut sockets = Sockets { plane: Rc::new(plane), common, accepting: HashMap::new() };
+    let plane = Rc::new(plane);
+    let hall = Hall::new(plane.clone(), common.connections.clone(), &arrivals);
+    let mut sockets = Sockets { hall, common, accepting: HashMap::new() };
     let mut tick = tokio::time::interval(timer::TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0_u32;
@@ -117,13 +116,14 @@ async fn run(mut commands: UnboundedReceiver<Command>, common: Common) {
                 date::refresh(SystemTime::now());
                 ticks = ticks.wrapping_add(1);
                 if ticks.is_multiple_of(TICKS_PER_HOUSEKEEPING) {
-                    sockets.plane.housekeeping();
+                    plane.housekeeping();
                 }
             }
+            moved = arrivals.next() => sockets.hall.arrive(moved),
             command = commands.recv() => match command {
                 Some(Command::Listen { socket, id, listener }) => sockets.listen(socket, id, listener),
                 Some(Command::Unlisten { socket }) => sockets.unlisten(socket).await,
-                Some(Command::Drain { grace }) => sockets.drain(grace).await,
+                Some(Command::Drain { patience, grace }) => sockets.drain(patience, grace).await,
                 Some(Command::Stop) | None => return,
             },
         }
@@ -132,9 +132,11 @@ async fn run(mut commands: UnboundedReceiver<Command>, common: Common) {
 
 /// What the worker accepts connections on.
 struct Sockets {
-    plane: Rc<WorkerPlane<Upstreams>>,
+    hall: Rc<Hall<WorkerPlane<Upstreams>>>,
     common: Common,
-    accepting: HashMap<u64, Accepting>,
+    /// By number. One that was handed over by a process with more workers may
+    /// be several.
+    accepting: HashMap<u64, Vec<Accepting>>,
 }
 
 impl Sockets {
@@ -144,8 +146,8 @@ impl Sockets {
                 listen::Listener::Tcp(tcp) => accept::Listener::Tcp(tokio::net::TcpListener::from_std(tcp)?),
                 listen::Listener::Unix(unix) => accept::Listener::Unix(tokio::net::UnixListener::from_std(unix)?),
             };
-            let accepting = accept(listener, id, self.plane.clone(), self.common.connections.clone());
-            self.accepting.insert(socket, Accepting::start(probe, accepting));
+            let accepting = accept(listener, id, self.hall.clone());
+            self.accepting.entry(socket).or_default().push(Accepting::start(probe, accepting));
             Ok(())
         });
         if let Err(error) = result {
@@ -154,21 +156,20 @@ impl Sockets {
     }
 
     async fn unlisten(&mut self, socket: u64) {
-        if let Some(accepting) = self.accepting.remove(&socket) {
+        for accepting in self.accepting.remove(&socket).into_iter().flatten() {
             accepting.finish().await;
         }
     }
 
-    async fn drain(&mut self, grace: Duration) {
-        for (_, accepting) in self.accepting.drain() {
+    async fn drain(&mut self, patience: Duration, grace: Duration) {
+        for accepting in self.accepting.drain().flat_map(|(_, all)| all) {
             accepting.finish().await;
         }
         self.common.accepting.fetch_sub(1, Ordering::Release);
         drain::announce();
-        let patience = IDLE_PATIENCE.min(grace / 2);
         task::spawn_local(async move {
             tokio::time::sleep(patience).await;
-            drain::begin(grace - patience);
+            drain::begin(grace.saturating_sub(patience));
         });
     }
 }

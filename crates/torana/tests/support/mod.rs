@@ -136,9 +136,19 @@ pub(crate) fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String
 
 /// The same with more headers, each with its line ending.
 pub(crate) fn ask_with(address: SocketAddr, method: &str, path: &str, headers: &str) -> (u16, String) {
+    exchange(address, &format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n{headers}connection: close\r\n\r\n"))
+}
+
+/// The same with a body.
+pub(crate) fn ask_with_body(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    let fields = format!("host: {address}\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
+    exchange(address, &format!("{method} {path} HTTP/1.1\r\n{fields}\r\n{body}"))
+}
+
+fn exchange(address: SocketAddr, request: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\n{headers}connection: close\r\n\r\n").unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
     let mut reply = String::new();
     stream.read_to_string(&mut reply).unwrap();
     (reply.get(9..12).unwrap_or_default().parse().unwrap_or(0), reply)

@@ -21,7 +21,7 @@ use torana_control::notice;
 pub(super) fn run(demo: &cli::Demo, terminal: Terminal) -> ExitCode {
     match prepare(demo) {
         Ok(scene) => {
-            let options = Options { path: scene.directory.0.join("torana.yaml"), watch: true };
+            let options = Options { path: scene.directory.0.join("torana.yaml"), watch: true, succession: None };
             let Script { lines, gateway, .. } = &scene.script;
             let started = |_: &_| {
                 terminal.out(lines);
