@@ -33,6 +33,7 @@ pub mod reply;
 pub mod rewrite;
 pub mod site;
 pub mod stage;
+pub mod store;
 pub mod target;
 pub mod template;
 pub mod testing;

@@ -3,6 +3,7 @@
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::event::Tally;
 use crate::operation::{Operate, Operation};
+use crate::store::{MEMORY, Store};
 use crate::written::Spanned;
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
@@ -27,6 +28,14 @@ pub trait Site {
     /// # Errors
     /// It is no `http` or `https` URL.
     fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>>;
+    /// Who asks, in all gateways of this configuration and all its plans: the
+    /// route, the kind, and its number among those of its kind there.
+    fn owner(&self) -> &str;
+    /// The store called `name`, if the configuration has it; see
+    /// [`find_store`].
+    fn store(&self, name: &str) -> Option<Arc<dyn Store>>;
+    /// The names of all stores.
+    fn stores(&self) -> Vec<&str>;
     /// Whether all of the configuration at hand is there. If not, the rest is
     /// only looked through for more errors, and a lack in it proves nothing.
     fn is_whole(&self) -> bool;
@@ -87,6 +96,30 @@ pub fn find_upstream(name: &Spanned<String>, site: &(impl Site + ?Sized)) -> Res
     })
 }
 
+/// The store that a configuration names; `None` is [`MEMORY`].
+///
+/// # Errors
+/// There is none of that name; the diagnostic stands at it.
+pub fn find_store(
+    name: &Spanned<String>,
+    site: &(impl Site + ?Sized),
+) -> Result<Option<Arc<dyn Store>>, Box<Diagnostic>> {
+    if name.as_str() == MEMORY {
+        return Ok(None);
+    }
+    site.store(name).map(Some).ok_or_else(|| {
+        let known = site.stores();
+        let names = known.iter().copied().chain([MEMORY]);
+        let hint = match did_you_mean(name, names).filter(|_| name.raw().is_none()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => format!("there are no stores: add `stores`, or write `{MEMORY}`"),
+            None => "add it to `stores`".to_owned(),
+        };
+        let message = format!("there is no store {}", name.shown());
+        Box::new(Diagnostic::error("config.unknown_store", message).at(name.span).hint(hint))
+    })
+}
+
 /// Where a plan keeps the state of its policies and targets.
 #[derive(Default)]
 pub struct Keepsakes {
@@ -131,6 +164,7 @@ impl Keepsakes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::nowhere::Nowhere;
     use crate::testing::TestNames;
     use std::sync::Mutex;
 
@@ -157,6 +191,20 @@ mod tests {
             none.into_list()
         };
         assert_eq!(value(&third.keep(Some(&second), "a", "counter", kind, &mut make(6))), 6, "forgotten");
+    }
+
+    #[test]
+    fn stores_are_found_by_name_and_memory_needs_none() {
+        let mut site = TestNames::new("r", "/x");
+        let said = |site: &TestNames, name: &str| match find_store(&Spanned::from(name.to_owned()), site) {
+            Ok(store) => store.is_some().to_string(),
+            Err(problem) => format!("{}: {}", problem.code, problem.hint.clone().unwrap_or_default()),
+        };
+        assert_eq!(said(&site, "shared"), "config.unknown_store: there are no stores: add `stores`, or write `memory`");
+        site.stores.insert("shared".to_owned(), Arc::new(Nowhere));
+        assert_eq!((&*said(&site, "shared"), &*said(&site, "memory")), ("true", "false"));
+        assert_eq!(said(&site, "sharde"), "config.unknown_store: did you mean `shared`?");
+        assert_eq!(said(&site, "memroy"), "config.unknown_store: did you mean `memory`?");
     }
 
     #[test]

@@ -17,12 +17,14 @@ use crate::policy::{Policy, PolicyEntry};
 use crate::reply::Reply;
 use crate::rewrite::RoutePath;
 use crate::site::{self, Keepsakes, Kept, Service, Site};
+use crate::store::Store;
 use crate::target::{Answer, Names, Target, TargetEntry, UpstreamId};
 use crate::verdict::{Decision, Verdict};
 use crate::written::{Entry, Node, Spanned, Written};
 use serde_json::Value;
 use std::any::TypeId;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -250,6 +252,8 @@ pub struct TestNames {
     names: Vec<String>,
     /// The warnings so far.
     pub warnings: RefCell<Vec<Diagnostic>>,
+    /// The stores there are; none at first.
+    pub stores: BTreeMap<String, Arc<dyn Store>>,
     kept: Keepsakes,
     /// The operations that were offered, by name.
     pub offered: RefCell<Vec<(&'static str, Arc<dyn Operate>)>>,
@@ -269,6 +273,7 @@ impl TestNames {
             pattern: path.to_owned(),
             names: names.collect(),
             warnings: RefCell::default(),
+            stores: BTreeMap::new(),
             kept: Keepsakes::default(),
             offered: RefCell::default(),
             events: &[],
@@ -312,6 +317,18 @@ impl Site for TestNames {
     fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>> {
         let path = url.splitn(4, '/').nth(3).unwrap_or_default();
         Ok(Service { upstream: UpstreamId(9), path_and_query: format!("/{path}") })
+    }
+
+    fn owner(&self) -> &str {
+        &self.route
+    }
+
+    fn store(&self, name: &str) -> Option<Arc<dyn Store>> {
+        self.stores.get(name).cloned()
+    }
+
+    fn stores(&self) -> Vec<&str> {
+        self.stores.keys().map(String::as_str).collect()
     }
 
     fn is_whole(&self) -> bool {

@@ -13,6 +13,8 @@
 //! | `mirroring` | copies of requests, and answers compared |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
+//! | `overload` | too long, too many, or twice |
+//! | `rate_limit` | limits that gateways share through Redis |
 //! | `control` | reload and shutdown |
 //! | `hand_over` | socket activation, and one process taking over from another |
 //! | `smuggling`, `downgrade` | requests with two readings, from HTTP/1.1 and from HTTP/2 |
@@ -36,6 +38,8 @@ mod interim;
 mod limits;
 mod load;
 mod mirroring;
+mod overload;
+mod rate_limit;
 mod resilience;
 mod scenarios;
 mod smuggling;

@@ -307,3 +307,27 @@ impl JsonSchema for KindUse {
         })
     }
 }
+
+/// A store: a map from its kind to the configuration its own crate reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreUse(pub KindUse);
+
+impl<'de> Deserialize<'de> for StoreUse {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        KindUse::deserialize(deserializer).map(StoreUse)
+    }
+}
+
+impl JsonSchema for StoreUse {
+    fn schema_name() -> Cow<'static, str> {
+        "StoreUse".into()
+    }
+
+    /// Any kind; [`crate::schema`] puts those of the build in its place.
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "description": "A store: a map from its kind to its configuration.",
+            "type": "object", "minProperties": 1, "maxProperties": 1
+        })
+    }
+}

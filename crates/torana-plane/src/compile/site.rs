@@ -12,6 +12,8 @@ use torana_core::event::Tally;
 use torana_core::operation::{Operate, Operation};
 use torana_core::policy::PolicyEntry;
 use torana_core::site::{self, Keepsakes, Kept, KeptList, Service, Site};
+use torana_core::store::Store;
+use torana_core::store::nowhere::Nowhere;
 use torana_core::target::UpstreamId;
 use torana_core::written::Spanned;
 
@@ -78,6 +80,20 @@ impl Site for PlanSite<'_> {
 
     fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>> {
         self.implicit.service(url, self.upstreams.specs.len())
+    }
+
+    fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    fn store(&self, name: &str) -> Option<Arc<dyn Store>> {
+        let found = self.upstreams.stores.iter().find(|store| *store.name == *name);
+        let missing = || self.remnant?.may_have_store(name).then(|| Arc::new(Nowhere) as Arc<dyn Store>);
+        found.map(|found| Arc::clone(&found.store)).or_else(missing)
+    }
+
+    fn stores(&self) -> Vec<&str> {
+        self.upstreams.stores.iter().map(|store| &*store.name).collect()
     }
 
     fn is_whole(&self) -> bool {

@@ -12,6 +12,7 @@ use torana_core::event::Tally;
 use torana_core::operation::{Operate, Operation};
 use torana_core::rewrite::RoutePath;
 use torana_core::site::{Kept, Service, Site};
+use torana_core::store::Store;
 use torana_core::target::{Names, Target, UpstreamId};
 use torana_core::written::{Entry, Node, Reference, Spanned, Written};
 
@@ -58,7 +59,7 @@ pub(super) fn fixed(respond: &Spanned<Respond>, context: &mut Context<'_>) -> Op
         context.report(Diagnostic::error("config.unknown_target", message).at(respond.span));
         return None;
     };
-    let nothing = Upstreams { specs: Vec::new(), states: Vec::new() };
+    let nothing = Upstreams { specs: Vec::new(), states: Vec::new(), stores: Vec::new() };
     let written = written_respond(respond);
     let site = PlanSite::new(String::new(), respond.span, &nothing, context);
     let names = RouteNames { route: "", path: &PathPattern::default(), site };
@@ -101,6 +102,18 @@ impl Site for RouteNames<'_> {
 
     fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>> {
         self.site.service(url)
+    }
+
+    fn owner(&self) -> &str {
+        self.site.owner()
+    }
+
+    fn store(&self, name: &str) -> Option<Arc<dyn Store>> {
+        self.site.store(name)
+    }
+
+    fn stores(&self) -> Vec<&str> {
+        self.site.stores()
     }
 
     fn is_whole(&self) -> bool {

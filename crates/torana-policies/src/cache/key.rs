@@ -245,7 +245,7 @@ mod tests {
         let of = |fields: &str, subject: Option<&str>| {
             let mut exchange = exchange(&format!("GET /a HTTP/1.1\nHost: a{fields}"));
             exchange.identity =
-                subject.map(|subject| Box::new(Identity { subject: Arc::from(subject), proven_by: "jwt" }));
+                subject.map(|subject| Box::new(Identity { subject: Arc::from(subject), proven_by: "jwt", plan: None }));
             rules.of(&exchange, &store, "route").0
         };
         let keys = [

@@ -120,7 +120,8 @@ impl Bench {
 
     fn send_as(&self, request: &str, subject: Option<&str>, answer: &str) -> Seen {
         let mut exchange = self.exchange(request);
-        exchange.identity = subject.map(|name| Box::new(Identity { subject: name.into(), proven_by: "test" }));
+        exchange.identity =
+            subject.map(|name| Box::new(Identity { subject: name.into(), proven_by: "test", plan: None }));
         let asked = match ready(self.policy.on_request(&mut exchange)) {
             Decision::Continue => Some(text_of(&exchange.head.fields)),
             Decision::Answer(reply) => return self.finish(&mut exchange, *reply, None),
