@@ -25,7 +25,7 @@ pub mod identity;
 pub mod interim;
 pub mod metric;
 pub mod names;
-pub mod outbound;
+pub mod operation;
 pub mod policy;
 pub mod query;
 pub mod refusal;
@@ -44,3 +44,5 @@ pub mod units;
 pub mod verdict;
 pub mod wanted;
 pub mod written;
+
+pub use exchange::outbound;
