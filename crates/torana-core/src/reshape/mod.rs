@@ -138,6 +138,8 @@ impl<'a> HasLut<'a, Shaping> for Run<'a> {
 
 struct Meter {
     left: Cell<u32>,
+    /// Turns that came to lists and objects.
+    nested: Cell<u32>,
     until: Instant,
     size: usize,
     stopped: Cell<Option<Stop>>,
@@ -185,6 +187,7 @@ impl Reshape {
         debug_assert_eq!(variables.len(), self.0.variables);
         let meter = Meter {
             left: Cell::new(budget.turns),
+            nested: Cell::new(0),
             until: Instant::now() + budget.time,
             size: budget.size,
             stopped: Cell::new(None),
@@ -240,9 +243,8 @@ fn compile(text: &str, variables: &[&str]) -> Result<Filter<Shaping>, ReshapeErr
     })?;
     let term = load::Parser::new(&tokens).parse(|parser| parser.term()).map_err(|errors| {
         let first = errors.into_iter().next();
-        let (what, at) = first.map_or(("term", ""), |(expect, found)| {
-            (expect.as_str(), lex::Token::opt_as_str(found, text))
-        });
+        let (what, at) =
+            first.map_or(("term", ""), |(expect, found)| (expect.as_str(), lex::Token::opt_as_str(found, text)));
         let hint = if at.starts_with("import") || at.starts_with("include") { "there are no modules here" } else { "" };
         ReshapeError::new(format!("not a jq program: `{what}` is expected here"), hint, offset(text, at))
     })?;

@@ -86,12 +86,14 @@ impl Meter {
             return self.stop(Stop::Long);
         }
         self.left.set(left - 1);
-        if left.is_multiple_of(64) {
-            if is_deep(value) {
+        if left.is_multiple_of(64) && Instant::now() > self.until {
+            return self.stop(Stop::Long);
+        }
+        // Counted apart: every other turn may be that of a loop over numbers.
+        if matches!(value, Val::Arr(_) | Val::Obj(_)) {
+            self.nested.set(self.nested.get().wrapping_add(1));
+            if self.nested.get().is_multiple_of(64) && is_deep(value) {
                 return self.stop(Stop::Large);
-            }
-            if Instant::now() > self.until {
-                return self.stop(Stop::Long);
             }
         }
         Ok(())
@@ -148,7 +150,9 @@ fn fits(value: &Val, left: &mut usize, depth: usize) -> bool {
     *left = rest;
     match value {
         Val::Arr(items) => items.iter().all(|item| fits(item, left, depth + 1)),
-        Val::Obj(entries) => entries.iter().all(|(key, value)| fits(key, left, depth + 1) && fits(value, left, depth + 1)),
+        Val::Obj(entries) => {
+            entries.iter().all(|(key, value)| fits(key, left, depth + 1) && fits(value, left, depth + 1))
+        }
         _ => true,
     }
 }
