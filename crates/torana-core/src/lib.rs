@@ -27,6 +27,7 @@ pub mod json;
 pub mod metric;
 pub mod names;
 pub mod outbound;
+pub mod payload;
 pub mod policy;
 pub mod query;
 pub mod refusal;

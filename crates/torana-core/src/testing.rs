@@ -310,6 +310,10 @@ impl Site for TestNames {
         Ok(Service { upstream: UpstreamId(9), path_and_query: format!("/{path}") })
     }
 
+    fn captures(&self) -> &[String] {
+        &self.names
+    }
+
     fn is_whole(&self) -> bool {
         true
     }

@@ -8,8 +8,10 @@
 pub mod fault;
 pub mod headers;
 pub mod mirror;
+pub mod transform;
 
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
-pub const REGISTRY: &[PolicyEntry] = &[entry::<fault::Fault>(), entry::<headers::Headers>(), entry::<mirror::Mirror>()];
+pub const REGISTRY: &[PolicyEntry] =
+    &[entry::<fault::Fault>(), entry::<headers::Headers>(), entry::<mirror::Mirror>(), entry::<transform::Transform>()];

@@ -124,6 +124,9 @@ pub enum TextFault {
     /// It is not JSON.
     #[error(transparent)]
     Json(#[from] JsonError),
+    /// It is not what it is to be read as.
+    #[error("{0}")]
+    Other(&'static str),
     /// The program has no result.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -132,6 +135,24 @@ pub enum TextFault {
 /// Longest input that is shaped on the worker itself: reading it takes a
 /// fraction of a millisecond.
 pub const LARGEST_INLINE: usize = 32 * 1024;
+
+/// Does `work`, which runs programs on text of this size, on the calling worker
+/// if that is quick, else [aside](crate::aside).
+///
+/// # Errors
+/// Those of `work`, and where too much is being done aside.
+pub async fn with_budget<T: Send + 'static>(
+    size: usize,
+    work: impl Fn(Budget) -> Result<T, TextFault> + Send + 'static,
+) -> Result<T, TextFault> {
+    if size <= LARGEST_INLINE {
+        match work(Budget::INLINE) {
+            Err(TextFault::Fault(Fault::TooLong | Fault::TooLarge)) => {}
+            result => return result,
+        }
+    }
+    aside(move || work(Budget::ASIDE)).await
+}
 
 /// Does `work` beside the workers.
 async fn aside<T: Send + 'static, E: From<Fault> + Send + 'static>(
@@ -256,20 +277,14 @@ impl Reshape {
     /// # Errors
     /// The text is not JSON; or as [`apply`](Self::apply).
     pub async fn apply_text(&self, text: Bytes, variables: Vec<Val>, cap: usize) -> Result<Vec<u8>, TextFault> {
-        let whole = move |program: &Reshape, text: &[u8], variables, budget: Budget| {
-            let shaped = program.run(read(text)?, variables, budget)?;
+        let program = self.clone();
+        with_budget(text.len(), move |budget| {
+            let shaped = program.run(read(&text)?, variables.clone(), budget)?;
             let mut out = Vec::with_capacity(text.len());
             write(&shaped, cap, &mut out)?;
             Ok(out)
-        };
-        if text.len() <= LARGEST_INLINE {
-            match whole(self, &text, variables.clone(), Budget::INLINE) {
-                Err(TextFault::Fault(Fault::TooLong | Fault::TooLarge)) => {}
-                result => return result,
-            }
-        }
-        let program = self.clone();
-        aside(move || whole(&program, &text, variables, Budget::ASIDE)).await
+        })
+        .await
     }
 
     fn only(&self, input: Val, mut variables: Vec<Val>, meter: &Meter) -> Result<Val, Fault> {

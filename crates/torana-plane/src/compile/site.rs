@@ -19,6 +19,7 @@ pub(super) struct PlanSite<'a> {
     upstreams: &'a Upstreams,
     remnant: Option<&'a Remnant>,
     is_whole: bool,
+    captures: &'a [String],
     /// Who keeps what it keeps: the same in every plan.
     owner: String,
     keepsakes: &'a Keepsakes,
@@ -36,6 +37,7 @@ impl<'a> PlanSite<'a> {
             upstreams,
             remnant: context.remnant,
             is_whole: !context.has_gap(span),
+            captures: &[],
             owner,
             keepsakes: context.keepsakes,
             implicit: context.implicit,
@@ -50,6 +52,12 @@ impl<'a> PlanSite<'a> {
     /// count.
     pub(super) const fn counting(mut self, kind: &'a PolicyEntry, route: Option<&'a str>) -> PlanSite<'a> {
         self.kind = Some((kind, route));
+        self
+    }
+
+    /// The same in a route whose path captures these.
+    pub(super) const fn capturing(mut self, captures: &'a [String]) -> PlanSite<'a> {
+        self.captures = captures;
         self
     }
 
@@ -75,6 +83,10 @@ impl Site for PlanSite<'_> {
 
     fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>> {
         self.implicit.service(url, self.upstreams.specs.len())
+    }
+
+    fn captures(&self) -> &[String] {
+        self.captures
     }
 
     fn is_whole(&self) -> bool {
