@@ -5,10 +5,13 @@
 //! metrics label and refusal table are derived. Siblings do not know each
 //! other.
 
+pub mod enrich;
 pub mod fault;
 pub mod headers;
 pub mod mirror;
+pub mod redact;
 pub mod transform;
+pub mod validate;
 
 use torana_core::policy::{PolicyEntry, entry};
 
