@@ -5,10 +5,12 @@
 //! metrics label and refusal table are derived. Siblings do not know each
 //! other.
 
+pub mod bot_detection;
 pub mod enrich;
 pub mod fault;
 pub mod headers;
 pub mod mirror;
+pub mod mock;
 pub mod redact;
 pub mod transform;
 pub mod validate;
