@@ -9,6 +9,7 @@ pub mod bot_detection;
 pub mod enrich;
 pub mod fault;
 pub mod headers;
+pub mod injection_guard;
 pub mod mirror;
 pub mod mock;
 pub mod redact;
