@@ -47,6 +47,20 @@ pub struct Refusal {
     pub retry: Retry,
     /// What the caller may read. One sentence, no internals.
     pub message: &'static str,
+    /// What the `error` member says instead of [`message`](Self::message),
+    /// where clients know it by its words.
+    pub error: Option<&'static str>,
+    /// The refusal that the caller is told of instead: what exactly is wrong
+    /// with a credential is for the log, not for who tries them.
+    pub told_as: Option<&'static Refusal>,
+}
+
+impl Refusal {
+    /// What the caller is told of.
+    #[must_use]
+    pub fn told(&'static self) -> &'static Refusal {
+        self.told_as.unwrap_or(self)
+    }
 }
 
 /// One occurrence of a refusal.
@@ -67,8 +81,13 @@ pub struct Rejection {
     pub fields: Option<Box<Fields>>,
     /// What exactly is wrong with the request, part by part; the member
     /// `errors` of the problem.
-    pub errors: Vec<FieldError>,
+    pub errors: Option<Box<FieldErrors>>,
 }
+
+/// What is wrong, part by part. Boxed in a [`Rejection`], which is returned
+/// where nothing else is large.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldErrors(pub Vec<FieldError>);
 
 /// What is wrong with one part of a request. Tells what was expected, never
 /// what was there: replies are logged, cached and shown where requests are not.
@@ -84,15 +103,7 @@ impl Rejection {
     /// An occurrence of `refusal`.
     #[must_use]
     pub const fn new(refusal: &'static Refusal) -> Rejection {
-        Rejection {
-            refusal,
-            cause: None,
-            detail: None,
-            status: None,
-            grpc_status: None,
-            fields: None,
-            errors: Vec::new(),
-        }
+        Rejection { refusal, cause: None, detail: None, status: None, grpc_status: None, fields: None, errors: None }
     }
 
     /// Adds what happened exactly, for the log.
@@ -119,7 +130,7 @@ impl Rejection {
     /// Adds what exactly is wrong.
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Rejection {
-        self.errors = errors;
+        self.errors = (!errors.is_empty()).then(|| Box::new(FieldErrors(errors)));
         self
     }
 
@@ -127,8 +138,8 @@ impl Rejection {
     #[must_use]
     pub fn message(&self) -> Cow<'static, str> {
         match &self.detail {
-            Some(detail) => format!("{} {detail}", self.refusal.message).into(),
-            None => self.refusal.message.into(),
+            Some(detail) => format!("{} {detail}", self.refusal.told().message).into(),
+            None => self.refusal.told().message.into(),
         }
     }
 
@@ -168,9 +179,19 @@ impl fmt::Debug for Rejection {
 /// }
 /// assert_eq!(REFUSALS[0].code, SLOW.code);
 /// ```
+///
+/// `error "…"` behind the message gives the reply's `error` member other words,
+/// `as OTHER` tells the caller of another refusal and keeps this one for the
+/// log.
 #[macro_export]
 macro_rules! refusals {
-    ($($(#[$doc:meta])* $name:ident = $code:literal $status:literal $origin:ident $retry:ident $message:literal;)+) => {
+    (@or_none) => { None };
+    (@or_none $value:expr) => { Some($value) };
+    ($(
+        $(#[$doc:meta])*
+        $name:ident = $code:literal $status:literal $origin:ident $retry:ident $message:literal
+        $(error $error:literal)? $(as $told:ident)?;
+    )+) => {
         $(
             $(#[$doc])*
             pub static $name: $crate::refusal::Refusal = $crate::refusal::Refusal {
@@ -182,6 +203,8 @@ macro_rules! refusals {
                 origin: $crate::refusal::Origin::$origin,
                 retry: $crate::refusal::Retry::$retry,
                 message: $message,
+                error: $crate::refusals!(@or_none $($error)?),
+                told_as: $crate::refusals!(@or_none $(&$told)?),
             };
         )+
         /// Every refusal declared here.

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Arc;
 use torana_core::body::CollectError;
 use torana_core::diagnostic::{Diagnostic, did_you_mean};
@@ -15,6 +16,7 @@ use torana_core::head::Fields;
 use torana_core::names::{HeaderName, KnownName, is_value_byte};
 use torana_core::payload::{self, Media};
 use torana_core::policy::{Policy, PolicyKind};
+use torana_core::query;
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::Reply;
 use torana_core::reshape::{self, TextFault, Val, with_budget};
@@ -70,6 +72,8 @@ pub struct Config {
 pub struct RequestValues {
     /// Headers by name.
     pub headers: BTreeMap<Spanned<String>, Spanned<String>>,
+    /// Parameters of the query by name. Those that the client sent under these names are removed.
+    pub query: BTreeMap<Spanned<String>, Spanned<String>>,
     /// Members of the body, by place: `/meta/user`. Objects on the way are made. Bodies that are not JSON, and requests
     /// without, stay as they are.
     pub body: BTreeMap<Spanned<String>, Spanned<String>>,
@@ -104,6 +108,7 @@ fn one_mib() -> Spanned<ByteSize> {
 pub struct Enrich {
     request: Vec<(HeaderName, Expr)>,
     response: Vec<(HeaderName, Expr)>,
+    query: Vec<(Box<str>, Expr)>,
     body: Vec<(Box<[Box<str>]>, Expr)>,
     owned: Vec<HeaderName>,
     captures: Box<[String]>,
@@ -123,6 +128,10 @@ impl PolicyKind for Enrich {
         let mut problems = Vec::new();
         let request = headers(&config.request.headers, site, &mut problems);
         let response = headers(&config.response.headers, site, &mut problems);
+        let parameters = config.request.query.iter();
+        let query: Vec<(Box<str>, Expr)> = parameters
+            .filter_map(|(name, value)| Some((name.as_str().into(), expression(value, site, &mut problems)?)))
+            .collect();
         let mut body = Vec::new();
         for (place, value) in &config.request.body {
             let steps = steps(place);
@@ -132,8 +141,10 @@ impl PolicyKind for Enrich {
             }
             body.extend(steps.zip(expression(value, site, &mut problems)));
         }
-        let is_empty =
-            config.request.headers.is_empty() && config.response.headers.is_empty() && config.request.body.is_empty();
+        let is_empty = config.request.headers.is_empty()
+            && config.response.headers.is_empty()
+            && config.request.body.is_empty()
+            && config.request.query.is_empty();
         if is_empty && site.is_whole() {
             let hint = "`request: { headers: { x-user: identity.subject } }`";
             problems.push(Diagnostic::error("enrich.nothing", "this adds nothing").at(written.span).hint(hint));
@@ -152,8 +163,9 @@ impl PolicyKind for Enrich {
             owned: owned.map(|(name, _)| name.clone()).collect(),
             request,
             response,
+            query,
             body,
-            captures: site.captures().into(),
+            captures: site.captured_names().into(),
             missing: config.missing,
             most: usize::try_from(most).unwrap_or(0),
             tally: site.tally(),
@@ -209,7 +221,7 @@ fn expression(written: &Spanned<String>, site: &dyn Site, problems: &mut Vec<Dia
             return None;
         }
     };
-    let names = site.captures();
+    let names = site.captured_names();
     for part in expr.reads() {
         if let Part::Capture { name, offset } = part
             && !names.iter().any(|known| **known == **name)
@@ -247,10 +259,7 @@ impl Enrich {
 
     /// The value as it stands in a header.
     fn text(&self, expr: &Expr, exchange: &Exchange) -> Result<Vec<u8>, Lack> {
-        let text = match self.value(expr, exchange)? {
-            Val::TStr(text) => text.to_vec(),
-            other => other.to_string().into_bytes(),
-        };
+        let text = shown(&self.value(expr, exchange)?);
         // What a client sent may be in it, decoded.
         if text.iter().copied().all(is_value_byte) { Ok(text) } else { Err(Lack("it cannot stand in a header".into())) }
     }
@@ -301,6 +310,39 @@ impl Enrich {
     }
 }
 
+/// A value as text.
+fn shown(value: &Val) -> Vec<u8> {
+    match value {
+        Val::TStr(text) => text.to_vec(),
+        other => other.to_string().into_bytes(),
+    }
+}
+
+/// A query with these parameters in the place of those of the same names.
+fn with_parameters(before: &str, owned: &[(Box<str>, Expr)], parameters: &[(&str, Vec<u8>)]) -> String {
+    let is_owned = |pair: &&str| {
+        let name = query::pairs(pair).next().map(|(name, _)| name);
+        name.is_some_and(|name| owned.iter().any(|(known, _)| name.clone().eq(known.bytes())))
+    };
+    let kept = before.split('&').filter(|pair| !pair.is_empty() && !is_owned(pair));
+    let mut all: Vec<String> = kept.map(str::to_owned).collect();
+    all.extend(parameters.iter().map(|(name, value)| format!("{}={}", encoded(name.as_bytes()), encoded(value))));
+    all.join("&")
+}
+
+/// Percent-encoded but for what RFC 3986 §2.3 leaves free.
+fn encoded(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for &byte in text {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
 /// Puts a value into an object, making those on the way.
 fn put(root: &mut Val, steps: &[Box<str>], value: &Val) -> Option<()> {
     let (last, way) = steps.split_last()?;
@@ -343,6 +385,18 @@ impl Policy for Enrich {
                     Err(_) => self.tally.count(&LEFT_OUT),
                 }
             }
+        }
+        let mut parameters = Vec::new();
+        for (name, expr) in &self.query {
+            match self.value(expr, exchange) {
+                Ok(value) => parameters.push((&**name, shown(&value))),
+                Err(why) if self.missing == Missing::Refuse => return refuse(why),
+                Err(_) => self.tally.count(&LEFT_OUT),
+            }
+        }
+        if !self.query.is_empty() {
+            let query = with_parameters(exchange.forward_query().unwrap_or_default(), &self.query, &parameters);
+            exchange.forward.query = Some(query.into());
         }
         set(&mut exchange.head.fields, &self.request, texts);
         if values.is_empty() {
@@ -412,6 +466,14 @@ mod tests {
         let config = r#"{ "request": { "headers": { "x-a": "query[\"a\"]" } } }"#;
         let shown = run(config, "GET /?a=1%0d%0aX-B:%202 HTTP/1.1\nHost: a");
         assert_eq!(shown, "GET /?a=1%0d%0aX-B:%202\nhost: a\n--\n200\nx-version: 0\n1 × added\n1 × left_out\n");
+    }
+
+    #[test]
+    fn parameters_replace_those_of_their_name() {
+        let config =
+            r#"{ "request": { "query": { "tenant": "headers[\"x-t\"]", "n": "1 + 1", "no": "cookies[\"a\"]" } } }"#;
+        let shown = run(config, "GET /?a=b%20c&%74enant=forged&no=1&tenant HTTP/1.1\nHost: a\nX-T: a&b=c d");
+        assert!(shown.starts_with("GET /?a=b%20c&n=2&tenant=a%26b%3Dc%20d\n"), "{shown}");
     }
 
     #[test]

@@ -5,13 +5,23 @@
 //! metrics label and refusal table are derived. Siblings do not know each
 //! other.
 
+pub mod any_of;
+pub mod authorize;
+pub mod body_limit;
 pub mod bot_detection;
+pub mod csrf;
 pub mod enrich;
 pub mod fault;
+pub mod forward_auth;
 pub mod headers;
+pub mod idempotency;
 pub mod injection_guard;
+pub mod ip_filter;
+pub mod jwt;
+pub mod load_shed;
 pub mod mirror;
 pub mod mock;
+pub mod rate_limit;
 pub mod redact;
 pub mod transform;
 pub mod validate;
@@ -19,5 +29,25 @@ pub mod validate;
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
-pub const REGISTRY: &[PolicyEntry] =
-    &[entry::<fault::Fault>(), entry::<headers::Headers>(), entry::<mirror::Mirror>(), entry::<transform::Transform>()];
+pub const REGISTRY: &[PolicyEntry] = &[
+    entry::<any_of::AnyOf>(),
+    entry::<authorize::Authorize>(),
+    entry::<body_limit::BodyLimit>(),
+    entry::<bot_detection::BotDetection>(),
+    entry::<csrf::Csrf>(),
+    entry::<enrich::Enrich>(),
+    entry::<fault::Fault>(),
+    entry::<forward_auth::ForwardAuth>(),
+    entry::<headers::Headers>(),
+    entry::<idempotency::Idempotency>(),
+    entry::<injection_guard::InjectionGuard>(),
+    entry::<ip_filter::IpFilter>(),
+    entry::<jwt::Jwt>(),
+    entry::<load_shed::LoadShed>(),
+    entry::<mirror::Mirror>(),
+    entry::<mock::Mock>(),
+    entry::<rate_limit::RateLimit>(),
+    entry::<redact::Redact>(),
+    entry::<transform::Transform>(),
+    entry::<validate::Validate>(),
+];

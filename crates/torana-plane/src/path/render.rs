@@ -12,7 +12,7 @@ use torana_core::exchange::Exchange;
 use torana_core::grpc;
 use torana_core::head::{Method, Status};
 use torana_core::names::KnownName;
-use torana_core::refusal::{FieldError, Refusal, Rejection};
+use torana_core::refusal::{FieldError, FieldErrors, Refusal, Rejection};
 use torana_core::reply::Reply;
 
 pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
@@ -21,12 +21,14 @@ pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
     let Rejection { refusal, cause, fields, grpc_status, errors, .. } = rejection;
     exchange.notes.code = Some(refusal.code);
     exchange.notes.cause = cause;
+    // From here on what the caller is told; the log has been.
+    let refusal = refusal.told();
     let mut reply = match grpc::media_type(&exchange.head.fields) {
         Some(media_type) => {
             let code = grpc_status.unwrap_or_else(|| grpc_status_of(status));
             grpc::status_only(media_type, code, &format!("{message} ({})", refusal.code))
         }
-        None => problem(exchange, refusal, status, &message, &errors),
+        None => problem(exchange, refusal, status, &message, errors.as_deref()),
     };
     // What caches make of a refusal depends on its status; none should keep it.
     reply.head.fields.set_own(KnownName::CacheControl, b"no-store");
@@ -37,7 +39,13 @@ pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
     reply
 }
 
-fn problem(exchange: &Exchange, refusal: &Refusal, status: Status, message: &str, errors: &[FieldError]) -> Reply {
+fn problem(
+    exchange: &Exchange,
+    refusal: &Refusal,
+    status: Status,
+    message: &str,
+    errors: Option<&FieldErrors>,
+) -> Reply {
     let mut body = Vec::with_capacity(320);
     let mut object = Object::new(&mut body);
     // RFC 9457 §4.2.1: "about:blank" means that the status says it all; what
@@ -48,8 +56,8 @@ fn problem(exchange: &Exchange, refusal: &Refusal, status: Status, message: &str
     object.string("detail", message);
     object.string("code", refusal.code);
     object.string("request_id", &exchange.request_id);
-    object.string("error", message);
-    if !errors.is_empty() {
+    object.string("error", refusal.error.unwrap_or(message));
+    if let Some(FieldErrors(errors)) = errors {
         object.with("errors", |out| list(errors, out));
     }
     object.end();

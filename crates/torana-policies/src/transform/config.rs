@@ -9,7 +9,8 @@ use torana_core::written::{OneOrMany, Spanned};
 ///
 /// A program gets the body as `.` and has exactly one output, the new body. `$request` is an object with `method`,
 /// `path`, `query`, `headers` (names in lower case; values that are sent several times are joined with `, `), `captures`,
-/// `client_ip` and `identity` (`subject`, `proven_by`; null for nobody). In `query`, a parameter that is sent several
+/// `client_ip` and `identity` (`subject`, `proven_by`, `roles`, `permissions`, `scopes`,
+/// `claims`; null for nobody). In `query`, a parameter that is sent several
 /// times is a list.
 ///
 /// All of jq is there but what reaches beyond the program: `env`, `halt`, `input`, `import`, `debug`, local time.

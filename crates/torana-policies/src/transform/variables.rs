@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use torana_core::exchange::Exchange;
+use torana_core::identity::Names;
 use torana_core::query;
 use torana_core::reshape::{Val, from_value};
 use torana_core::site::Site;
@@ -14,7 +15,7 @@ pub(super) struct Variables {
 
 impl Variables {
     pub(super) fn new(site: &dyn Site) -> Variables {
-        Variables { captures: site.captures().into() }
+        Variables { captures: site.captured_names().into() }
     }
 
     /// The value of `$request`, where it is read.
@@ -38,6 +39,10 @@ impl Variables {
             "identity": identity.map(|identity| json!({
                 "subject": &*identity.subject,
                 "proven_by": identity.proven_by,
+                "roles": names(&identity.roles),
+                "permissions": names(&identity.permissions),
+                "scopes": names(&identity.scopes),
+                "claims": &identity.claims,
             })),
         })
     }
@@ -79,4 +84,8 @@ fn headers(exchange: &Exchange) -> Map<String, Value> {
         }
     }
     all
+}
+
+fn names(names: &Names) -> Vec<&str> {
+    names.iter().collect()
 }

@@ -146,7 +146,7 @@ impl PolicyKind for Validate {
         };
         let body = schema(config.body.as_ref()).map(Arc::new);
         let query = schema(config.query.as_ref());
-        let params = schema(config.params.as_ref()).map(|schema| (schema, site.captures().into()));
+        let params = schema(config.params.as_ref()).map(|schema| (schema, site.captured_names().into()));
         let reply = schema(config.response.as_ref().map(|check| &check.body)).map(Arc::new);
         let statuses = match &config.response {
             Some(check) if !check.status.is_empty() => {

@@ -23,10 +23,13 @@ fn errors(schema: &str, body: &str) -> String {
     let config = format!(r#"{{ "body": {schema} }}"#);
     let policy = (entry::<Validate>().build)(&written(&config), &TestNames::new("r", "/*").counting(EVENTS)).unwrap();
     match ready(policy.on_request(&mut exchange(&post(body)))) {
-        Decision::Reject(rejection) if rejection.errors.is_empty() => rejection.refusal.code.to_owned(),
-        Decision::Reject(rejection) => {
-            rejection.errors.iter().map(|error| format!("{} {}\n", error.field, error.message)).collect()
-        }
+        Decision::Reject(rejection) if rejection.errors.is_none() => rejection.refusal.code.to_owned(),
+        Decision::Reject(rejection) => rejection
+            .errors
+            .iter()
+            .flat_map(|errors| &errors.0)
+            .map(|error| format!("{} {}\n", error.field, error.message))
+            .collect(),
         _ => String::new(),
     }
 }
