@@ -27,7 +27,7 @@ pub mod interim;
 pub mod json;
 pub mod metric;
 pub mod names;
-pub mod outbound;
+pub mod operation;
 pub mod payload;
 pub mod policy;
 pub mod query;
@@ -48,3 +48,5 @@ pub mod units;
 pub mod verdict;
 pub mod wanted;
 pub mod written;
+
+pub use exchange::outbound;

@@ -12,6 +12,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::event::{Event, Tally};
 use crate::exchange::{Connection, Exchange};
 use crate::head::{Fields, Status};
+use crate::operation::{Operate, Operation};
 use crate::policy::{self, Policy, PolicyEntry};
 use crate::reply::Reply;
 use crate::rewrite::RoutePath;
@@ -256,6 +257,8 @@ pub struct TestNames {
     /// The kinds of policies that a policy may hold.
     pub policies: &'static [PolicyEntry],
     kept: Keepsakes,
+    /// The operations that were offered, by name.
+    pub offered: RefCell<Vec<(&'static str, Arc<dyn Operate>)>>,
     events: &'static [&'static Event],
 }
 
@@ -275,6 +278,7 @@ impl TestNames {
             stores: BTreeMap::new(),
             policies: &[],
             kept: Keepsakes::default(),
+            offered: RefCell::default(),
             events: &[],
         }
     }
@@ -344,6 +348,10 @@ impl Site for TestNames {
 
     fn tally(&self) -> Arc<Tally> {
         site::keep(self, "events", || Tally::new(self.events))
+    }
+
+    fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>) {
+        self.offered.borrow_mut().push((operation.name, operate));
     }
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {

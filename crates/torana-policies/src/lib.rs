@@ -9,6 +9,9 @@ pub mod any_of;
 pub mod authorize;
 pub mod body_limit;
 pub mod bot_detection;
+pub mod cache;
+pub mod compress;
+pub mod cors;
 pub mod csrf;
 pub mod enrich;
 pub mod fault;
@@ -34,6 +37,9 @@ pub const REGISTRY: &[PolicyEntry] = &[
     entry::<authorize::Authorize>(),
     entry::<body_limit::BodyLimit>(),
     entry::<bot_detection::BotDetection>(),
+    entry::<cache::Cache>(),
+    entry::<compress::Compress>(),
+    entry::<cors::Cors>(),
     entry::<csrf::Csrf>(),
     entry::<enrich::Enrich>(),
     entry::<fault::Fault>(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use torana_config::model::{Redirect, Respond, Route};
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::event::Tally;
+use torana_core::operation::{Operate, Operation};
 use torana_core::rewrite::RoutePath;
 use torana_core::site::{Kept, Service, Site};
 use torana_core::store::Store;
@@ -125,6 +126,10 @@ impl Site for RouteNames<'_> {
 
     fn tally(&self) -> Arc<Tally> {
         self.site.tally()
+    }
+
+    fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>) {
+        self.site.offer(operation, operate);
     }
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
