@@ -4,6 +4,7 @@
 //! [`clock::Clock`]. A crate that needs to move bytes depends on `torana-net`;
 //! a crate that only needs to talk about them depends on this one.
 
+pub mod aside;
 pub mod ask;
 pub mod body;
 pub mod canonical;
@@ -23,15 +24,18 @@ pub mod head;
 pub mod hop;
 pub mod identity;
 pub mod interim;
+pub mod json;
 pub mod metric;
 pub mod names;
 pub mod operation;
+pub mod payload;
 pub mod policy;
 pub mod query;
 pub mod refusal;
 pub mod regex;
 pub mod reply;
 pub mod reserved;
+pub mod reshape;
 pub mod rewrite;
 pub mod site;
 pub mod stage;

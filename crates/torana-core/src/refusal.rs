@@ -79,13 +79,31 @@ pub struct Rejection {
     pub grpc_status: Option<u8>,
     /// Headers the reply must carry, such as `Allow` or `Retry-After`.
     pub fields: Option<Box<Fields>>,
+    /// What exactly is wrong with the request, part by part; the member
+    /// `errors` of the problem.
+    pub errors: Option<Box<FieldErrors>>,
+}
+
+/// What is wrong, part by part. Boxed in a [`Rejection`], which is returned
+/// where nothing else is large.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldErrors(pub Vec<FieldError>);
+
+/// What is wrong with one part of a request. Tells what was expected, never
+/// what was there: replies are logged, cached and shown where requests are not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// Which part: `body/items/0/price`, `query.page`.
+    pub field: Box<str>,
+    /// What is expected of it.
+    pub message: Box<str>,
 }
 
 impl Rejection {
     /// An occurrence of `refusal`.
     #[must_use]
     pub const fn new(refusal: &'static Refusal) -> Rejection {
-        Rejection { refusal, cause: None, detail: None, status: None, grpc_status: None, fields: None }
+        Rejection { refusal, cause: None, detail: None, status: None, grpc_status: None, fields: None, errors: None }
     }
 
     /// Adds what happened exactly, for the log.
@@ -106,6 +124,13 @@ impl Rejection {
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<Box<str>>) -> Rejection {
         self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds what exactly is wrong.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<FieldError>) -> Rejection {
+        self.errors = (!errors.is_empty()).then(|| Box::new(FieldErrors(errors)));
         self
     }
 

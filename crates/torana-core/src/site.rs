@@ -39,6 +39,11 @@ pub trait Site {
     /// Whether all of the configuration at hand is there. If not, the rest is
     /// only looked through for more errors, and a lack in it proves nothing.
     fn is_whole(&self) -> bool;
+    /// What the path of the route captures, in order; nothing for a policy of
+    /// all routes.
+    fn captured_names(&self) -> &[String] {
+        &[]
+    }
     /// Takes a warning: what is wrong without keeping the thing from being
     /// built.
     fn warn(&self, warning: Diagnostic);

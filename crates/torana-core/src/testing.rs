@@ -322,6 +322,10 @@ impl Site for TestNames {
         Ok(Service { upstream: UpstreamId(9), path_and_query: format!("/{path}") })
     }
 
+    fn captured_names(&self) -> &[String] {
+        &self.names
+    }
+
     fn owner(&self) -> &str {
         &self.route
     }

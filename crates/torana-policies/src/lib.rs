@@ -8,19 +8,26 @@
 pub mod any_of;
 pub mod authorize;
 pub mod body_limit;
+pub mod bot_detection;
 pub mod cache;
 pub mod compress;
 pub mod cors;
 pub mod csrf;
+pub mod enrich;
 pub mod fault;
 pub mod forward_auth;
 pub mod headers;
 pub mod idempotency;
+pub mod injection_guard;
 pub mod ip_filter;
 pub mod jwt;
 pub mod load_shed;
 pub mod mirror;
+pub mod mock;
 pub mod rate_limit;
+pub mod redact;
+pub mod transform;
+pub mod validate;
 
 use torana_core::policy::{PolicyEntry, entry};
 
@@ -29,17 +36,24 @@ pub const REGISTRY: &[PolicyEntry] = &[
     entry::<any_of::AnyOf>(),
     entry::<authorize::Authorize>(),
     entry::<body_limit::BodyLimit>(),
+    entry::<bot_detection::BotDetection>(),
     entry::<cache::Cache>(),
     entry::<compress::Compress>(),
     entry::<cors::Cors>(),
     entry::<csrf::Csrf>(),
+    entry::<enrich::Enrich>(),
     entry::<fault::Fault>(),
     entry::<forward_auth::ForwardAuth>(),
     entry::<headers::Headers>(),
     entry::<idempotency::Idempotency>(),
+    entry::<injection_guard::InjectionGuard>(),
     entry::<ip_filter::IpFilter>(),
     entry::<jwt::Jwt>(),
     entry::<load_shed::LoadShed>(),
     entry::<mirror::Mirror>(),
+    entry::<mock::Mock>(),
     entry::<rate_limit::RateLimit>(),
+    entry::<redact::Redact>(),
+    entry::<transform::Transform>(),
+    entry::<validate::Validate>(),
 ];

@@ -12,6 +12,7 @@ use torana_core::written::Spanned;
 pub(super) fn links(
     uses: &[Spanned<KindUse>],
     route: Option<&str>,
+    captures: &[String],
     upstreams: &Upstreams,
     context: &mut Context<'_>,
 ) -> Vec<Link> {
@@ -20,7 +21,7 @@ pub(super) fn links(
         // Counted by kind: other policies may come and go beside it.
         let count = uses.iter().take(index).filter(|other| other.name.value == written.name.value).count();
         let owner = format!("{}/{}/{count}", route.unwrap_or_default(), written.name.value);
-        links.extend(link(written, owner, route, upstreams, context));
+        links.extend(link(written, owner, (route, captures), upstreams, context));
     }
     links
 }
@@ -28,12 +29,13 @@ pub(super) fn links(
 fn link(
     written: &KindUse,
     owner: String,
-    route: Option<&str>,
+    (route, captures): (Option<&str>, &[String]),
     upstreams: &Upstreams,
     context: &mut Context<'_>,
 ) -> Option<Link> {
     let kinds = context.registries.policies;
     let site = PlanSite::new(owner, written.config.span, upstreams, context).counting(&written.name, route);
+    let site = site.capturing(captures);
     let built = policy::build(kinds, written, &site);
     context.diagnostics.append(&mut site.into_warnings());
     match built {

@@ -16,7 +16,7 @@ pub(super) fn compile(
     context: &mut Context<'_>,
 ) -> (Vec<Route>, Vec<RoutePattern>) {
     // Built once for all routes: a limit on every route is one limit.
-    let global = chain::links(&config.policies, None, upstreams, context);
+    let global = chain::links(&config.policies, None, &[], upstreams, context);
     let matched: Vec<Matched> =
         config.routes.iter().enumerate().map(|(order, route)| matching::read(route, order, context)).collect();
     matching::report_shadows(&config.routes, &matched, context);
@@ -36,7 +36,7 @@ fn route(
     upstreams: &Upstreams,
     context: &mut Context<'_>,
 ) -> Option<Route> {
-    let own = chain::links(&written.policies, Some(&written.name), upstreams, context);
+    let own = chain::links(&written.policies, Some(&written.name), matched.pattern.path.names(), upstreams, context);
     let rewrite = written.rewrite.as_ref().map(|rewrite| &rewrite.value);
     let host = rewrite::host(rewrite.and_then(|rewrite| rewrite.host.as_ref()), &mut context.diagnostics);
     if !matched.has_path {

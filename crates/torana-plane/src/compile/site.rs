@@ -22,6 +22,7 @@ pub(super) struct PlanSite<'a> {
     upstreams: &'a Upstreams,
     remnant: Option<&'a Remnant>,
     is_whole: bool,
+    captures: &'a [String],
     /// Who keeps what it keeps: the same in every plan.
     owner: String,
     keepsakes: &'a Keepsakes,
@@ -43,6 +44,7 @@ impl<'a> PlanSite<'a> {
             upstreams,
             remnant: context.remnant,
             is_whole: !context.has_gap(span),
+            captures: &[],
             owner,
             keepsakes: context.keepsakes,
             implicit: context.implicit,
@@ -60,6 +62,12 @@ impl<'a> PlanSite<'a> {
     /// count.
     pub(super) fn counting(mut self, name: &str, route: Option<&'a str>) -> PlanSite<'a> {
         self.kind = self.kinds.iter().find(|kind| kind.name == name).map(|kind| (kind, route));
+        self
+    }
+
+    /// The same in a route whose path captures these.
+    pub(super) const fn capturing(mut self, captures: &'a [String]) -> PlanSite<'a> {
+        self.captures = captures;
         self
     }
 
@@ -85,6 +93,10 @@ impl Site for PlanSite<'_> {
 
     fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>> {
         self.implicit.service(url, self.upstreams.specs.len())
+    }
+
+    fn captured_names(&self) -> &[String] {
+        self.captures
     }
 
     fn owner(&self) -> &str {

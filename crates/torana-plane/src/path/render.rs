@@ -3,7 +3,7 @@
 //! | the caller speaks | it gets |
 //! |---|---|
 //! | gRPC (`content-type: application/grpc…`) | status 200, `grpc-status` and `grpc-message` in the head: a "trailers-only" reply |
-//! | anything else | `application/problem+json` (RFC 9457) with the members `code`, `request_id` and `error` |
+//! | anything else | `application/problem+json` (RFC 9457) with the members `code`, `request_id` and `error`, and `errors` where parts are wrong |
 //!
 //! Causes stay in the log.
 
@@ -12,13 +12,13 @@ use torana_core::exchange::Exchange;
 use torana_core::grpc;
 use torana_core::head::{Method, Status};
 use torana_core::names::KnownName;
-use torana_core::refusal::{Refusal, Rejection};
+use torana_core::refusal::{FieldError, FieldErrors, Refusal, Rejection};
 use torana_core::reply::Reply;
 
 pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
     let message = rejection.message();
     let status = rejection.status.unwrap_or(rejection.refusal.status);
-    let Rejection { refusal, cause, fields, grpc_status, .. } = rejection;
+    let Rejection { refusal, cause, fields, grpc_status, errors, .. } = rejection;
     exchange.notes.code = Some(refusal.code);
     exchange.notes.cause = cause;
     // From here on what the caller is told; the log has been.
@@ -28,7 +28,7 @@ pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
             let code = grpc_status.unwrap_or_else(|| grpc_status_of(status));
             grpc::status_only(media_type, code, &format!("{message} ({})", refusal.code))
         }
-        None => problem(exchange, refusal, status, &message),
+        None => problem(exchange, refusal, status, &message, errors.as_deref()),
     };
     // What caches make of a refusal depends on its status; none should keep it.
     reply.head.fields.set_own(KnownName::CacheControl, b"no-store");
@@ -39,7 +39,13 @@ pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
     reply
 }
 
-fn problem(exchange: &Exchange, refusal: &Refusal, status: Status, message: &str) -> Reply {
+fn problem(
+    exchange: &Exchange,
+    refusal: &Refusal,
+    status: Status,
+    message: &str,
+    errors: Option<&FieldErrors>,
+) -> Reply {
     let mut body = Vec::with_capacity(320);
     let mut object = Object::new(&mut body);
     // RFC 9457 §4.2.1: "about:blank" means that the status says it all; what
@@ -51,6 +57,9 @@ fn problem(exchange: &Exchange, refusal: &Refusal, status: Status, message: &str
     object.string("code", refusal.code);
     object.string("request_id", &exchange.request_id);
     object.string("error", refusal.error.unwrap_or(message));
+    if let Some(FieldErrors(errors)) = errors {
+        object.with("errors", |out| list(errors, out));
+    }
     object.end();
     if exchange.head.method == Method::Head {
         let mut length = itoa::Buffer::new();
@@ -59,6 +68,17 @@ fn problem(exchange: &Exchange, refusal: &Refusal, status: Status, message: &str
         return reply;
     }
     Reply::with_body(status, "application/problem+json", body)
+}
+
+fn list(errors: &[FieldError], out: &mut Vec<u8>) {
+    for (index, error) in errors.iter().enumerate() {
+        out.push(if index == 0 { b'[' } else { b',' });
+        let mut object = Object::new(out);
+        object.string("field", &error.field);
+        object.string("message", &error.message);
+        object.end();
+    }
+    out.push(b']');
 }
 
 /// gRPC's code for a status: grpc.io "HTTP to gRPC Status Code Mapping", where

@@ -1,0 +1,179 @@
+//! Bodies as policies change them: what they are, and what has to be said anew
+//! when they are other bytes.
+
+use crate::body::Body;
+use crate::head::{Fields, Method, Status};
+use crate::names::{HeaderName, KnownName};
+use crate::reply::Reply;
+use bytes::Bytes;
+
+/// What a body is, by its `Content-Type`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Media {
+    /// `application/json`, or anything that ends in `+json`.
+    Json,
+    /// `application/xml`, `text/xml`, or anything that ends in `+xml`.
+    Xml,
+    /// `application/x-www-form-urlencoded`
+    Form,
+    /// Something else, or nothing is said, or it is said twice.
+    Other,
+}
+
+/// What the fields say the body is.
+#[must_use]
+pub fn media(fields: &Fields) -> Media {
+    let Ok(Some(value)) = fields.get_single(KnownName::ContentType) else { return Media::Other };
+    let essence = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    let ends = |suffix: &[u8]| {
+        essence
+            .len()
+            .checked_sub(suffix.len())
+            .and_then(|at| essence.get(at..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+    };
+    let is = |name: &[u8]| essence.eq_ignore_ascii_case(name);
+    if is(b"application/json") || is(b"text/json") || ends(b"+json") {
+        Media::Json
+    } else if is(b"application/xml") || is(b"text/xml") || ends(b"+xml") {
+        Media::Xml
+    } else if is(b"application/x-www-form-urlencoded") {
+        Media::Form
+    } else {
+        Media::Other
+    }
+}
+
+/// Whether the body's bytes are what its type says, and not compressed.
+#[must_use]
+pub fn is_plain(fields: &Fields) -> bool {
+    fields.list(KnownName::ContentEncoding).all(|coding| coding.eq_ignore_ascii_case(b"identity"))
+}
+
+/// Asks the upstream for the whole of a reply, uncompressed, so that it can be
+/// changed.
+pub fn ask_for_plain(fields: &mut Fields) {
+    fields.set_own(KnownName::AcceptEncoding, b"identity");
+    fields.remove_known(KnownName::Range);
+    fields.remove_known(KnownName::IfRange);
+}
+
+/// Whether a reply has a body that is the whole of something.
+#[must_use]
+pub fn is_whole(method: Method, reply: &Reply) -> bool {
+    let status = reply.head.status.code();
+    method != Method::Head && status >= 200 && !matches!(status, 204 | 205 | 206 | 304) && reply.tunnel.is_none()
+}
+
+/// What was said about bytes that are no longer these: length, checksums,
+/// compression, ranges.
+fn forget_bytes(fields: &mut Fields) {
+    const KNOWN: [KnownName; 3] = [KnownName::ContentLength, KnownName::ContentEncoding, KnownName::ContentRange];
+    KNOWN.into_iter().for_each(|name| fields.remove_known(name));
+    for name in ["content-md5", "digest", "content-digest", "repr-digest"] {
+        fields.remove(&name_of(name));
+    }
+}
+
+fn name_of(name: &'static str) -> HeaderName {
+    HeaderName::new(name).unwrap_or(HeaderName::Known(KnownName::ContentLength))
+}
+
+/// Gives a request another body; `media_type` if that is another, too.
+pub fn replace_request(fields: &mut Fields, body: &mut Body, bytes: impl Into<Bytes>, media_type: Option<&[u8]>) {
+    forget_bytes(fields);
+    if let Some(media_type) = media_type {
+        fields.set_own(KnownName::ContentType, media_type);
+    }
+    *body = bytes.into().into();
+}
+
+/// Gives a reply another body. Its `ETag` goes: a cache would take the two for
+/// the same.
+pub fn replace_reply(reply: &mut Reply, bytes: impl Into<Bytes>, media_type: Option<&[u8]>) {
+    let fields = &mut reply.head.fields;
+    forget_bytes(fields);
+    fields.remove_known(KnownName::ETag);
+    fields.remove(&name_of("accept-ranges"));
+    if let Some(media_type) = media_type {
+        fields.set_own(KnownName::ContentType, media_type);
+    }
+    reply.body = bytes.into().into();
+}
+
+/// Statuses that something is for: `200`, `2xx`, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statuses(Vec<(u16, u16)>);
+
+impl Statuses {
+    /// `2xx`
+    #[must_use]
+    pub fn success() -> Statuses {
+        Statuses(vec![(200, 299)])
+    }
+
+    /// Reads them; the position of what is none otherwise.
+    ///
+    /// # Errors
+    /// One is neither a status nor a class.
+    pub fn read<'a>(written: impl IntoIterator<Item = &'a str>) -> Result<Statuses, usize> {
+        let one = |(position, text): (usize, &str)| {
+            let digit = text.as_bytes().first().filter(|digit| (b'2'..=b'5').contains(digit)).ok_or(position)?;
+            if text.len() == 3 && text.get(1..).is_some_and(|rest| rest.eq_ignore_ascii_case("xx")) {
+                let first = u16::from(digit - b'0') * 100;
+                return Ok((first, first + 99));
+            }
+            let status = text.parse().ok().filter(|status| (200..600).contains(status)).ok_or(position)?;
+            Ok((status, status))
+        };
+        written.into_iter().enumerate().map(one).collect::<Result<_, _>>().map(Statuses)
+    }
+
+    /// Whether this is one of them.
+    #[must_use]
+    pub fn contain(&self, status: Status) -> bool {
+        self.0.iter().any(|(first, last)| (*first..=*last).contains(&status.code()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(content_type: &str) -> Fields {
+        let mut fields = Fields::default();
+        fields.append_text(b"Content-Type", content_type.as_bytes()).unwrap();
+        fields
+    }
+
+    #[test]
+    fn media_types_are_told_by_their_essence() {
+        for (text, expected) in [
+            ("application/json", Media::Json),
+            ("Application/Problem+JSON ; charset=utf-8", Media::Json),
+            ("text/xml", Media::Xml),
+            ("image/svg+xml", Media::Xml),
+            ("application/x-www-form-urlencoded;a=b", Media::Form),
+            ("application/jsonp", Media::Other),
+            ("text/plain; x=application/json", Media::Other),
+            ("+json", Media::Json),
+            ("", Media::Other),
+        ] {
+            assert_eq!(media(&fields(text)), expected, "{text}");
+        }
+        let mut twice = fields("application/json");
+        twice.append_text(b"content-type", b"text/plain").unwrap();
+        assert_eq!(media(&twice), Media::Other);
+    }
+
+    #[test]
+    fn statuses_are_codes_and_classes() {
+        let statuses = Statuses::read(["2xx", "404", "5XX"]).unwrap();
+        let are: Vec<bool> =
+            [200, 299, 300, 404, 405, 503].map(|code| statuses.contain(Status::new(code).unwrap())).into();
+        assert_eq!(are, [true, true, false, true, false, true]);
+        for wrong in ["6xx", "1xx", "abc", "20", "2000", "2x0", ""] {
+            assert_eq!(Statuses::read(["200", wrong]), Err(1), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! One value: what it may be read as further on, and whether that is an attack.
+
+use libinjectionrs::{detect_sqli, detect_xss};
+use std::borrow::Cow;
+
+/// What an attack is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// SQL injection.
+    Sqli,
+    /// Cross-site scripting.
+    Xss,
+}
+
+/// Which kinds are looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) sqli: bool,
+    pub(super) xss: bool,
+}
+
+/// Longest value that is looked at as a whole; of longer ones, as much.
+const LONGEST: usize = 64 * 1024;
+
+/// What attack a value is, decoded as its place says.
+pub(super) fn attack(value: &[u8], wanted: Wanted) -> Option<Kind> {
+    let value = value.get(..LONGEST).unwrap_or(value);
+    // Words and numbers are nothing, and most values are that.
+    if value
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.') && !value.starts_with(b"-"))
+    {
+        let has_dashes = value.windows(2).any(|pair| pair == b"--");
+        if !has_dashes {
+            return None;
+        }
+    }
+    judged(value, wanted).or_else(|| match further(value) {
+        Cow::Owned(further) => judged(&further, wanted),
+        Cow::Borrowed(_) => None,
+    })
+}
+
+fn judged(value: &[u8], wanted: Wanted) -> Option<Kind> {
+    if wanted.sqli && detect_sqli(value).is_injection() {
+        return Some(Kind::Sqli);
+    }
+    // Markup needs one of these, whatever context it lands in.
+    let may_be_xss = value.iter().any(|byte| matches!(byte, b'<' | b'>' | b'"' | b'\'' | b'`' | b'='));
+    (wanted.xss && may_be_xss && detect_xss(value).is_injection()).then_some(Kind::Xss)
+}
+
+/// The value decoded once more, as careless applications do: percent escapes,
+/// then entities of HTML. Once: what is encoded more often is for nobody.
+fn further(value: &[u8]) -> Cow<'_, [u8]> {
+    match percent(value) {
+        Some(decoded) => entities(&decoded).map_or(Cow::Owned(decoded), Cow::Owned),
+        None => entities(value).map_or(Cow::Borrowed(value), Cow::Owned),
+    }
+}
+
+fn percent(value: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: Option<&u8>| {
+        byte.and_then(|byte| char::from(*byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok())
+    };
+    let mut out = Vec::with_capacity(value.len());
+    let (mut at, mut found) = (0, false);
+    while let Some(&byte) = value.get(at) {
+        match (byte, digit(value.get(at + 1)), digit(value.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(high << 4 | low);
+                at += 3;
+                found = true;
+            }
+            _ => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    found.then_some(out)
+}
+
+fn entities(value: &[u8]) -> Option<Vec<u8>> {
+    const NAMED: [(&[u8], u8); 9] = [
+        (b"lt", b'<'),
+        (b"gt", b'>'),
+        (b"amp", b'&'),
+        (b"quot", b'"'),
+        (b"apos", b'\''),
+        (b"Tab", b'\t'),
+        (b"NewLine", b'\n'),
+        (b"colon", b':'),
+        (b"lpar", b'('),
+    ];
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value;
+    let mut found = false;
+    while let [first, after @ ..] = rest {
+        // Names and numbers are short; the semicolon may be missing after numbers.
+        let entity = (*first == b'&').then(|| {
+            let named = NAMED.iter().find_map(|(name, byte)| {
+                let after = after.strip_prefix(*name)?;
+                Some((u32::from(*byte), after.strip_prefix(b";")?))
+            });
+            named.or_else(|| number(after.strip_prefix(b"#")?))
+        });
+        match entity.flatten().and_then(|(code, rest)| Some((char::from_u32(code)?, rest))) {
+            Some((character, after)) => {
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = after;
+                found = true;
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    found.then_some(out)
+}
+
+fn number(text: &[u8]) -> Option<(u32, &[u8])> {
+    let (radix, text) = match text {
+        [b'x' | b'X', text @ ..] => (16, text),
+        text => (10, text),
+    };
+    let length = text.iter().take_while(|byte| char::from(**byte).is_digit(radix)).take(8).count();
+    let (digits, rest) = text.split_at_checked(length).filter(|(digits, _)| !digits.is_empty())?;
+    let code = u32::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()?;
+    Some((code, rest.strip_prefix(b";").unwrap_or(rest)))
+}
