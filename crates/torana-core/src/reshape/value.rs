@@ -44,7 +44,7 @@ pub fn from_value(value: &Value) -> Val {
 /// that type has no others.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn to_value(value: &Val) -> Result<Value, Fault> {
     let mut text = Vec::new();
     write(value, usize::MAX, &mut text)?;
