@@ -2,6 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::exchange::Exchange;
+use crate::names::HeaderName;
 use crate::refusal::{Refusal, Rejection};
 use crate::reply::{Reply, ReplyFields};
 use crate::rewrite::{ForwardHost, Rewrite, RoutePath};
@@ -87,6 +88,12 @@ pub trait Names: Site {
     fn captures(&self) -> &[String] {
         self.path().names
     }
+    /// Whether it answers requests that are not to change anything (RFC 9110
+    /// §9.2.1), if not only those.
+    fn takes_safe_methods(&self) -> bool;
+    /// Headers of the request that only the route's policies may set, such as
+    /// who the caller is.
+    fn owned_headers(&self) -> &[HeaderName];
 }
 
 /// What a target is called and how it is made.
