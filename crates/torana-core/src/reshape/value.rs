@@ -1,0 +1,155 @@
+//! Values of programs from and to JSON.
+
+use super::{Fault, Val};
+use crate::json::{self, JsonError};
+use bytes::Bytes;
+use jaq_core::ValT;
+use jaq_json::{Map, Num};
+use serde_json::{Number, Value};
+use std::fmt::{self, Write};
+
+/// Reads a stranger's JSON, strictly ([`json::check`]); numbers keep their
+/// digits.
+///
+/// # Errors
+/// It is not JSON, or has two readings.
+pub fn read(text: &[u8]) -> Result<Val, JsonError> {
+    json::check(text)?;
+    jaq_json::read::parse_single(text).map_err(|_| JsonError::NotJson)
+}
+
+/// Text as a value.
+#[must_use]
+pub fn text(text: &str) -> Val {
+    Val::utf8_str(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+/// A value of JSON as one of programs.
+#[must_use]
+pub fn from_value(value: &Value) -> Val {
+    match value {
+        Value::Null => Val::Null,
+        Value::Bool(value) => Val::Bool(*value),
+        // Infallible for what is a number already.
+        Value::Number(number) => Val::from_num(&number.to_string()).unwrap_or_default(),
+        Value::String(string) => text(string),
+        Value::Array(items) => items.iter().map(from_value).collect(),
+        Value::Object(entries) => {
+            Val::obj(entries.iter().map(|(key, value)| (text(key), from_value(value))).collect::<Map>())
+        }
+    }
+}
+
+/// A value of programs as JSON's. Whole numbers beyond 64 bits lose digits, as
+/// that type has no others.
+///
+/// # Errors
+/// As [`write`].
+pub fn to_value(value: &Val) -> Result<Value, Fault> {
+    let mut text = Vec::new();
+    write(value, usize::MAX, &mut text)?;
+    serde_json::from_slice(&text).map_err(|_| Fault::TooLarge).or_else(|fault| number(value).ok_or(fault))
+}
+
+/// A number too large for any type.
+fn number(value: &Val) -> Option<Value> {
+    match value {
+        Val::Num(number) => number.to_string().parse().ok().and_then(Number::from_f64).map(Value::Number),
+        _ => None,
+    }
+}
+
+/// Deepest JSON that is written: as deep as may be read.
+const DEEPEST: usize = 127;
+
+/// Appends a value as JSON, at most `cap` bytes. What JSON does not have
+/// becomes what is nearest: `nan` and infinities `null`, bytes text.
+///
+/// # Errors
+/// It is too large, too deep, or has a key that is no text.
+pub fn write(value: &Val, cap: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let cap = out.len().saturating_add(cap);
+    one(value, cap, out, 0)
+}
+
+fn one(value: &Val, cap: usize, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
+    match value {
+        Val::Null => out.extend_from_slice(b"null"),
+        Val::Bool(true) => out.extend_from_slice(b"true"),
+        Val::Bool(false) => out.extend_from_slice(b"false"),
+        Val::Num(Num::Float(number)) if !number.is_finite() => out.extend_from_slice(b"null"),
+        Val::Num(number) => out.extend_from_slice(number.to_string().as_bytes()),
+        Val::TStr(text) | Val::BStr(text) => string(text, out),
+        Val::Arr(_) | Val::Obj(_) if depth >= DEEPEST => return Err(Fault::TooLarge),
+        Val::Arr(items) => {
+            out.push(b'[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                one(item, cap, out, depth + 1)?;
+            }
+            out.push(b']');
+        }
+        Val::Obj(entries) => {
+            out.push(b'{');
+            for (index, (key, value)) in entries.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                let Val::TStr(key) = key else { return Err(Fault::Failed("a key is not text".into())) };
+                string(key, out);
+                out.push(b':');
+                one(value, cap, out, depth + 1)?;
+            }
+            out.push(b'}');
+        }
+    }
+    if out.len() > cap { Err(Fault::TooLarge) } else { Ok(()) }
+}
+
+fn string(text: &[u8], out: &mut Vec<u8>) {
+    // Writing to memory does not fail.
+    let _ = serde_json::to_writer(out, &String::from_utf8_lossy(text));
+}
+
+/// What an error says, as far as it is not about what the input holds: that is
+/// between quotes, or a number.
+pub(super) fn without_values(error: &dyn fmt::Display) -> Box<str> {
+    let mut out = Words { text: String::new(), is_quoted: false, was_escape: false };
+    // Ends early when there is enough.
+    let _ = write!(out, "{error}");
+    out.text.into()
+}
+
+struct Words {
+    text: String,
+    is_quoted: bool,
+    was_escape: bool,
+}
+
+impl Write for Words {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for char in text.chars() {
+            if self.text.len() > 120 {
+                return Err(fmt::Error);
+            }
+            match char {
+                '"' if !self.was_escape => {
+                    self.is_quoted = !self.is_quoted;
+                    self.text.push_str(if self.is_quoted { "\"…" } else { "\"" });
+                }
+                _ if self.is_quoted => {}
+                '0'..='9' => {
+                    if !self.text.ends_with('#') {
+                        self.text.push('#');
+                    }
+                }
+                char if char.is_control() => self.text.push(' '),
+                char => self.text.push(char),
+            }
+            self.was_escape = self.is_quoted && char == '\\' && !self.was_escape;
+        }
+        Ok(())
+    }
+}
