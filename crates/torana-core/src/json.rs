@@ -37,9 +37,9 @@ pub fn read(text: &[u8]) -> Result<Value, JsonError> {
 /// # Errors
 /// It is not JSON, or has more readings.
 pub fn check(text: &[u8]) -> Result<(), JsonError> {
-    serde_json::from_slice::<Checked>(text).map(|Checked| ()).map_err(|error| {
-        if error.to_string().starts_with(REPEATED) { JsonError::Repeated } else { JsonError::NotJson }
-    })
+    serde_json::from_slice::<Checked>(text)
+        .map(|Checked| ())
+        .map_err(|error| if error.to_string().starts_with(REPEATED) { JsonError::Repeated } else { JsonError::NotJson })
 }
 
 const REPEATED: &str = "a member twice";

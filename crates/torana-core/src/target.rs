@@ -1,6 +1,7 @@
 //! Targets: what answers a route.
 
 use crate::diagnostic::Diagnostic;
+use crate::event::Event;
 use crate::exchange::Exchange;
 use crate::names::HeaderName;
 use crate::refusal::{Refusal, Rejection};
@@ -102,6 +103,8 @@ pub trait TargetKind {
     const NAME: &'static str;
     /// The refusals it may produce.
     const REFUSALS: &'static [&'static Refusal] = &[];
+    /// The events it may count, with [`Site::tally`], as policies do.
+    const EVENTS: &'static [&'static Event] = &[];
     /// Its configuration.
     type Config: DeserializeOwned + JsonSchema;
 
@@ -119,6 +122,8 @@ pub struct TargetEntry {
     pub name: &'static str,
     /// [`TargetKind::REFUSALS`]
     pub refusals: &'static [&'static Refusal],
+    /// [`TargetKind::EVENTS`]
+    pub events: &'static [&'static Event],
     /// JSON Schema of its configuration.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes and builds.
@@ -134,6 +139,7 @@ pub const fn entry<K: TargetKind>() -> TargetEntry {
     TargetEntry {
         name: K::NAME,
         refusals: K::REFUSALS,
+        events: K::EVENTS,
         schema: |generator| generator.subschema_for::<K::Config>(),
         build: |written, names| K::build(written.decode::<K::Config>()?, written, names),
     }

@@ -254,10 +254,9 @@ impl<'s> Guard<'s, '_> {
                     iterates = true;
                     Part::Range(None, None)
                 }
-                Part::Range(from, to) => Part::Range(
-                    from.map(|from| self.term(from)).transpose()?,
-                    to.map(|to| self.term(to)).transpose()?,
-                ),
+                Part::Range(from, to) => {
+                    Part::Range(from.map(|from| self.term(from)).transpose()?, to.map(|to| self.term(to)).transpose()?)
+                }
             };
             parts.push((part, optional));
         }

@@ -240,9 +240,8 @@ fn compile(text: &str, variables: &[&str]) -> Result<Filter<Shaping>, ReshapeErr
     })?;
     let term = load::Parser::new(&tokens).parse(|parser| parser.term()).map_err(|errors| {
         let first = errors.into_iter().next();
-        let (what, at) = first.map_or(("term", ""), |(expect, found)| {
-            (expect.as_str(), lex::Token::opt_as_str(found, text))
-        });
+        let (what, at) =
+            first.map_or(("term", ""), |(expect, found)| (expect.as_str(), lex::Token::opt_as_str(found, text)));
         let hint = if at.starts_with("import") || at.starts_with("include") { "there are no modules here" } else { "" };
         ReshapeError::new(format!("not a jq program: `{what}` is expected here"), hint, offset(text, at))
     })?;

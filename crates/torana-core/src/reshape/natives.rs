@@ -148,7 +148,9 @@ fn fits(value: &Val, left: &mut usize, depth: usize) -> bool {
     *left = rest;
     match value {
         Val::Arr(items) => items.iter().all(|item| fits(item, left, depth + 1)),
-        Val::Obj(entries) => entries.iter().all(|(key, value)| fits(key, left, depth + 1) && fits(value, left, depth + 1)),
+        Val::Obj(entries) => {
+            entries.iter().all(|(key, value)| fits(key, left, depth + 1) && fits(value, left, depth + 1))
+        }
         _ => true,
     }
 }

@@ -24,7 +24,8 @@ fn error(program: &str) -> ReshapeError {
 
 #[test]
 fn bodies_are_renamed_joined_cut_and_converted() {
-    let user = r#"{"user_id": "42", "first": "Ada", "last": "L", "ssn": "1", "born": "1815-12-10", "tags": ["a","b","c"]}"#;
+    let user =
+        r#"{"user_id": "42", "first": "Ada", "last": "L", "ssn": "1", "born": "1815-12-10", "tags": ["a","b","c"]}"#;
     let cases = [
         ("{userId: .user_id, name: \"\\(.first) \\(.last)\"}", r#"{"userId":"42","name":"Ada L"}"#),
         ("del(.ssn, .born, .tags, .last) | .id = (.user_id | tonumber) | del(.user_id)", r#"{"id":42,"first":"Ada"}"#),
@@ -62,7 +63,8 @@ fn numbers_keep_their_digits() {
 
 #[test]
 fn variables_have_values() {
-    let shown = run_with("{id, m: $request.method}", r#"{"id":1}"#, &[("$request", r#"{"method":"GET"}"#)], Budget::INLINE);
+    let shown =
+        run_with("{id, m: $request.method}", r#"{"id":1}"#, &[("$request", r#"{"method":"GET"}"#)], Budget::INLINE);
     assert_eq!(shown.as_deref(), Ok(r#"{"id":1,"m":"GET"}"#));
 }
 

@@ -66,6 +66,24 @@ impl<T> Spanned<T> {
     }
 }
 
+impl Spanned<String> {
+    /// The place of the byte at `offset` of a text and what follows, where the text stands in the
+    /// file as it is: plain, or in quotes without escapes. Else all of it.
+    #[must_use]
+    pub fn inside(&self, offset: usize) -> Span {
+        let (start, end) = (self.span.start as usize, self.span.end as usize);
+        let begin = match (end - start).checked_sub(self.len()) {
+            Some(0) => start + offset,
+            // More quotes than two would be escapes.
+            Some(2) if !self.contains('\\') => start + 1 + offset,
+            _ => return self.span,
+        };
+        let end = if end - start == self.len() { end } else { end - 1 };
+        // Nothing to point at behind the last byte.
+        Span::new(self.span.file, begin.min(end.saturating_sub(1)), end)
+    }
+}
+
 impl<T: fmt::Display> Spanned<T> {
     /// The value in backticks for a message, or the written text where it holds references.
     #[must_use]

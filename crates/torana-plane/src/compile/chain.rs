@@ -42,7 +42,7 @@ fn link(
         );
         return None;
     };
-    let site = PlanSite::new(owner, written.config.span, upstreams, context).counting(kind, route);
+    let site = PlanSite::new(owner, written.config.span, upstreams, context).counting(kind.name, kind.events, route);
     let built = (kind.build)(&written.config, &site);
     context.diagnostics.append(&mut site.into_warnings());
     match built {

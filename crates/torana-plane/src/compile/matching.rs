@@ -85,24 +85,8 @@ fn problem(error: PatternError, code: &'static str, what: &str, text: &Spanned<S
     if text.raw().is_some() {
         return Diagnostic::error(code, format!("the value of {} is no {what} to match", text.shown())).at(text.span);
     }
-    let span = error.offset.map_or(text.span, |offset| inside(text, offset));
+    let span = error.offset.map_or(text.span, |offset| text.inside(offset));
     Diagnostic::error(code, error.message).at(span).maybe_hint(Some(error.hint).filter(|hint| !hint.is_empty()))
-}
-
-/// The place of the byte at `offset` of a text and what follows, where the text
-/// stands in the file as it is: plain, or in quotes without escapes. Else all
-/// of it.
-fn inside(text: &Spanned<String>, offset: usize) -> Span {
-    let (start, end) = (text.span.start as usize, text.span.end as usize);
-    let begin = match (end - start).checked_sub(text.len()) {
-        Some(0) => start + offset,
-        // More quotes than two would be escapes.
-        Some(2) if !text.contains('\\') => start + 1 + offset,
-        _ => return text.span,
-    };
-    let end = if end - start == text.len() { end } else { end - 1 };
-    // Nothing to point at behind the last byte.
-    Span::new(text.span.file, begin.min(end.saturating_sub(1)), end)
 }
 
 fn path(written: Option<&Spanned<PathMatch>>) -> Result<PathPattern, Box<Diagnostic>> {

@@ -8,8 +8,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use torana_config::Remnant;
 use torana_core::diagnostic::{Diagnostic, Span};
-use torana_core::event::Tally;
-use torana_core::policy::PolicyEntry;
+use torana_core::event::{Event, Tally};
 use torana_core::site::{self, Keepsakes, Kept, KeptList, Service, Site};
 use torana_core::target::UpstreamId;
 use torana_core::written::Spanned;
@@ -24,9 +23,17 @@ pub(super) struct PlanSite<'a> {
     keepsakes: &'a Keepsakes,
     implicit: &'a Implicit,
     before: Option<&'a KeptList>,
-    kind: Option<(&'a PolicyEntry, Option<&'a str>)>,
+    counts: Option<Counts<'a>>,
     tallies: &'a RefCell<Vec<PolicyTally>>,
     warnings: RefCell<Vec<Diagnostic>>,
+}
+
+/// Who counts what.
+#[derive(Clone, Copy)]
+struct Counts<'a> {
+    kind: &'static str,
+    events: &'static [&'static Event],
+    route: Option<&'a str>,
 }
 
 impl<'a> PlanSite<'a> {
@@ -40,16 +47,21 @@ impl<'a> PlanSite<'a> {
             keepsakes: context.keepsakes,
             implicit: context.implicit,
             before: context.previous.map(|plan| &plan.kept),
-            kind: None,
+            counts: None,
             tallies: context.tallies,
             warnings: RefCell::default(),
         }
     }
 
-    /// The same for a policy of this kind in `route`, or in all of them: it may
-    /// count.
-    pub(super) const fn counting(mut self, kind: &'a PolicyEntry, route: Option<&'a str>) -> PlanSite<'a> {
-        self.kind = Some((kind, route));
+    /// The same for one of the kind `kind` in `route`, or in all of them, which
+    /// may count `events`.
+    pub(super) const fn counting(
+        mut self,
+        kind: &'static str,
+        events: &'static [&'static Event],
+        route: Option<&'a str>,
+    ) -> PlanSite<'a> {
+        self.counts = Some(Counts { kind, events, route });
         self
     }
 
@@ -86,10 +98,10 @@ impl Site for PlanSite<'_> {
     }
 
     fn tally(&self) -> Arc<Tally> {
-        let Some((kind, route)) = self.kind else { return Arc::new(Tally::new(&[])) };
-        let tally = site::keep(self, "events", || Tally::new(kind.events));
+        let Some(Counts { kind, events, route }) = self.counts else { return Arc::new(Tally::new(&[])) };
+        let tally = site::keep(self, "events", || Tally::new(events));
         let route = route.map(Into::into);
-        self.tallies.borrow_mut().push(PolicyTally { policy: kind.name, route, tally: Arc::clone(&tally) });
+        self.tallies.borrow_mut().push(PolicyTally { policy: kind, route, tally: Arc::clone(&tally) });
         tally
     }
 

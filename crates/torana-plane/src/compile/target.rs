@@ -33,6 +33,7 @@ pub(super) fn target(
     };
     let has_gap = context.has_gap(written.span);
     let site = PlanSite::new(format!("{}/{name}", route.name.value), written.span, upstreams, context);
+    let site = if kind.events.is_empty() { site } else { site.counting(kind.name, kind.events, Some(&route.name)) };
     let owned = chain.iter().flat_map(|link| link.policy.owned_headers()).cloned().collect();
     let names = RouteNames { route: &route.name, pattern, owned, site };
     let built = (kind.build)(&written, &names);
