@@ -4,6 +4,7 @@
 //! [`clock::Clock`]. A crate that needs to move bytes depends on `torana-net`;
 //! a crate that only needs to talk about them depends on this one.
 
+pub mod aside;
 pub mod body;
 pub mod canonical;
 pub mod captures;

@@ -190,10 +190,14 @@ impl<'s> Guard<'s, '_> {
             BinaryOp::Math(Math::Mul) => Term::Call(TIMES, vec![left, right]),
             BinaryOp::Math(Math::Add) => then(binary(left, BinaryOp::Math(Math::Add), right), SIZED),
             // `l *= r` is `r as $x | l |= . * $x`.
-            BinaryOp::UpdateMath(Math::Mul) => {
+            BinaryOp::UpdateMath(math @ (Math::Mul | Math::Add)) => {
                 const OTHER: &str = "$!other";
-                let product = Term::Call(TIMES, vec![Term::Id, Term::Var(OTHER)]);
-                let update = then(binary(left, BinaryOp::Update, product), SIZED);
+                let other = Term::Var(OTHER);
+                let result = match math {
+                    Math::Mul => Term::Call(TIMES, vec![Term::Id, other]),
+                    math => then(binary(Term::Id, BinaryOp::Math(math), other), SIZED),
+                };
+                let update = then(binary(left, BinaryOp::Update, result), SIZED);
                 binary(right, BinaryOp::Pipe(Some(Pattern::Var(OTHER))), update)
             }
             BinaryOp::Assign | BinaryOp::Update | BinaryOp::UpdateMath(_) | BinaryOp::UpdateAlt => {

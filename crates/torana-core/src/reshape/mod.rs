@@ -29,6 +29,9 @@ mod tests;
 pub use jaq_json::Val;
 pub use value::{from_value, read, text, to_value, write};
 
+use crate::aside;
+use crate::json::JsonError;
+use bytes::Bytes;
 use jaq_core::data::HasLut;
 use jaq_core::load::{self, Arena, File, Loader, lex};
 use jaq_core::{Compiler, Ctx, DataT, Filter, Lut, Vars};
@@ -95,6 +98,8 @@ pub enum Fault {
     Several,
     /// The interpreter broke; a fault of ours or its own.
     Broken,
+    /// Too much is being shaped already.
+    Busy,
 }
 
 impl fmt::Display for Fault {
@@ -106,11 +111,37 @@ impl fmt::Display for Fault {
             Fault::Nothing => "the program has no output",
             Fault::Several => "the program has more than one output",
             Fault::Broken => "the interpreter failed",
+            Fault::Busy => "too much is being shaped already",
         })
     }
 }
 
 impl std::error::Error for Fault {}
+
+/// Why text is not shaped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextFault {
+    /// It is not JSON.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// The program has no result.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// Longest input that is shaped on the worker itself: reading it takes a
+/// fraction of a millisecond.
+pub const LARGEST_INLINE: usize = 32 * 1024;
+
+/// Does `work` beside the workers.
+async fn aside<T: Send + 'static, E: From<Fault> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    match aside::run(work) {
+        Ok(outcome) => outcome.await.unwrap_or_else(|| Err(Fault::Broken.into())),
+        Err(aside::Full) => Err(Fault::Busy.into()),
+    }
+}
 
 /// Longest program. Longer ones are software, and belong behind the gateway.
 pub const LONGEST: usize = 16 * 1024;
@@ -138,6 +169,8 @@ impl<'a> HasLut<'a, Shaping> for Run<'a> {
 
 struct Meter {
     left: Cell<u32>,
+    /// Turns that came to lists and objects.
+    nested: Cell<u32>,
     until: Instant,
     size: usize,
     stopped: Cell<Option<Stop>>,
@@ -185,6 +218,7 @@ impl Reshape {
         debug_assert_eq!(variables.len(), self.0.variables);
         let meter = Meter {
             left: Cell::new(budget.turns),
+            nested: Cell::new(0),
             until: Instant::now() + budget.time,
             size: budget.size,
             stopped: Cell::new(None),
@@ -199,6 +233,43 @@ impl Reshape {
             Some(Stop::Large) => Err(Fault::TooLarge),
             None => result,
         }
+    }
+
+    /// [`run`](Self::run), on the calling worker if that is quick, else
+    /// [aside](crate::aside). `size` is how long the input is as text.
+    ///
+    /// # Errors
+    /// As `run`, and where too much is being done aside.
+    pub async fn apply(&self, input: Val, size: usize, variables: Vec<Val>) -> Result<Val, Fault> {
+        if size <= LARGEST_INLINE {
+            match self.run(input.clone(), variables.clone(), Budget::INLINE) {
+                Err(Fault::TooLong | Fault::TooLarge) => {}
+                result => return result,
+            }
+        }
+        let program = self.clone();
+        aside(move || program.run(input, variables, Budget::ASIDE)).await
+    }
+
+    /// The same from text to text, of which there may be `cap` bytes.
+    ///
+    /// # Errors
+    /// The text is not JSON; or as [`apply`](Self::apply).
+    pub async fn apply_text(&self, text: Bytes, variables: Vec<Val>, cap: usize) -> Result<Vec<u8>, TextFault> {
+        let whole = move |program: &Reshape, text: &[u8], variables, budget: Budget| {
+            let shaped = program.run(read(text)?, variables, budget)?;
+            let mut out = Vec::with_capacity(text.len());
+            write(&shaped, cap, &mut out)?;
+            Ok(out)
+        };
+        if text.len() <= LARGEST_INLINE {
+            match whole(self, &text, variables.clone(), Budget::INLINE) {
+                Err(TextFault::Fault(Fault::TooLong | Fault::TooLarge)) => {}
+                result => return result,
+            }
+        }
+        let program = self.clone();
+        aside(move || whole(&program, &text, variables, Budget::ASIDE)).await
     }
 
     fn only(&self, input: Val, mut variables: Vec<Val>, meter: &Meter) -> Result<Val, Fault> {

@@ -86,12 +86,14 @@ impl Meter {
             return self.stop(Stop::Long);
         }
         self.left.set(left - 1);
-        if left.is_multiple_of(64) {
-            if is_deep(value) {
+        if left.is_multiple_of(64) && Instant::now() > self.until {
+            return self.stop(Stop::Long);
+        }
+        // Counted apart: every other turn may be that of a loop over numbers.
+        if matches!(value, Val::Arr(_) | Val::Obj(_)) {
+            self.nested.set(self.nested.get().wrapping_add(1));
+            if self.nested.get().is_multiple_of(64) && is_deep(value) {
                 return self.stop(Stop::Large);
-            }
-            if Instant::now() > self.until {
-                return self.stop(Stop::Long);
             }
         }
         Ok(())

@@ -231,3 +231,16 @@ fn a_compiled_program_is_shared_by_threads() {
         }
     });
 }
+
+#[test]
+fn what_is_large_or_slow_is_shaped_aside() {
+    let thread = Reshape::compile("length", &[]).unwrap();
+    let large = format!("[{}1]", "1,".repeat(LARGEST_INLINE));
+    let shaped = aside::block_on(thread.apply_text(large.into(), Vec::new(), 100));
+    assert_eq!(shaped, Ok((LARGEST_INLINE + 1).to_string().into_bytes()));
+    let slow = Reshape::compile("[range(50000)] | length", &[]).unwrap();
+    assert_eq!(slow.run(Val::Null, Vec::new(), Budget::INLINE), Err(Fault::TooLong));
+    assert_eq!(aside::block_on(slow.apply(Val::Null, 4, Vec::new())), Ok(Val::from(50_000_usize)));
+    assert_eq!(aside::block_on(slow.apply_text("[".into(), Vec::new(), 9)), Err(JsonError::NotJson.into()));
+    assert_eq!(aside::block_on(thread.apply_text("[]".into(), Vec::new(), 0)), Err(Fault::TooLarge.into()));
+}
