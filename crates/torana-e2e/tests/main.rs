@@ -10,6 +10,7 @@
 //! | `deadlines` | how much time there is, and who is told |
 //! | `hedging` | a second endpoint is asked when the first is slow |
 //! | `mirroring` | copies of requests, and answers compared |
+//! | `aggregation` | one answer of several services' answers |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
 //! | `control` | reload and shutdown |
@@ -20,6 +21,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod aggregation;
 mod control;
 mod cve;
 mod deadlines;

@@ -106,7 +106,7 @@ impl<'a> Compiler<'a> {
             }
             Some(timeout.std()).filter(|time| !time.is_zero())
         });
-        let select = config.select.as_ref().and_then(|text| self.program(text, "aggregate.select"));
+        let select = config.select.as_ref().and_then(|text| self.program(text, "aggregate.program"));
         let when = config.when.as_ref().and_then(|text| self.when(text));
         let required = self.required(config);
         let success = self.statuses(&config.success);
@@ -201,7 +201,7 @@ impl<'a> Compiler<'a> {
         let scope = Scope { path: &self.path, parts: &self.part_names };
         match Template::compile(text, scope) {
             Ok(template) => Some(template),
-            Err(Problem { message, hint }) => {
+            Err(Problem { message, hint, is_perhaps_part }) => {
                 let problem = if text.raw().is_some() {
                     // What a reference stands for is not shown, and the problem
                     // quotes it.
@@ -209,8 +209,7 @@ impl<'a> Compiler<'a> {
                 } else {
                     Diagnostic::error("aggregate.reference", message).maybe_hint(hint)
                 };
-                // A part that is cut out because of another error is not unknown.
-                if self.names.is_whole() {
+                if self.names.is_whole() || !is_perhaps_part {
                     self.report(problem.at(text.span));
                 }
                 None

@@ -1,6 +1,6 @@
 //! All parts of one aggregate, asked in the order of their needs.
 
-use super::part::{Failure, Part, Why, passed};
+use super::part::{Failure, Fetched, Part, Why, passed};
 use super::template::Facts;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -25,6 +25,8 @@ pub(super) struct Graph {
 #[derive(Debug)]
 pub(super) struct Collected {
     pub(super) values: Vec<Option<Val>>,
+    /// How long the services' answers are as text, all together.
+    pub(super) size: usize,
     /// The parts that failed, by position, in the order written.
     pub(super) failures: Vec<(usize, Failure)>,
 }
@@ -42,11 +44,12 @@ struct Run<'a> {
     exchange: &'a Exchange,
     names: &'a [String],
     values: Vec<Option<Val>>,
+    size: usize,
     failures: Vec<(usize, Failure)>,
     is_started: Vec<bool>,
 }
 
-type Fetching<'a> = (usize, LocalBoxFuture<'a, Result<Val, Failure>>);
+type Fetching<'a> = (usize, LocalBoxFuture<'a, Result<Fetched, Failure>>);
 
 impl Graph {
     /// Asks for all parts until `latest`. What is under way when a required
@@ -64,6 +67,7 @@ impl Graph {
             exchange,
             names,
             values: vec![None; count],
+            size: 0,
             failures: Vec::new(),
             is_started: vec![false; count],
         };
@@ -91,11 +95,14 @@ impl Graph {
             }
             if under_way.is_empty() {
                 run.failures.sort_by_key(|(index, _)| *index);
-                return Ok(Collected { values: run.values, failures: run.failures });
+                return Ok(Collected { values: run.values, size: run.size, failures: run.failures });
             }
             for (index, result) in some_done(&mut under_way).await {
                 match result {
-                    Ok(value) => run.values[index] = Some(value),
+                    Ok(Fetched { value, size }) => {
+                        run.values[index] = Some(value);
+                        run.size += size;
+                    }
                     Err(failure) => run.failed(index, failure)?,
                 }
             }
@@ -104,7 +111,7 @@ impl Graph {
 }
 
 /// Waits until at least one is done, and takes those that are out of the list.
-async fn some_done(under_way: &mut Vec<Fetching<'_>>) -> Vec<(usize, Result<Val, Failure>)> {
+async fn some_done(under_way: &mut Vec<Fetching<'_>>) -> Vec<(usize, Result<Fetched, Failure>)> {
     poll_fn(|cx| {
         let mut done = Vec::new();
         under_way.retain_mut(|(index, fetching)| match fetching.as_mut().poll(cx) {

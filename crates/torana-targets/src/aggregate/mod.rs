@@ -21,6 +21,7 @@ mod written;
 
 use bytes::Bytes;
 use graph::{Broken, Collected, Graph};
+use part::beside;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_core::deadline::Deadline;
@@ -32,7 +33,7 @@ use torana_core::head::{Method, Status};
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::{Reply, ReplyFields};
-use torana_core::reshape::{self, Budget, Reshape, Val};
+use torana_core::reshape::{self, Reshape, Val};
 use torana_core::target::{Answer, Names, Target, TargetKind, UpstreamId};
 use torana_core::written::Written;
 pub use written::Config;
@@ -126,7 +127,7 @@ impl Aggregate {
         let latest = self.latest(exchange, Instant::now());
         let collected = shape.graph.collect(exchange, &self.captures, &outbound, latest).await;
         let result = match collected {
-            Ok(collected) => self.reply(shape, collected, exchange),
+            Ok(collected) => self.reply(shape, collected, exchange).await,
             Err(broken) => Err(rejection(&shape.graph, &broken)),
         };
         match &result {
@@ -153,23 +154,25 @@ impl Aggregate {
         whole.earlier(self.timeout.map_or(Deadline::NONE, |time| Deadline::after(now, time)))
     }
 
-    fn reply(&self, shape: &Shape, collected: Collected, exchange: &mut Exchange) -> Result<Reply, Rejection> {
-        let Collected { values, failures } = collected;
+    async fn reply(&self, shape: &Shape, collected: Collected, exchange: &mut Exchange) -> Result<Reply, Rejection> {
+        let Collected { values, size, failures } = collected;
         let parts = &shape.graph.parts;
         let members = parts.iter().zip(values);
         let members = members.map(|(part, value)| (reshape::text(&part.name), value.unwrap_or_default()));
         let mut answer = Val::obj(members.collect());
         let unmade = |fault: reshape::Fault| Rejection::new(&RESPONSE).because(format_args!("`response`: {fault}"));
         if let Some(response) = &shape.response {
-            answer = response.run(answer, Vec::new(), Budget::INLINE).map_err(unmade)?;
+            answer = response.apply(answer, size, Vec::new()).await.map_err(unmade)?;
         }
         if self.errors {
             answer =
                 with_errors(answer, failures.iter().map(|(index, failure)| (&*parts[*index].name, failure.why.word())));
         }
-        let mut text = Vec::new();
-        reshape::write(&answer, MOST_BYTES, &mut text).map_err(unmade)?;
-
+        let write = move || {
+            let mut text = Vec::new();
+            reshape::write(&answer, MOST_BYTES, &mut text).map(|()| text)
+        };
+        let text = beside(size, write).await.and_then(|text| text).map_err(unmade)?;
         let mut reply = Reply::new(if failures.is_empty() { self.status } else { self.partial_status });
         let fields = &mut reply.head.fields;
         if !reply.head.status.is_bodiless() {

@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use torana_core::aside;
 use torana_core::body::{Body, CollectError};
 use torana_core::deadline::Deadline;
 use torana_core::exchange::Exchange;
@@ -15,7 +16,7 @@ use torana_core::names::{HeaderName, KnownName};
 use torana_core::outbound::{Outbound, OutboundRequest};
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
-use torana_core::reshape::{self, Budget, Reshape, Val};
+use torana_core::reshape::{self, Budget, LARGEST_INLINE, Reshape, Val};
 use torana_core::site::UpstreamId;
 use torana_core::trace::{IdSource, TraceContext};
 
@@ -66,6 +67,14 @@ pub(super) enum Json {
     Text(Template),
     List(Vec<Json>),
     Object(Vec<(Val, Json)>),
+}
+
+/// What a service gave.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) value: Val,
+    /// How long its answer is as text.
+    pub(super) size: usize,
 }
 
 /// Why a part has no value.
@@ -242,7 +251,7 @@ impl Part {
         mut request: OutboundRequest,
         now: Instant,
         latest: Deadline,
-    ) -> Result<Val, Failure> {
+    ) -> Result<Fetched, Failure> {
         let own = self.timeout.map_or(Deadline::NONE, |time| Deadline::after(now, time));
         request.deadline = latest.earlier(own);
         let left = request.deadline.left(now);
@@ -258,7 +267,7 @@ impl Part {
         .await
     }
 
-    async fn read(&self, reply: Reply) -> Result<Val, Failure> {
+    async fn read(&self, reply: Reply) -> Result<Fetched, Failure> {
         let Reply { head, body, .. } = reply;
         let is_success = match &self.success[..] {
             [] => (200..300).contains(&head.status.code()),
@@ -280,19 +289,34 @@ impl Part {
                 return Err(Failure::new(Why::Unavailable, format_args!("its answer broke off: {error}")));
             }
         };
-        let value = if bytes.is_empty() {
-            Val::Null
-        } else {
-            is_json.map_err(|cause| Failure::new(Why::NotJson, cause))?;
-            let read = reshape::read(&bytes);
-            read.map_err(|error| Failure::new(Why::NotJson, format_args!("its answer: {error}")))?
-        };
-        match &self.select {
-            None => Ok(value),
-            Some(select) => select
-                .run(value, Vec::new(), Budget::INLINE)
-                .map_err(|fault| Failure::new(Why::Select, format_args!("`select`: {fault}"))),
+        let size = bytes.len();
+        if size == 0 {
+            return Ok(Fetched { value: Val::Null, size });
         }
+        is_json.map_err(|cause| Failure::new(Why::NotJson, cause))?;
+        let read = beside(size, move || reshape::read(&bytes)).await;
+        let read = read.map_err(|fault| Failure::new(Why::Unavailable, format_args!("its answer: {fault}")))?;
+        let mut value = read.map_err(|error| Failure::new(Why::NotJson, format_args!("its answer: {error}")))?;
+        if let Some(select) = &self.select {
+            let selected = select.apply(value, size, Vec::new()).await;
+            value = selected.map_err(|fault| Failure::new(Why::Select, format_args!("`select`: {fault}")))?;
+        }
+        Ok(Fetched { value, size })
+    }
+}
+
+/// Does what takes longer the more bytes it is about: here, or if they are
+/// many, beside the workers.
+pub(super) async fn beside<T: Send + 'static>(
+    size: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, reshape::Fault> {
+    if size <= LARGEST_INLINE {
+        return Ok(work());
+    }
+    match aside::run(work) {
+        Ok(outcome) => outcome.await.ok_or(reshape::Fault::Broken),
+        Err(aside::Full) => Err(reshape::Fault::Busy),
     }
 }
 

@@ -73,6 +73,8 @@ pub(super) struct Template(Vec<Piece>);
 pub(super) struct Problem {
     pub(super) message: String,
     pub(super) hint: Option<String>,
+    /// It may be a part that is not there because of another error.
+    pub(super) is_perhaps_part: bool,
 }
 
 /// Why there is no text for a request; for the log.
@@ -116,7 +118,7 @@ impl Template {
                 rest = after;
             } else {
                 let message = "a brace without its partner".to_owned();
-                return Err(Problem { message, hint: Some("a reference is `{name}`, a brace is `{{`".to_owned()) });
+                return Err(problem(message, Some("a reference is `{name}`, a brace is `{{`".to_owned())));
             }
         }
         literal.push_str(rest);
@@ -271,12 +273,14 @@ impl Scope<'_> {
                 hint
             }
         };
-        problem(format!("`{{{name}}}` is neither captured by the route's path nor a part"), Some(hint))
+        let is_capture = did_you_mean(head, self.path.names.iter().map(String::as_str)).is_some();
+        let message = format!("`{{{name}}}` is neither captured by the route's path nor a part");
+        Problem { message, hint: Some(hint), is_perhaps_part: !is_capture }
     }
 }
 
 fn problem(message: String, hint: Option<String>) -> Problem {
-    Problem { message, hint }
+    Problem { message, hint, is_perhaps_part: false }
 }
 
 impl Source {

@@ -68,7 +68,7 @@ fn shape(
 ) -> Option<Shape> {
     let mut compiler = Compiler::new(config, names, entries);
     let graph = compiler.graph();
-    let program = response.and_then(|text| compiler.program(text, "aggregate.response"));
+    let program = response.and_then(|text| compiler.program(text, "aggregate.program"));
     for problem in compiler.problems {
         // Of a variant as of the aggregate itself.
         if !problems.contains(&problem) {
@@ -135,9 +135,27 @@ fn unused(graph: &Graph, text: &Spanned<String>, entries: &[Entry], variant: Opt
     unused.map(warning).collect()
 }
 
+/// The words of a jq program, without the names of members that it makes:
+/// `orders` in `{orders: .list}`, but not in `{orders}`.
 fn words(text: &str) -> Vec<&str> {
-    let is_part = |char: char| char.is_ascii_alphanumeric() || char == '_';
-    text.split(|char| !is_part(char)).filter(|word| !word.is_empty()).collect()
+    let is_in_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    let mut words = Vec::new();
+    let mut rest = text;
+    let mut before = ' ';
+    while let Some(char) = rest.chars().next() {
+        let end = rest.find(|char| !is_in_word(char)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        if word.is_empty() {
+            before = char;
+            rest = rest.get(char.len_utf8()..).unwrap_or_default();
+            continue;
+        }
+        if before == '.' || !after.trim_start().starts_with(':') {
+            words.push(word);
+        }
+        rest = after;
+    }
+    words
 }
 
 /// Whether a jq program has a dot that no member follows.

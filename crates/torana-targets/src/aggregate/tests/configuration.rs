@@ -92,7 +92,7 @@ fn what_cannot_be_sent_is_refused_all_at_once() {
         "aggregate.method",
         "aggregate.body",
         "config.zero_timeout",
-        "aggregate.select",
+        "aggregate.program",
         "aggregate.status",
         "aggregate.pass_status",
         "aggregate.when",
@@ -122,7 +122,7 @@ fn contradictions_are_found() {
     );
     assert!(with(r#""timeout": "0s""#, r#""required": true"#).starts_with("error config.zero_timeout"));
     assert!(with(r#""forward_headers": "te""#, r#""required": true"#).starts_with("error aggregate.header"));
-    assert!(with(r#""response": "{a: .a""#, r#""required": true"#).starts_with("error aggregate.response"));
+    assert!(with(r#""response": "{a: .a""#, r#""required": true"#).starts_with("error aggregate.program"));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn parts_that_nobody_uses_are_told() {
         wrong(&format!(r#"{{ "parts": {{ {parts} }}, "response": "{response}" }}"#), "/")
     };
     assert_eq!(
-        of("{user: .user, list: .oders}"),
+        of("{user: .user, orders: .oders}"),
         "warning aggregate.unused_part: the part `orders` is asked for, and the answer has nothing of it (did you mean \
          `.orders` where it says `.oders`?)\n"
     );

@@ -146,6 +146,20 @@ fn a_variant_is_the_same_definition_for_other_clients() {
 }
 
 #[test]
+fn long_answers_are_read_beside_the_worker() {
+    let many: Vec<usize> = (0..40_000).collect();
+    let long: &'static str = serde_json::to_string(&many).unwrap().leak();
+    let config = r#"{ "parts": {
+        "all": { "upstream": "users", "path": "/all" }, "few": { "upstream": "users", "path": "/all", "select": "map(. * 2)[-2:]" }
+    }, "response": "{few, sum: (.all | add), all}" }"#;
+    let services = Services::answering(&[("/all", Says::Json(200, long))]);
+    let built = build(config, "/x/{id}");
+    let mut exchange = request(&services, "GET /x/7 HTTP/1.1\nHost: a");
+    let shown = show(torana_core::aside::block_on(built.begin(&mut exchange)));
+    assert_eq!(shown, format!(r#"200 {{"few":[79996,79998],"sum":799980000,"all":{long}}}"#));
+}
+
+#[test]
 fn head_is_answered_as_get_without_its_body() {
     let services = Services::of_dashboard();
     let dashboard = build(DASHBOARD, "/{userId}");
