@@ -5,6 +5,7 @@
 //! a crate that only needs to talk about them depends on this one.
 
 pub mod aside;
+pub mod ask;
 pub mod body;
 pub mod canonical;
 pub mod captures;
@@ -32,14 +33,17 @@ pub mod query;
 pub mod refusal;
 pub mod regex;
 pub mod reply;
+pub mod reserved;
 pub mod reshape;
 pub mod rewrite;
 pub mod site;
 pub mod stage;
+pub mod store;
 pub mod target;
 pub mod template;
 pub mod testing;
 pub mod trace;
 pub mod units;
 pub mod verdict;
+pub mod wanted;
 pub mod written;

@@ -8,6 +8,9 @@ use crate::refusal::Rejection;
 use crate::reply::Reply;
 use crate::site::UpstreamId;
 use crate::verdict::LocalBoxFuture;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 /// A request of the gateway's own.
@@ -40,4 +43,36 @@ pub trait Outbound {
     /// Does `work` beside the exchange, which does not wait for it. Work that is
     /// not done when the worker stops is dropped.
     fn spawn(&self, work: LocalBoxFuture<'static, ()>);
+}
+
+/// What comes of `work`, if it comes within `time`: a deadline for what has
+/// none of its own, such as the body of a reply.
+pub async fn within<T>(outbound: &dyn Outbound, time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let mut sleep = outbound.sleep(time);
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => sleep.as_mut().poll(context).map(|()| None),
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestWorker;
+    use std::task::{Context, Waker};
+
+    #[test]
+    fn what_is_done_in_time_counts() {
+        fn poll<T>(work: impl Future<Output = T>) -> Poll<T> {
+            pin!(work).poll(&mut Context::from_waker(Waker::noop()))
+        }
+        let worker = TestWorker::new();
+        let second = Duration::from_secs(1);
+        assert_eq!(poll(within(&*worker, second, std::future::ready(1))), Poll::Ready(Some(1)));
+        assert_eq!(poll(within(&*worker, second, std::future::pending::<()>())), Poll::Ready(None));
+        worker.sleeps.set(true);
+        assert_eq!(poll(within(&*worker, second, std::future::pending::<()>())), Poll::Pending);
+    }
 }

@@ -13,16 +13,18 @@ use crate::event::{Event, Tally};
 use crate::exchange::{Connection, Exchange};
 use crate::head::{Fields, Status};
 use crate::names::HeaderName;
-use crate::policy::{Policy, PolicyEntry};
+use crate::policy::{self, Policy, PolicyEntry};
 use crate::reply::Reply;
 use crate::rewrite::RoutePath;
-use crate::site::{self, Keepsakes, Kept, Service, Site};
+use crate::site::{self, EVERYBODY, Keepsakes, Kept, Service, Site};
+use crate::store::Store;
 use crate::target::{Answer, Names, Target, TargetEntry, UpstreamId};
 use crate::verdict::{Decision, Verdict};
-use crate::written::{Entry, Node, Spanned, Written};
+use crate::written::{Entry, KindUse, Node, Spanned, Written};
 use serde_json::Value;
 use std::any::TypeId;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -254,6 +256,10 @@ pub struct TestNames {
     pub safe: bool,
     /// The warnings so far.
     pub warnings: RefCell<Vec<Diagnostic>>,
+    /// The stores there are; none at first.
+    pub stores: BTreeMap<String, Arc<dyn Store>>,
+    /// The kinds of policies that a policy may hold.
+    pub policies: &'static [PolicyEntry],
     kept: Keepsakes,
     events: &'static [&'static Event],
 }
@@ -273,6 +279,8 @@ impl TestNames {
             owned: [HeaderName::Other("x-user-id".into())],
             safe: true,
             warnings: RefCell::default(),
+            stores: BTreeMap::new(),
+            policies: &[],
             kept: Keepsakes::default(),
             events: &[],
         }
@@ -325,6 +333,18 @@ impl Site for TestNames {
         Ok(Service { upstream: UpstreamId(9), path_and_query: format!("/{path}") })
     }
 
+    fn owner(&self) -> &str {
+        &self.route
+    }
+
+    fn store(&self, name: &str) -> Option<Arc<dyn Store>> {
+        self.stores.get(name).cloned()
+    }
+
+    fn stores(&self) -> Vec<&str> {
+        self.stores.keys().map(String::as_str).collect()
+    }
+
     fn is_whole(&self) -> bool {
         true
     }
@@ -339,6 +359,14 @@ impl Site for TestNames {
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.kept.keep(None, &self.route, name, kind, make)
+    }
+
+    fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.kept.keep(None, EVERYBODY, name, kind, make)
+    }
+
+    fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>> {
+        Ok(Arc::new(policy::build(self.policies, used, self)?))
     }
 }
 
@@ -379,7 +407,7 @@ pub fn show_diagnostics(diagnostics: &[Diagnostic]) -> String {
 
 fn show_request(exchange: &Exchange, out: &mut String) {
     let head = &exchange.head;
-    let query = exchange.target().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = exchange.forward_query().map(|query| format!("?{query}")).unwrap_or_default();
     let _ = writeln!(out, "{} {}{query}", head.method_text(), exchange.forward_path());
     show_fields(&head.fields, out);
     out.push_str("--\n");

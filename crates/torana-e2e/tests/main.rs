@@ -9,10 +9,13 @@
 //! | `discovery` | endpoints that come and go, and drained ones |
 //! | `deadlines` | how much time there is, and who is told |
 //! | `hedging` | a second endpoint is asked when the first is slow |
+//! | `identity` | who the caller is, and what happens when nobody can tell |
 //! | `mirroring` | copies of requests, and answers compared |
 //! | `aggregation` | one answer of several services' answers |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
+//! | `overload` | too long, too many, or twice |
+//! | `rate_limit` | limits that gateways share through Redis |
 //! | `control` | reload and shutdown |
 //! | `hand_over` | socket activation, and one process taking over from another |
 //! | `smuggling`, `downgrade` | requests with two readings, from HTTP/1.1 and from HTTP/2 |
@@ -32,10 +35,13 @@ mod frames;
 mod hand_over;
 mod hedging;
 mod http2;
+mod identity;
 mod interim;
 mod limits;
 mod load;
 mod mirroring;
+mod overload;
+mod rate_limit;
 mod resilience;
 mod scenarios;
 mod smuggling;

@@ -18,6 +18,7 @@ use torana_core::policy::Policy;
 use torana_core::rewrite::{ForwardHost, Rewrite};
 use torana_core::site::KeptList;
 use torana_core::stage::Stage;
+use torana_core::store::Store;
 use torana_core::target::{Target, UpstreamId};
 use torana_net::service::{ListenerId, Listening, Settings};
 use torana_upstream::discover::Source;
@@ -48,6 +49,8 @@ pub struct Plan {
     /// What is known about them, by the same positions. Handed on from plan to
     /// plan.
     pub states: Vec<Arc<State>>,
+    /// Stores, by name; handed on from plan to plan.
+    pub stores: Vec<PlanStore>,
     /// Whose word about the client is taken.
     pub trusted_proxies: TrustedProxies,
     /// Which forwarding fields upstreams are sent.
@@ -70,6 +73,19 @@ pub struct Plan {
     pub kept: KeptList,
     /// What policies count.
     pub tallies: Vec<PolicyTally>,
+}
+
+/// A store that policies name.
+#[derive(Clone)]
+pub struct PlanStore {
+    /// Its name, unique.
+    pub name: Arc<str>,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Identifies its configuration.
+    pub fingerprint: Fingerprint,
+    /// Itself.
+    pub store: Arc<dyn Store>,
 }
 
 /// Where connections are accepted.

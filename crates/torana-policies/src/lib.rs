@@ -5,11 +5,35 @@
 //! metrics label and refusal table are derived. Siblings do not know each
 //! other.
 
+pub mod any_of;
+pub mod authorize;
+pub mod body_limit;
+pub mod csrf;
 pub mod fault;
+pub mod forward_auth;
 pub mod headers;
+pub mod idempotency;
+pub mod ip_filter;
+pub mod jwt;
+pub mod load_shed;
 pub mod mirror;
+pub mod rate_limit;
 
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
-pub const REGISTRY: &[PolicyEntry] = &[entry::<fault::Fault>(), entry::<headers::Headers>(), entry::<mirror::Mirror>()];
+pub const REGISTRY: &[PolicyEntry] = &[
+    entry::<any_of::AnyOf>(),
+    entry::<authorize::Authorize>(),
+    entry::<body_limit::BodyLimit>(),
+    entry::<csrf::Csrf>(),
+    entry::<fault::Fault>(),
+    entry::<forward_auth::ForwardAuth>(),
+    entry::<headers::Headers>(),
+    entry::<idempotency::Idempotency>(),
+    entry::<ip_filter::IpFilter>(),
+    entry::<jwt::Jwt>(),
+    entry::<load_shed::LoadShed>(),
+    entry::<mirror::Mirror>(),
+    entry::<rate_limit::RateLimit>(),
+];

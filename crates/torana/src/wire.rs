@@ -1,4 +1,4 @@
-//! The only file that names policies, targets, configuration and plane
+//! The only file that names policies, targets, stores, configuration and plane
 //! together: which kinds there are, and the way from a path to a plan.
 
 use crate::checksum;
@@ -18,8 +18,11 @@ use torana_plane::compile::{Registries, Source, compile, examine};
 use torana_plane::plan::Plan;
 use torana_upstream::state::Watch;
 
-const REGISTRIES: Registries<'static> =
-    Registries { policies: torana_policies::REGISTRY, targets: torana_targets::REGISTRY };
+const REGISTRIES: Registries<'static> = Registries {
+    policies: torana_policies::REGISTRY,
+    targets: torana_targets::REGISTRY,
+    stores: torana_store::REGISTRY,
+};
 
 /// A configuration taken from disk, all that is known about it.
 pub(crate) struct Built {
@@ -55,8 +58,9 @@ impl Built {
 /// `previous`, what did not change is taken over from it. `watch` is told what
 /// happens to upstreams when the plan is in force.
 pub(crate) fn build(path: &Path, previous: Option<&Plan>, watch: &Watch) -> Built {
-    let (policies, targets) = kinds();
-    let loaded = torana_config::load(path, &Kinds { policies: &policies, targets: &targets }, &ProcessEnvironment);
+    let (policies, targets, stores) = kinds();
+    let kinds = Kinds { policies: &policies, targets: &targets, stores: &stores };
+    let loaded = torana_config::load(path, &kinds, &ProcessEnvironment);
     build_again(Arc::new(loaded), previous, watch)
 }
 
@@ -93,14 +97,15 @@ pub(crate) fn build_again(loaded: Arc<Loaded>, previous: Option<&Plan>, watch: &
 
 /// The JSON Schema of configurations.
 pub(crate) fn schema() -> Value {
-    let (policies, targets) = kinds();
-    torana_config::schema::json_schema(&Kinds { policies: &policies, targets: &targets })
+    let (policies, targets, stores) = kinds();
+    torana_config::schema::json_schema(&Kinds { policies: &policies, targets: &targets, stores: &stores })
 }
 
-fn kinds() -> (Vec<KindSchema>, Vec<KindSchema>) {
+fn kinds() -> (Vec<KindSchema>, Vec<KindSchema>, Vec<KindSchema>) {
     let policies = REGISTRIES.policies.iter().map(|entry| KindSchema { name: entry.name, schema: entry.schema });
     let targets = REGISTRIES.targets.iter().map(|entry| KindSchema { name: entry.name, schema: entry.schema });
-    (policies.collect(), targets.collect())
+    let stores = REGISTRIES.stores.iter().map(|entry| KindSchema { name: entry.name, schema: entry.schema });
+    (policies.collect(), targets.collect(), stores.collect())
 }
 
 /// An endpoint that is the admin interface would show it to everyone who can

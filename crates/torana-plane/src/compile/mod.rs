@@ -20,6 +20,7 @@ mod matching;
 mod resilience;
 mod routes;
 mod site;
+mod stores;
 mod target;
 mod upstreams;
 
@@ -29,7 +30,7 @@ mod golden_tests;
 pub use discover::endpoints_of_file;
 
 use crate::matcher::RoutePattern;
-use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, PolicyTally, Route, Shutdown};
+use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, PlanStore, PolicyTally, Route, Shutdown};
 use implicit::{Implicit, Services};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -42,6 +43,7 @@ use torana_core::forwarded::{Emit, ForwardingFamily, TrustedProxies};
 use torana_core::names::HeaderName;
 use torana_core::policy::PolicyEntry;
 use torana_core::site::Keepsakes;
+use torana_core::store::StoreEntry;
 use torana_core::target::TargetEntry;
 use torana_core::written::Spanned;
 use torana_net::tls::{TlsProblem, Which};
@@ -58,13 +60,15 @@ pub struct Source<'a> {
     pub watch: &'a Watch,
 }
 
-/// The kinds of policies and targets there are.
+/// The kinds of policies, targets and stores there are.
 #[derive(Clone, Copy)]
 pub struct Registries<'a> {
     /// Policies.
     pub policies: &'a [PolicyEntry],
     /// Targets.
     pub targets: &'a [TargetEntry],
+    /// Stores.
+    pub stores: &'a [StoreEntry],
 }
 
 /// What came of compiling.
@@ -102,7 +106,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         diagnostics: Vec::new(),
         files: Vec::new(),
     };
-    let Parts { listeners, next_listener, upstreams, services, routes, patterns } = parts(config, &mut context);
+    let Parts { listeners, next_listener, upstreams, stores, services, routes, patterns } = parts(config, &mut context);
     let Context { diagnostics, files, .. } = context;
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Compiled { plan: None, diagnostics, files, services };
@@ -118,6 +122,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         matcher: Arc::new(crate::matcher::Matcher::compile(patterns)),
         upstreams: upstreams.specs,
         states: upstreams.states,
+        stores,
         trusted_proxies: TrustedProxies::new(
             config.trusted_proxies.iter().map(|network| network.net()),
             ForwardingFamily::XForwarded,
@@ -176,6 +181,7 @@ struct Parts {
     listeners: Vec<Listener>,
     next_listener: u32,
     upstreams: Upstreams,
+    stores: Vec<PlanStore>,
     services: Services,
     routes: Vec<Route>,
     patterns: Vec<RoutePattern>,
@@ -184,10 +190,13 @@ struct Parts {
 fn parts(config: &Config, context: &mut Context<'_>) -> Parts {
     let (listeners, next_listener) = listeners::compile(config, context);
     let mut upstreams = upstreams::compile(config, context);
+    // Before whoever names them.
+    upstreams.stores = stores::compile(config, context);
     let (routes, patterns) = routes::compile(config, &upstreams, context);
     // Behind those that were written, whose positions are in use by now.
     let services = context.implicit.compile(config, &mut upstreams, context);
-    Parts { listeners, next_listener, upstreams, services, routes, patterns }
+    let stores = std::mem::take(&mut upstreams.stores);
+    Parts { listeners, next_listener, upstreams, stores, services, routes, patterns }
 }
 
 fn access_log(log: &model::AccessLog) -> AccessLog {
@@ -295,9 +304,10 @@ impl<'p> Place<'p> {
     }
 }
 
-/// The upstreams of a plan and where each stands.
+/// The upstreams and stores of a plan: what policies and targets name.
 struct Upstreams {
     specs: Vec<Arc<torana_upstream::spec::UpstreamSpec>>,
     /// By the same positions.
     states: Vec<Arc<State>>,
+    stores: Vec<PlanStore>,
 }

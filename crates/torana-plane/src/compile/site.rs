@@ -4,14 +4,17 @@ use super::implicit::Implicit;
 use super::{Context, Upstreams};
 use crate::plan::PolicyTally;
 use std::any::TypeId;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use torana_config::Remnant;
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::event::{Event, Tally};
-use torana_core::site::{self, Keepsakes, Kept, KeptList, Service, Site};
+use torana_core::policy::{self, PolicyEntry};
+use torana_core::site::{self, EVERYBODY, Keepsakes, Kept, KeptList, Service, Site};
+use torana_core::store::Store;
+use torana_core::store::nowhere::Nowhere;
 use torana_core::target::UpstreamId;
-use torana_core::written::Spanned;
+use torana_core::written::{KindUse, Spanned};
 
 /// What one policy or target may ask.
 pub(super) struct PlanSite<'a> {
@@ -23,6 +26,9 @@ pub(super) struct PlanSite<'a> {
     keepsakes: &'a Keepsakes,
     implicit: &'a Implicit,
     before: Option<&'a KeptList>,
+    kinds: &'a [PolicyEntry],
+    /// How many policies it has built for itself.
+    inner: Cell<usize>,
     counts: Option<Counts<'a>>,
     tallies: &'a RefCell<Vec<PolicyTally>>,
     warnings: RefCell<Vec<Diagnostic>>,
@@ -47,15 +53,25 @@ impl<'a> PlanSite<'a> {
             keepsakes: context.keepsakes,
             implicit: context.implicit,
             before: context.previous.map(|plan| &plan.kept),
+            kinds: context.registries.policies,
+            inner: Cell::default(),
             counts: None,
             tallies: context.tallies,
             warnings: RefCell::default(),
         }
     }
 
-    /// The same for one of the kind `kind` in `route`, or in all of them, which
-    /// may count `events`.
-    pub(super) const fn counting(
+    /// The same for a policy of this name in `route`, or in all of them: it may
+    /// count.
+    pub(super) fn counting(self, name: &str, route: Option<&'a str>) -> PlanSite<'a> {
+        match self.kinds.iter().find(|kind| kind.name == name) {
+            Some(kind) => self.counting_events(kind.name, kind.events, route),
+            None => self,
+        }
+    }
+
+    /// The same for one of the kind `kind` that may count `events`.
+    pub(super) const fn counting_events(
         mut self,
         kind: &'static str,
         events: &'static [&'static Event],
@@ -89,6 +105,20 @@ impl Site for PlanSite<'_> {
         self.implicit.service(url, self.upstreams.specs.len())
     }
 
+    fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    fn store(&self, name: &str) -> Option<Arc<dyn Store>> {
+        let found = self.upstreams.stores.iter().find(|store| *store.name == *name);
+        let missing = || self.remnant?.may_have_store(name).then(|| Arc::new(Nowhere) as Arc<dyn Store>);
+        found.map(|found| Arc::clone(&found.store)).or_else(missing)
+    }
+
+    fn stores(&self) -> Vec<&str> {
+        self.upstreams.stores.iter().map(|store| &*store.name).collect()
+    }
+
     fn is_whole(&self) -> bool {
         self.is_whole
     }
@@ -107,5 +137,23 @@ impl Site for PlanSite<'_> {
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.keepsakes.keep(self.before, &self.owner, name, kind, make)
+    }
+
+    fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.keepsakes.keep(self.before, EVERYBODY, name, kind, make)
+    }
+
+    fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>> {
+        let index = self.inner.replace(self.inner.get() + 1);
+        let inner = PlanSite {
+            owner: format!("{}/{}/{index}", self.owner, used.name.value),
+            inner: Cell::default(),
+            warnings: RefCell::default(),
+            ..*self
+        };
+        let inner = inner.counting(&used.name, self.counts.and_then(|counts| counts.route));
+        let built = policy::build(self.kinds, used, &inner);
+        self.warnings.borrow_mut().extend(inner.into_warnings());
+        Ok(Arc::new(built?))
     }
 }

@@ -14,8 +14,9 @@ use torana_core::head::Method;
 use torana_core::names::HeaderName;
 use torana_core::rewrite::RoutePath;
 use torana_core::site::{Kept, Service, Site};
+use torana_core::store::Store;
 use torana_core::target::{Names, Target, UpstreamId};
-use torana_core::written::{Entry, Node, Reference, Spanned, Written};
+use torana_core::written::{Entry, KindUse, Node, Reference, Spanned, Written};
 
 /// Builds the target of `route`, which matches `pattern` and has the policies
 /// `chain`.
@@ -33,7 +34,8 @@ pub(super) fn target(
     };
     let has_gap = context.has_gap(written.span);
     let site = PlanSite::new(format!("{}/{name}", route.name.value), written.span, upstreams, context);
-    let site = if kind.events.is_empty() { site } else { site.counting(kind.name, kind.events, Some(&route.name)) };
+    let site =
+        if kind.events.is_empty() { site } else { site.counting_events(kind.name, kind.events, Some(&route.name)) };
     let owned = chain.iter().flat_map(|link| link.policy.owned_headers()).cloned().collect();
     let names = RouteNames { route: &route.name, pattern, owned, site };
     let built = (kind.build)(&written, &names);
@@ -64,7 +66,7 @@ pub(super) fn fixed(respond: &Spanned<Respond>, context: &mut Context<'_>) -> Op
         context.report(Diagnostic::error("config.unknown_target", message).at(respond.span));
         return None;
     };
-    let nothing = Upstreams { specs: Vec::new(), states: Vec::new() };
+    let nothing = Upstreams { specs: Vec::new(), states: Vec::new(), stores: Vec::new() };
     let written = written_respond(respond);
     let site = PlanSite::new(String::new(), respond.span, &nothing, context);
     let names = RouteNames { route: "", pattern: &RoutePattern::default(), owned: Vec::new(), site };
@@ -119,6 +121,18 @@ impl Site for RouteNames<'_> {
         self.site.service(url)
     }
 
+    fn owner(&self) -> &str {
+        self.site.owner()
+    }
+
+    fn store(&self, name: &str) -> Option<Arc<dyn Store>> {
+        self.site.store(name)
+    }
+
+    fn stores(&self) -> Vec<&str> {
+        self.site.stores()
+    }
+
     fn is_whole(&self) -> bool {
         self.site.is_whole()
     }
@@ -133,6 +147,14 @@ impl Site for RouteNames<'_> {
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.site.keep(name, kind, make)
+    }
+
+    fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.site.share(name, kind, make)
+    }
+
+    fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>> {
+        self.site.policy(used)
     }
 }
 

@@ -45,13 +45,22 @@ enum Source {
     },
     Query(Box<str>),
     Header(HeaderName),
-    Subject,
-    ProvenBy,
+    Identity(Known),
     Part {
         index: usize,
         /// The members on the way, from the part's value.
         steps: Vec<Box<str>>,
     },
+}
+
+/// What is known of a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Known {
+    Subject,
+    ProvenBy,
+    Consumer,
+    Plan,
+    Claim(Box<str>),
 }
 
 #[derive(Clone, Debug)]
@@ -245,11 +254,20 @@ impl Scope<'_> {
                 Some(header) => Ok(Source::Header(header)),
                 None => Err(problem(format!("`{header}` is not a header name"), None)),
             },
-            ("identity", Some("subject")) => Ok(Source::Subject),
-            ("identity", Some("proven_by")) => Ok(Source::ProvenBy),
-            ("identity", _) => {
-                let hint = "there are `{identity.subject}` and `{identity.proven_by}`";
-                Err(problem(format!("`{{{name}}}` is nothing that is known of a caller"), Some(hint.to_owned())))
+            ("identity", fact) => {
+                let known = match (fact, fact.and_then(|fact| fact.strip_prefix("claims."))) {
+                    (_, Some(claim)) if !claim.is_empty() => Known::Claim(claim.into()),
+                    (Some("subject"), _) => Known::Subject,
+                    (Some("proven_by"), _) => Known::ProvenBy,
+                    (Some("consumer"), _) => Known::Consumer,
+                    (Some("plan"), _) => Known::Plan,
+                    _ => {
+                        let hint = "there are `subject`, `proven_by`, `consumer`, `plan` and `claims.NAME`";
+                        let message = format!("`{{{name}}}` is nothing that is known of a caller");
+                        return Err(problem(message, Some(hint.to_owned())));
+                    }
+                };
+                Ok(Source::Identity(known))
             }
             ("query" | "headers", None) => {
                 Err(problem(format!("`{{{name}}}` names none"), Some(format!("write `{{{head}.NAME}}`"))))
@@ -298,23 +316,38 @@ impl Source {
                 only(values.map(Into::into), name)
             }
             Source::Header(wanted) => only(exchange.head.fields.values(wanted).map(Cow::Borrowed), name),
-            Source::Subject => {
-                let identity = exchange.identity.as_deref().ok_or_else(missing)?;
-                Ok(Cow::Borrowed(identity.subject.as_bytes()))
+            Source::Identity(known) => {
+                let identity = exchange.identity.as_ref().ok_or_else(missing)?;
+                let text = match known {
+                    Known::Subject => Some(&*identity.subject),
+                    Known::ProvenBy => Some(identity.proven_by),
+                    Known::Consumer => identity.consumer.as_deref(),
+                    Known::Plan => identity.plan.as_deref(),
+                    Known::Claim(claim) => {
+                        let claim = identity.claim(claim).ok_or_else(missing)?;
+                        return text_of(Cow::Owned(reshape::from_value(claim)), name);
+                    }
+                };
+                text.map(|text| Cow::Borrowed(text.as_bytes())).ok_or_else(missing)
             }
-            Source::ProvenBy => {
-                let identity = exchange.identity.as_deref().ok_or_else(missing)?;
-                Ok(Cow::Borrowed(identity.proven_by.as_bytes()))
+            Source::Part { index, steps } => {
+                text_of(Cow::Borrowed(part(facts, *index, steps).ok_or_else(missing)?), name)
             }
-            Source::Part { index, steps } => match part(facts, *index, steps).ok_or_else(missing)? {
-                Val::Null => Err(missing()),
-                Val::TStr(text) | Val::BStr(text) => Ok(Cow::Borrowed(text.as_ref())),
-                Val::Arr(_) => Err(Fault::Unfit(format!("`{{{name}}}` is a list, not text").into())),
-                Val::Obj(_) => Err(Fault::Unfit(format!("`{{{name}}}` is an object, not text").into())),
-                Val::Bool(value) => Ok(Cow::Borrowed(if *value { b"true" } else { b"false" })),
-                Val::Num(number) => Ok(Cow::Owned(number.to_string().into_bytes())),
-            },
         }
+    }
+}
+
+/// A value as text, if it is one that has one form as text.
+fn text_of<'a>(value: Cow<'a, Val>, name: &str) -> Result<Cow<'a, [u8]>, Fault> {
+    let unfit = |what: &str| Err(Fault::Unfit(format!("`{{{name}}}` is {what}, not text").into()));
+    match (&*value, &value) {
+        (Val::Null, _) => Err(Fault::Missing(name.into())),
+        (_, Cow::Borrowed(Val::TStr(text) | Val::BStr(text))) => Ok(Cow::Borrowed(text.as_ref())),
+        (Val::TStr(text) | Val::BStr(text), _) => Ok(Cow::Owned(text.to_vec())),
+        (Val::Bool(value), _) => Ok(Cow::Borrowed(if *value { b"true" } else { b"false" })),
+        (Val::Num(number), _) => Ok(Cow::Owned(number.to_string().into_bytes())),
+        (Val::Arr(_), _) => unfit("a list"),
+        (Val::Obj(_), _) => unfit("an object"),
     }
 }
 

@@ -20,7 +20,7 @@ use torana_core::written::{Entry, OneOrMany, Spanned, Written};
 /// | `{userId}` | what the route's path captured |
 /// | `{query.page}` | a query parameter of the request |
 /// | `{headers.x-tenant}` | a header of the request |
-/// | `{identity.subject}`, `{identity.proven_by}` | who is calling, by which policy |
+/// | `{identity.subject}`, `{identity.claims.tenant}` | who is calling; also `proven_by`, `consumer` and `plan` |
 /// | `{user}`, `{user.account.id}` | the value of another part, or something in it |
 ///
 /// and write braces as `{{` and `}}`. What is put in is percent-encoded: it never adds a segment, a query parameter or a line.

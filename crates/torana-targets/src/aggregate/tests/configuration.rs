@@ -23,8 +23,8 @@ fn names_lead_somewhere() {
         ),
         (r#""a": { "upstream": "users", "path": "/{nothing}" }"#, "(`/x/{userId}` captures `userId`; parts are `a`)"),
         (
-            r#""a": { "upstream": "users", "path": "/{identity.claims.x}" }"#,
-            "aggregate.reference: `{identity.claims.x}` is nothing that is known of a caller",
+            r#""a": { "upstream": "users", "path": "/{identity.claim.x}" }"#,
+            "aggregate.reference: `{identity.claim.x}` is nothing that is known of a caller",
         ),
         (r#""a": { "upstream": "users", "path": "/{query}" }"#, "write `{query.NAME}`"),
         (r#""a": { "upstream": "users", "path": "/{userId" }"#, "a brace without its partner"),

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use torana_core::identity::{Facts, Identity};
 use torana_core::query;
 
 /// Asks one part for what `template` makes of `value`, which comes once from a
@@ -86,6 +87,25 @@ fn what_clients_send_is_taken_as_it_was_meant() {
     for twice in ["GET /x/7?q=1&q=2 HTTP/1.1\nHost: a", "GET /x/7 HTTP/1.1\nHost: a\nx-h: 1\nx-h: 2"] {
         assert!(ask(twice).unwrap_err().contains("is there more than once"), "{twice}");
     }
+}
+
+#[test]
+fn what_is_known_of_the_caller_is_of_the_policy_that_proved_it() {
+    let config = r#"{ "parts": { "p": { "upstream": "users", "path": "/of/{identity.subject}", "query": {
+        "t": "{identity.claims.org.tenant}", "n": "{identity.claims.n}", "c": "{identity.consumer}", "p": "{identity.plan}" } } } }"#;
+    let built = build(config, "/x/{id}");
+    let services = Rc::new(Services::default());
+    let ask = |identity: Identity| {
+        let mut exchange = request(&services, "GET /x/7 HTTP/1.1\nHost: a");
+        exchange.identity = Some(identity);
+        assert!(poll(&mut built.begin(&mut exchange)).is_some());
+        services.sent.take().concat().lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(ask(Identity::new("u/7", "jwt")), "", "a subject with a slash is no segment");
+    assert_eq!(ask(Identity::new("u7", "jwt")), "users GET /of/u7");
+    let serde_json::Value::Object(claims) = serde_json::json!({ "org": { "tenant": "a&b" }, "n": 7 }) else { panic!() };
+    let facts = Facts { subject: "u 7".into(), claims, plan: Some("gold".into()), ..Facts::default() };
+    assert_eq!(ask(facts.into()), "users GET /of/u%207?n=7&p=gold&t=a%26b");
 }
 
 #[test]
