@@ -40,7 +40,7 @@ pub(super) fn measure(text: &str) -> Result<(), ReshapeError> {
             _ => {}
         }
         let is_word = byte.is_ascii_alphanumeric() || byte == b'_';
-        if !byte.is_ascii_whitespace() && !(is_word && in_word) {
+        if !(byte.is_ascii_whitespace() || is_word && in_word) {
             tokens += 1;
         }
         in_word = is_word;
