@@ -247,6 +247,43 @@ fn services_see_one_trace_and_no_credentials() {
 }
 
 #[test]
+fn services_are_told_who_is_calling_by_the_gateway_alone() {
+    let login = Origin::replying(|seen| match seen.head.get("cookie") {
+        Some("session=7") => reply(200, &[("remote-user", "u 7")], ""),
+        _ => reply(401, &[], ""),
+    });
+    let service = Service::start(|seen| format!("\"{}\"", seen.target()));
+    let config = r#"
+upstreams: { login: { endpoints: [ '{url:login}' ] }, a: { endpoints: [ '{url:a}' ] } }
+routes:
+  - name: mine
+    match: { path: /mine }
+    policies: [ forward_auth: { ask: { upstream: login, path: /verify }, copy_headers: Remote-User, subject: Remote-User } ]
+    aggregate: { parts: { own: { upstream: a, path: "/of/{identity.subject}" }, all: { upstream: a, path: /all } } }
+  - name: open
+    match: { path: /open }
+    aggregate: { forward_headers: remote-user, parts: { own: { upstream: a, path: "/of/{identity.subject}" }, all: { upstream: a, path: /all } } }
+"#;
+    let setup = Setup::new(config).known("{url:login}", &login.url()).known("{url:a}", &service.origin.url());
+    let gateway = setup.start();
+    let forged = "cookie: session=7\r\nremote-user: admin\r\nREMOTE-USER: root\r\n";
+    assert_eq!(gateway.ask(get("/mine", forged)).text(), r#"{"own":"/of/u%207","all":"/all"}"#);
+    for seen in service.origin.take_seen() {
+        assert_eq!(seen.head.all("remote-user"), ["u 7"]);
+        assert_eq!(seen.head.get("cookie"), None);
+    }
+    assert_eq!(gateway.ask(get("/mine", "remote-user: admin\r\n")).status(), 401);
+    assert!(service.origin.seen().is_empty(), "who is refused asks no service");
+    // Where nobody proves who is calling, nobody is.
+    let open = gateway.ask(get("/open", forged));
+    assert_eq!(
+        (open.text().as_str(), open.head.get("x-torana-partial")),
+        (r#"{"own":null,"all":"/all"}"#, Some("own"))
+    );
+    assert_eq!(service.origin.only().head.get("remote-user"), None);
+}
+
+#[test]
 fn many_at_once_do_not_mix() {
     let shop = Shop::open();
     let gateway = shop.gateway("");
