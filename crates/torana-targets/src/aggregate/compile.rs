@@ -2,6 +2,7 @@
 
 use super::graph::Graph;
 use super::part::{Json, Parameter, Part, When};
+use super::reads::members;
 use super::template::{Problem, RESERVED, Scope, Template};
 use super::written::{Config, Fail, PartConfig};
 use std::collections::BTreeMap;
@@ -449,34 +450,4 @@ fn misread(code: &'static str, text: &Spanned<String>, message: String, hint: &s
     }
     let hint = Some(hint.to_owned()).filter(|hint| !hint.is_empty());
     Diagnostic::error(code, message).at(text.inside(offset)).maybe_hint(hint)
-}
-
-/// The members that a jq program takes of its input, as far as they can be told
-/// without running it: `.user` where a path begins, unless behind a `|`, where
-/// the dot is something else.
-pub(super) fn members(program: &str) -> Vec<&str> {
-    let mut members = Vec::new();
-    let mut last = ' ';
-    let mut before = ' ';
-    for (at, char) in program.char_indices() {
-        let is_continued = before.is_alphanumeric() || matches!(before, '_' | ')' | ']' | '}' | '"' | '?' | '.');
-        if char == '.' && !is_continued && last != '|' {
-            let name = program.get(at + 1..).map(word).unwrap_or_default();
-            if !name.is_empty() {
-                members.push(name);
-            }
-        }
-        before = char;
-        // Of `|=`, what follows is relative as well.
-        if !char.is_whitespace() && (last, char) != ('|', '=') {
-            last = char;
-        }
-    }
-    members
-}
-
-/// The name that `text` begins with.
-pub(super) fn word(text: &str) -> &str {
-    let end = text.find(|char: char| !char.is_ascii_alphanumeric() && char != '_').unwrap_or(text.len());
-    text.get(..end).filter(|word| !word.starts_with(|char: char| char.is_ascii_digit())).unwrap_or_default()
 }

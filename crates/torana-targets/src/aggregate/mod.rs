@@ -13,6 +13,7 @@
 mod compile;
 mod graph;
 mod part;
+mod reads;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! The target from its configuration: the aggregate itself and its variants.
 
-use super::compile::{Compiler, members, word};
+use super::compile::Compiler;
 use super::graph::Graph;
+use super::reads::{members, takes_all, words};
 use super::written::{Config, VariantConfig, overlaid};
 use super::{Aggregate, PARTIAL_HEADER, Shape, Variant};
 use std::fmt::Write;
@@ -133,40 +134,6 @@ fn unused(graph: &Graph, text: &Spanned<String>, entries: &[Entry], variant: Opt
         Diagnostic::warning("aggregate.unused_part", message).at(span).also(text.span, "the answer").hint(hint)
     };
     unused.map(warning).collect()
-}
-
-/// The words of a jq program, without the names of members that it makes:
-/// `orders` in `{orders: .list}`, but not in `{orders}`.
-fn words(text: &str) -> Vec<&str> {
-    let is_in_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
-    let mut words = Vec::new();
-    let mut rest = text;
-    let mut before = ' ';
-    while let Some(char) = rest.chars().next() {
-        let end = rest.find(|char| !is_in_word(char)).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        if word.is_empty() {
-            before = char;
-            rest = rest.get(char.len_utf8()..).unwrap_or_default();
-            continue;
-        }
-        if before == '.' || !after.trim_start().starts_with(':') {
-            words.push(word);
-        }
-        rest = after;
-    }
-    words
-}
-
-/// Whether a jq program has a dot that no member follows.
-fn takes_all(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.iter().enumerate().any(|(at, &byte)| {
-        let before = at.checked_sub(1).and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
-        let begins = !before.is_ascii_alphanumeric() && !b"_)]}\"?".contains(&before);
-        let next = text.get(at + 1..).unwrap_or_default();
-        byte == b'.' && begins && word(next).is_empty() && !next.starts_with('"')
-    })
 }
 
 /// Replies differ with what decides over the variant.
