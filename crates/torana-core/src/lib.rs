@@ -27,7 +27,7 @@ pub mod interim;
 pub mod json;
 pub mod metric;
 pub mod names;
-pub mod outbound;
+pub mod operation;
 pub mod policy;
 pub mod query;
 pub mod refusal;
@@ -47,3 +47,5 @@ pub mod units;
 pub mod verdict;
 pub mod wanted;
 pub mod written;
+
+pub use exchange::outbound;

@@ -9,6 +9,7 @@ use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::event::{Event, Tally};
 use crate::exchange::Exchange;
 use crate::names::HeaderName;
+use crate::operation::Operation;
 use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::site::Site;
@@ -62,6 +63,14 @@ pub trait Policy: Send + Sync {
         body
     }
 
+    /// Whether [`on_request`](Self::on_request) answers CORS preflights. If so,
+    /// it is the first of its stage, and preflights for any method that the
+    /// route serves come here, whether or not the route serves `OPTIONS`.
+    /// Asked once, when a plan is compiled.
+    fn answers_preflights(&self) -> bool {
+        false
+    }
+
     /// Request headers that only this policy may set, such as the caller's
     /// identity. As soon as one route of a plan has the policy, what clients
     /// send under these names, in any spelling, is removed on every route.
@@ -94,6 +103,8 @@ pub trait PolicyKind {
     const REFUSALS: &'static [&'static Refusal] = &[];
     /// What it counts; see [`Site::tally`].
     const EVENTS: &'static [&'static Event] = &[];
+    /// What people may have it do; see [`Site::offer`].
+    const OPERATIONS: &'static [&'static Operation] = &[];
     /// Its configuration; field docs are the reference page.
     type Config: DeserializeOwned + JsonSchema;
 
@@ -116,6 +127,8 @@ pub struct PolicyEntry {
     pub refusals: &'static [&'static Refusal],
     /// [`PolicyKind::EVENTS`]
     pub events: &'static [&'static Event],
+    /// [`PolicyKind::OPERATIONS`]
+    pub operations: &'static [&'static Operation],
     /// JSON Schema of its configuration.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes and builds.
@@ -134,6 +147,7 @@ pub const fn entry<K: PolicyKind>() -> PolicyEntry {
         stage: K::STAGE,
         refusals: K::REFUSALS,
         events: K::EVENTS,
+        operations: K::OPERATIONS,
         schema: <K::Config as JsonSchema>::json_schema,
         build: |written, site| K::build(written.decode::<K::Config>()?, written, site),
     }

@@ -2,6 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::event::Tally;
+use crate::operation::{Operate, Operation};
 use crate::store::{MEMORY, Store};
 use crate::written::{KindUse, Spanned};
 use std::any::{Any, TypeId};
@@ -22,7 +23,7 @@ pub trait Site {
     /// The service at `url`, which stands in the policy's own configuration
     /// and needs no entry under `upstreams`: a key set, an authority to ask.
     /// TLS is verified by the system's authorities; who needs more writes an
-    /// upstream. Send to it with [`Outbound`](crate::outbound::Outbound).
+    /// upstream. Send to it with [`Outbound`](crate::exchange::outbound::Outbound).
     ///
     /// # Errors
     /// It is no `http` or `https` URL.
@@ -44,6 +45,8 @@ pub trait Site {
     /// Where the events are counted that its kind declares. It goes on over
     /// reloads, and is exported as `gateway_policy_events_total`.
     fn tally(&self) -> Arc<Tally>;
+    /// Takes somebody who does an operation that its kind declares.
+    fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>);
     /// What outlives plans; see [`keep`].
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept;
     /// The same, for all policies and targets together; see [`share`].

@@ -13,6 +13,7 @@ use crate::event::{Event, Tally};
 use crate::exchange::{Connection, Exchange};
 use crate::head::{Fields, Status};
 use crate::names::HeaderName;
+use crate::operation::{Operate, Operation};
 use crate::policy::{self, Policy, PolicyEntry};
 use crate::reply::Reply;
 use crate::rewrite::RoutePath;
@@ -261,6 +262,8 @@ pub struct TestNames {
     /// The kinds of policies that a policy may hold.
     pub policies: &'static [PolicyEntry],
     kept: Keepsakes,
+    /// The operations that were offered, by name.
+    pub offered: RefCell<Vec<(&'static str, Arc<dyn Operate>)>>,
     events: &'static [&'static Event],
 }
 
@@ -282,6 +285,7 @@ impl TestNames {
             stores: BTreeMap::new(),
             policies: &[],
             kept: Keepsakes::default(),
+            offered: RefCell::default(),
             events: &[],
         }
     }
@@ -355,6 +359,10 @@ impl Site for TestNames {
 
     fn tally(&self) -> Arc<Tally> {
         site::keep(self, "events", || Tally::new(self.events))
+    }
+
+    fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>) {
+        self.offered.borrow_mut().push((operation.name, operate));
     }
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {

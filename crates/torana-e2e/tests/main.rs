@@ -5,6 +5,7 @@
 //! | `scenarios` | everything that can be written as data |
 //! | `streaming` | bodies, events and tunnels, as they flow |
 //! | `failures` | what happens when either side goes away |
+//! | `caching` | copies of replies: who gets them, and who asks for them |
 //! | `resilience` | health, breakers, retries, fallbacks, balancing |
 //! | `discovery` | endpoints that come and go, and drained ones |
 //! | `deadlines` | how much time there is, and who is told |
@@ -25,6 +26,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod aggregation;
+mod caching;
 mod control;
 mod cve;
 mod deadlines;

@@ -7,6 +7,7 @@
 //! registries as data, and if it needs to name one, the trait is missing
 //! something.
 
+mod beside;
 pub mod compile;
 pub mod explain;
 pub mod forwarder;
@@ -18,6 +19,7 @@ pub mod path;
 pub mod plan;
 pub mod refusals;
 pub mod swap;
+mod tools;
 pub mod view;
 pub mod worker;
 

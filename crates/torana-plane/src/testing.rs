@@ -160,7 +160,7 @@ fn probe_schema(generator: &mut SchemaGenerator) -> Schema {
 }
 
 const fn probe(name: &'static str, stage: Stage) -> PolicyEntry {
-    PolicyEntry { name, stage, refusals: &[], events: &[], schema: probe_schema, build: build_probe }
+    PolicyEntry { name, stage, refusals: &[], events: &[], operations: &[], schema: probe_schema, build: build_probe }
 }
 
 /// Probes of three stages.

@@ -8,6 +8,9 @@
 pub mod any_of;
 pub mod authorize;
 pub mod body_limit;
+pub mod cache;
+pub mod compress;
+pub mod cors;
 pub mod csrf;
 pub mod fault;
 pub mod forward_auth;
@@ -26,6 +29,9 @@ pub const REGISTRY: &[PolicyEntry] = &[
     entry::<any_of::AnyOf>(),
     entry::<authorize::Authorize>(),
     entry::<body_limit::BodyLimit>(),
+    entry::<cache::Cache>(),
+    entry::<compress::Compress>(),
+    entry::<cors::Cors>(),
     entry::<csrf::Csrf>(),
     entry::<fault::Fault>(),
     entry::<forward_auth::ForwardAuth>(),

@@ -2,6 +2,8 @@
 //! together: which kinds there are, and the way from a path to a plan.
 
 use crate::checksum;
+use schemars::generate::SchemaSettings;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,9 @@ use torana_config::model::{Config, EndpointUrl, ListenAddress, Origin};
 use torana_config::report::{self, Style};
 use torana_config::schema::Kinds;
 use torana_control::revisions::Document;
+use torana_control::running::Operation;
 use torana_core::diagnostic::Diagnostic;
+use torana_core::policy::PolicyEntry;
 use torana_core::written::{KindSchema, Spanned};
 use torana_plane::compile::{Registries, Source, compile, examine};
 use torana_plane::plan::Plan;
@@ -99,6 +103,30 @@ pub(crate) fn build_again(loaded: Arc<Loaded>, previous: Option<&Plan>, watch: &
 pub(crate) fn schema() -> Value {
     let (policies, targets, stores) = kinds();
     torana_config::schema::json_schema(&Kinds { policies: &policies, targets: &targets, stores: &stores })
+}
+
+/// What policies may be told to do through the admin interface.
+pub(crate) fn operations() -> Vec<Operation> {
+    let of_kind = |kind: &PolicyEntry| {
+        let name = kind.name;
+        kind.operations.iter().map(move |operation| Operation {
+            path: path_of(name, operation.name),
+            about: operation.about,
+            arguments: arguments(operation.arguments),
+        })
+    };
+    REGISTRIES.policies.iter().flat_map(of_kind).collect()
+}
+
+/// Where an operation of a policy is asked for.
+pub(crate) fn path_of(policy: &str, operation: &str) -> String {
+    format!("/{policy}/{operation}")
+}
+
+/// A schema with all that it refers to inside.
+fn arguments(schema: fn(&mut SchemaGenerator) -> Schema) -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    schema(&mut settings.into_generator()).to_value()
 }
 
 fn kinds() -> (Vec<KindSchema>, Vec<KindSchema>, Vec<KindSchema>) {

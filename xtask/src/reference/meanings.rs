@@ -3,6 +3,7 @@
 
 /// Code and meaning, in alphabetical order.
 pub(super) const MEANINGS: &[(&str, &str)] = &[
+    ("admin.arguments", "a policy cannot be told this: `arguments` in the reply says why"),
     ("admin.bad_token", "the token is not the admin interface's"),
     ("admin.body", "the body of a request is too long, or broke off"),
     ("admin.body_timeout", "the body of a request took too long"),
@@ -15,6 +16,7 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("admin.method", "the page does not have this method; `Allow` lists those it has"),
     ("admin.moved", "the admin interface has another address by now, and the connection is to the old one"),
     ("admin.no_endpoint", "the upstream has no such endpoint; `/upstreams` lists them"),
+    ("admin.no_policy", "no route has a policy that does this"),
     ("admin.no_revision", "the revision is not kept; `/revisions` lists those that are"),
     ("admin.no_token", "the request does not bring the token"),
     ("admin.no_upstream", "there is no such upstream; `/upstreams` lists them"),
@@ -52,6 +54,11 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("authorize.when", "a condition cannot be compiled, or reads what is not known here"),
     ("body_limit.nothing", "a limit on bodies that limits nothing"),
     ("body_limit.type", "a limit is for something that is no media type"),
+    ("cache.header", "a header that a cache is to look at has a name that is not one"),
+    ("cache.max_object", "the largest object to be kept does not fit into the memory of the cache"),
+    ("compress.coding", "replies are to be compressed in a way there is not"),
+    ("compress.header", "a header that keeps replies from being compressed has a name that is not one"),
+    ("compress.type", "replies are to be compressed by a media type that is not one"),
     ("config.policy_failed", "a policy could not be made and did not say why"),
     ("config.service_path", "what an upstream is to be asked for is not a path"),
     ("config.service_url", "what a policy is to ask is not an `http` or `https` URL"),
@@ -59,6 +66,10 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("config.unknown_store", "a policy names a store that does not exist"),
     ("config.unknown_store_kind", "this build has no store of that kind"),
     ("config.unknown_target", "this build has no target of that name"),
+    ("cors.credentials", "every web site would be allowed to act for whoever visits it"),
+    ("cors.name", "a method or header that pages may use has a name that is not one"),
+    ("cors.no_origins", "a policy `cors` allows no web site at all"),
+    ("cors.origin", "what is to be allowed is not an origin"),
     ("csrf.header", "the header of a token has a name that is not one"),
     ("csrf.origin", "an origin is not written as browsers send it"),
     ("fault.delay", "a fault holds requests back for no time"),

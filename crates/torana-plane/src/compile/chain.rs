@@ -45,10 +45,12 @@ fn link(
     }
 }
 
-/// Global policies, then the route's own, by stage; in a stage as written.
+/// Global policies, then the route's own, by stage; in a stage as written, but
+/// those first that answer preflights, so that nothing refuses one before, and
+/// nothing refuses anything that they do not get to see.
 pub(super) fn order(global: &[Link], own: Vec<Link>) -> Vec<Link> {
     let mut chain: Vec<Link> = global.iter().cloned().chain(own).collect();
     // Stable, so the order as written survives.
-    chain.sort_by_key(|link| link.stage);
+    chain.sort_by_key(|link| (link.stage, !link.policy.answers_preflights()));
     chain
 }

@@ -30,7 +30,7 @@ mod golden_tests;
 pub use discover::endpoints_of_file;
 
 use crate::matcher::RoutePattern;
-use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, PlanStore, PolicyTally, Route, Shutdown};
+use crate::plan::{AccessLog, Admin, Listener, LogOutput, Offer, Plan, PlanStore, PolicyTally, Route, Shutdown};
 use implicit::{Implicit, Services};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -92,11 +92,12 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
     let config = source.config;
     let watch = source.watch;
     let (keepsakes, implicit) = (Keepsakes::default(), Implicit::default());
-    let tallies = RefCell::default();
+    let (tallies, offers) = (RefCell::default(), RefCell::default());
     let known = previous.into_iter().flat_map(|plan| plan.upstreams.iter().zip(&plan.states));
     let mut context = Context {
         before: known.map(|known| (&*known.0.name, known)).collect(),
         tallies: &tallies,
+        offers: &offers,
         registries,
         previous,
         watch,
@@ -138,6 +139,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         next_listener,
         kept: keepsakes.into_list(),
         tallies: tallies.into_inner(),
+        offers: offers.into_inner(),
     };
     Compiled { plan: Some(plan), diagnostics, files, services }
 }
@@ -162,6 +164,7 @@ pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
         keepsakes: &Keepsakes::default(),
         implicit: &Implicit::default(),
         tallies: &RefCell::default(),
+        offers: &RefCell::default(),
         before: HashMap::new(),
         remnant: Some(remnant),
         diagnostics: Vec::new(),
@@ -243,6 +246,7 @@ struct Context<'a> {
     implicit: &'a Implicit,
     /// What policies of the plan count.
     tallies: &'a RefCell<Vec<PolicyTally>>,
+    offers: &'a RefCell<Vec<Offer>>,
     /// Where the configuration comes from if loading found errors in it.
     remnant: Option<&'a Remnant>,
     diagnostics: Vec<Diagnostic>,

@@ -2,13 +2,14 @@
 
 use super::implicit::Implicit;
 use super::{Context, Upstreams};
-use crate::plan::PolicyTally;
+use crate::plan::{Offer, PolicyTally};
 use std::any::TypeId;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use torana_config::Remnant;
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::event::{Event, Tally};
+use torana_core::operation::{Operate, Operation};
 use torana_core::policy::{self, PolicyEntry};
 use torana_core::site::{self, EVERYBODY, Keepsakes, Kept, KeptList, Service, Site};
 use torana_core::store::Store;
@@ -31,6 +32,7 @@ pub(super) struct PlanSite<'a> {
     inner: Cell<usize>,
     counts: Option<Counts<'a>>,
     tallies: &'a RefCell<Vec<PolicyTally>>,
+    offers: &'a RefCell<Vec<Offer>>,
     warnings: RefCell<Vec<Diagnostic>>,
 }
 
@@ -57,6 +59,7 @@ impl<'a> PlanSite<'a> {
             inner: Cell::default(),
             counts: None,
             tallies: context.tallies,
+            offers: context.offers,
             warnings: RefCell::default(),
         }
     }
@@ -133,6 +136,13 @@ impl Site for PlanSite<'_> {
         let route = route.map(Into::into);
         self.tallies.borrow_mut().push(PolicyTally { policy: kind, route, tally: Arc::clone(&tally) });
         tally
+    }
+
+    fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>) {
+        if let Some(Counts { kind, route, .. }) = self.counts {
+            let offer = Offer { policy: kind, route: route.map(Into::into), operation: operation.name, operate };
+            self.offers.borrow_mut().push(offer);
+        }
     }
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {

@@ -12,6 +12,7 @@ use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::event::Tally;
 use torana_core::head::Method;
 use torana_core::names::HeaderName;
+use torana_core::operation::{Operate, Operation};
 use torana_core::rewrite::RoutePath;
 use torana_core::site::{Kept, Service, Site};
 use torana_core::store::Store;
@@ -143,6 +144,10 @@ impl Site for RouteNames<'_> {
 
     fn tally(&self) -> Arc<Tally> {
         self.site.tally()
+    }
+
+    fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>) {
+        self.site.offer(operation, operate);
     }
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {

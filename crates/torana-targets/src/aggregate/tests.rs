@@ -13,8 +13,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use torana_core::exchange::Exchange;
-use torana_core::outbound::{Outbound, OutboundRequest};
+use torana_core::exchange::{Exchange, RouteId};
+use torana_core::outbound::{Outbound, OutboundRequest, ReadReply};
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 use torana_core::site::{Site, UpstreamId};
@@ -161,6 +161,14 @@ impl Outbound for Worker {
 
     fn spawn(&self, _: LocalBoxFuture<'static, ()>) {
         unreachable!("aggregates do nothing beside the exchange");
+    }
+
+    fn ask_again(&self, _: Box<Exchange>, _: ReadReply) {
+        unreachable!("aggregates ask services");
+    }
+
+    fn route_name(&self, _: RouteId) -> &str {
+        "r"
     }
 }
 

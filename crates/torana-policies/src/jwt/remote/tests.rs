@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
-use torana_core::exchange::Exchange;
+use torana_core::exchange::{Exchange, RouteId};
 use torana_core::head::Status;
 use torana_core::policy::{Policy, entry};
 use torana_core::refusal::Rejection;
@@ -69,6 +69,14 @@ impl Outbound for Way {
             }
             Ok(reply)
         })
+    }
+
+    fn ask_again(&self, _: Box<Exchange>, _: Box<dyn FnOnce(Reply) -> LocalBoxFuture<'static, ()>>) {
+        unreachable!("keys are not behind the policy")
+    }
+
+    fn route_name(&self, _: RouteId) -> &str {
+        "test"
     }
 
     /// Time stands still, unless it has run out.

@@ -3,6 +3,7 @@
 
 use crate::body::Body;
 use crate::deadline::Deadline;
+use crate::exchange::{Exchange, RouteId};
 use crate::head::{Fields, Method};
 use crate::refusal::Rejection;
 use crate::reply::Reply;
@@ -30,12 +31,25 @@ pub struct OutboundRequest {
     pub deadline: Deadline,
 }
 
+/// Reads a reply that was [asked for again](Outbound::ask_again).
+pub type ReadReply = Box<dyn FnOnce(Reply) -> LocalBoxFuture<'static, ()>>;
+
 /// Works on the calling worker: sends requests through the pools of its
 /// upstreams, waits, and does things beside an exchange.
 pub trait Outbound {
     /// Sends `request` to `upstream`.
     fn send(&self, upstream: UpstreamId, request: OutboundRequest)
     -> LocalBoxFuture<'static, Result<Reply, Rejection>>;
+
+    /// Asks what lies behind the calling policy once more, beside the exchange of
+    /// which `again` is a copy ([`Exchange::again`]): the policies that run after
+    /// it, and the target. `read` gets the reply as the policy would in
+    /// `on_response`, and reads its body; nobody else does.
+    fn ask_again(&self, again: Box<Exchange>, read: ReadReply);
+
+    /// The name of a route of the plan that the exchange is served by: unlike a
+    /// [`RouteId`], it means the same in every plan.
+    fn route_name(&self, route: RouteId) -> &str;
 
     /// Waits for so long, give or take a millisecond.
     fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()>;
