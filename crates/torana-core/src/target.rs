@@ -1,7 +1,9 @@
 //! Targets: what answers a route.
 
 use crate::diagnostic::Diagnostic;
+use crate::event::Event;
 use crate::exchange::Exchange;
+use crate::names::HeaderName;
 use crate::refusal::{Refusal, Rejection};
 use crate::reply::{Reply, ReplyFields};
 use crate::rewrite::{ForwardHost, Rewrite, RoutePath};
@@ -87,6 +89,12 @@ pub trait Names: Site {
     fn captures(&self) -> &[String] {
         self.path().names
     }
+    /// Whether it answers requests that are not to change anything (RFC 9110
+    /// §9.2.1), if not only those.
+    fn takes_safe_methods(&self) -> bool;
+    /// Headers of the request that only the route's policies may set, such as
+    /// who the caller is.
+    fn owned_headers(&self) -> &[HeaderName];
 }
 
 /// What a target is called and how it is made.
@@ -95,6 +103,8 @@ pub trait TargetKind {
     const NAME: &'static str;
     /// The refusals it may produce.
     const REFUSALS: &'static [&'static Refusal] = &[];
+    /// The events it may count, with [`Site::tally`], as policies do.
+    const EVENTS: &'static [&'static Event] = &[];
     /// Its configuration.
     type Config: DeserializeOwned + JsonSchema;
 
@@ -112,6 +122,8 @@ pub struct TargetEntry {
     pub name: &'static str,
     /// [`TargetKind::REFUSALS`]
     pub refusals: &'static [&'static Refusal],
+    /// [`TargetKind::EVENTS`]
+    pub events: &'static [&'static Event],
     /// JSON Schema of its configuration.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes and builds.
@@ -127,6 +139,7 @@ pub const fn entry<K: TargetKind>() -> TargetEntry {
     TargetEntry {
         name: K::NAME,
         refusals: K::REFUSALS,
+        events: K::EVENTS,
         schema: |generator| generator.subschema_for::<K::Config>(),
         build: |written, names| K::build(written.decode::<K::Config>()?, written, names),
     }

@@ -12,6 +12,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::event::{Event, Tally};
 use crate::exchange::{Connection, Exchange};
 use crate::head::{Fields, Status};
+use crate::names::HeaderName;
 use crate::operation::{Operate, Operation};
 use crate::policy::{self, Policy, PolicyEntry};
 use crate::reply::Reply;
@@ -244,12 +245,16 @@ pub fn show_answer(target: &dyn Target, exchange: &mut Exchange, out: &mut Strin
     show_fields(&fields, out);
 }
 
-/// A route for targets to be built for. Knows the upstreams `users` (0) and
-/// `orders` (1).
+/// A route for targets to be built for. It is matched by safe methods, its
+/// policies own `x-user-id`, and there are the upstreams `users` (0), `orders`
+/// (1) and `notes` (2).
 pub struct TestNames {
     route: String,
     pattern: String,
     names: Vec<String>,
+    owned: [HeaderName; 1],
+    /// Whether safe methods are among those that it takes.
+    pub safe: bool,
     /// The warnings so far.
     pub warnings: RefCell<Vec<Diagnostic>>,
     /// The stores there are; none at first.
@@ -274,6 +279,8 @@ impl TestNames {
             route: route.to_owned(),
             pattern: path.to_owned(),
             names: names.collect(),
+            owned: [HeaderName::Other("x-user-id".into())],
+            safe: true,
             warnings: RefCell::default(),
             stores: BTreeMap::new(),
             policies: &[],
@@ -304,6 +311,14 @@ impl Names for TestNames {
             literal: self.pattern.split(['{', '*']).next().unwrap_or_default().trim_end_matches('/').to_owned(),
         }
     }
+
+    fn takes_safe_methods(&self) -> bool {
+        self.safe
+    }
+
+    fn owned_headers(&self) -> &[HeaderName] {
+        &self.owned
+    }
 }
 
 impl Site for TestNames {
@@ -313,7 +328,7 @@ impl Site for TestNames {
     }
 
     fn upstreams(&self) -> Vec<&str> {
-        vec!["users", "orders"]
+        vec!["users", "orders", "notes"]
     }
 
     /// Number 9 stands for whatever is asked by URL.

@@ -12,6 +12,7 @@
 //! | `hedging` | a second endpoint is asked when the first is slow |
 //! | `identity` | who the caller is, and what happens when nobody can tell |
 //! | `mirroring` | copies of requests, and answers compared |
+//! | `aggregation` | one answer of several services' answers |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
 //! | `overload` | too long, too many, or twice |
@@ -24,6 +25,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod aggregation;
 mod caching;
 mod control;
 mod cve;

@@ -242,10 +242,10 @@ fn any(_: &mut SchemaGenerator) -> Schema {
 /// `upstream` forwards, `respond` says pong, `redirect` panics, `ways` forwards
 /// in two ways.
 pub(crate) const TARGETS: &[TargetEntry] = &[
-    TargetEntry { name: "upstream", refusals: &[], schema: any, build: build_upstream },
-    TargetEntry { name: "respond", refusals: &[], schema: any, build: |_, _| build_other("respond") },
-    TargetEntry { name: "redirect", refusals: &[], schema: any, build: |_, _| build_other("redirect") },
-    TargetEntry { name: "ways", refusals: &[], schema: any, build: build_ways },
+    TargetEntry { name: "upstream", refusals: &[], events: &[], schema: any, build: build_upstream },
+    TargetEntry { name: "respond", refusals: &[], events: &[], schema: any, build: |_, _| build_other("respond") },
+    TargetEntry { name: "redirect", refusals: &[], events: &[], schema: any, build: |_, _| build_other("redirect") },
+    TargetEntry { name: "ways", refusals: &[], events: &[], schema: any, build: build_ways },
 ];
 
 struct FakeStore;

@@ -3,6 +3,7 @@
 //! A new target is a file named after its configuration key, a `pub mod` line
 //! and an entry in [`REGISTRY`]; siblings do not know each other.
 
+pub mod aggregate;
 pub mod redirect;
 pub mod respond;
 pub mod split;
@@ -18,4 +19,5 @@ pub const REGISTRY: &[TargetEntry] = &[
     entry::<respond::Respond>(),
     entry::<split::Split>(),
     entry::<versions::Versions>(),
+    entry::<aggregate::Aggregate>(),
 ];

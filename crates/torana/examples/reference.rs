@@ -20,9 +20,10 @@ fn main() {
     let metrics = torana_plane::metrics::names::ALL
         .iter()
         .map(|metric| json!({ "name": metric.name, "kind": metric.kind, "help": metric.help }));
-    let events =
-        torana_policies::REGISTRY.iter().flat_map(|entry| entry.events.iter().map(move |event| (entry, event)));
-    let events = events.map(|(entry, event)| json!({ "policy": entry.name, "event": event.name, "help": event.help }));
+    let of_policies = torana_policies::REGISTRY.iter().map(|entry| (entry.name, entry.events));
+    let of_targets = torana_targets::REGISTRY.iter().map(|entry| (entry.name, entry.events));
+    let events = of_policies.chain(of_targets).flat_map(|(kind, events)| events.iter().map(move |event| (kind, event)));
+    let events = events.map(|(kind, event)| json!({ "policy": kind, "event": event.name, "help": event.help }));
     let listing = json!({
         "events": events.collect::<Value>(),
         "refusals": refusals.map(refusal).collect::<Value>(),

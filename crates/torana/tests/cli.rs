@@ -75,6 +75,11 @@ fn every_mistake_is_found_in_one_run() {
 }
 
 #[test]
+fn mistakes_in_aggregates() {
+    compare("check_aggregate", "check aggregate.yaml");
+}
+
+#[test]
 fn what_follows_from_a_mistake_is_not_said() {
     compare("check_follow_ups", "check follow_ups.yaml");
 }

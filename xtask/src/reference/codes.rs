@@ -89,7 +89,8 @@ fn found() -> Outcome<BTreeSet<String>> {
     for source in SOURCES {
         let path = workspace::root().join(source);
         let files = if path.is_file() { vec![path] } else { workspace::files(&path, ".rs")? };
-        for file in files.iter().filter(|file| !file.to_string_lossy().ends_with("tests.rs")) {
+        let is_test = |file: &str| file.ends_with("tests.rs") || file.contains("/tests/");
+        for file in files.iter().filter(|file| !is_test(&file.to_string_lossy())) {
             let text = workspace::read(file)?;
             // Tests stand at the end of a file.
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();

@@ -14,8 +14,9 @@ pub(super) fn page(listing: &Value) -> String {
         page.push_str(&format!("| `{}` | {} | {} |\n", text("name"), text("kind"), text("help")));
     }
     page.push_str(
-        "\n## Events of policies\n\nWhat `gateway_policy_events_total` counts. Each has the labels `policy`, `route` and `event`; a policy that stands at\n\
-         the top of the file, for every route, counts under the route `_all`. A reload keeps the counts of policies that stay.\n\n\
+        "\n## Events of policies and targets\n\nWhat `gateway_policy_events_total` counts. Each has the labels `policy`, which may be a target, `route` and `event`; a\n\
+         policy that stands at the top of the file, for every route, counts under the route `_all`. A reload keeps the counts of\n\
+         what stays.\n\n\
          | policy | event | meaning |\n|---|---|---|\n",
     );
     for event in listing["events"].as_array().into_iter().flatten() {

@@ -46,8 +46,8 @@ fn route(
     }
     let pattern = &matched.pattern;
     let path = rewrite.and_then(|written| rewrite::path(written, &pattern.path.route_path(), &mut context.diagnostics));
-    let (target_kind, target) = target::target(written, &pattern.path, upstreams, context)?;
     let chain = chain::order(global, own);
+    let (target_kind, target) = target::target(written, pattern, &chain, upstreams, context)?;
     Some(Route {
         answers_preflights: chain.iter().any(|link| link.policy.answers_preflights()),
         watches_forwarding: chain.iter().any(|link| link.policy.sees_forwarding()),

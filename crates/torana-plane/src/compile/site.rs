@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use torana_config::Remnant;
 use torana_core::diagnostic::{Diagnostic, Span};
-use torana_core::event::Tally;
+use torana_core::event::{Event, Tally};
 use torana_core::operation::{Operate, Operation};
 use torana_core::policy::{self, PolicyEntry};
 use torana_core::site::{self, EVERYBODY, Keepsakes, Kept, KeptList, Service, Site};
@@ -31,10 +31,18 @@ pub(super) struct PlanSite<'a> {
     kinds: &'a [PolicyEntry],
     /// How many policies it has built for itself.
     inner: Cell<usize>,
-    kind: Option<(&'a PolicyEntry, Option<&'a str>)>,
+    counts: Option<Counts<'a>>,
     tallies: &'a RefCell<Vec<PolicyTally>>,
     offers: &'a RefCell<Vec<Offer>>,
     warnings: RefCell<Vec<Diagnostic>>,
+}
+
+/// Who counts what.
+#[derive(Clone, Copy)]
+struct Counts<'a> {
+    kind: &'static str,
+    events: &'static [&'static Event],
+    route: Option<&'a str>,
 }
 
 impl<'a> PlanSite<'a> {
@@ -51,7 +59,7 @@ impl<'a> PlanSite<'a> {
             before: context.previous.map(|plan| &plan.kept),
             kinds: context.registries.policies,
             inner: Cell::default(),
-            kind: None,
+            counts: None,
             tallies: context.tallies,
             offers: context.offers,
             warnings: RefCell::default(),
@@ -60,8 +68,21 @@ impl<'a> PlanSite<'a> {
 
     /// The same for a policy of this name in `route`, or in all of them: it may
     /// count.
-    pub(super) fn counting(mut self, name: &str, route: Option<&'a str>) -> PlanSite<'a> {
-        self.kind = self.kinds.iter().find(|kind| kind.name == name).map(|kind| (kind, route));
+    pub(super) fn counting(self, name: &str, route: Option<&'a str>) -> PlanSite<'a> {
+        match self.kinds.iter().find(|kind| kind.name == name) {
+            Some(kind) => self.counting_events(kind.name, kind.events, route),
+            None => self,
+        }
+    }
+
+    /// The same for one of the kind `kind` that may count `events`.
+    pub(super) const fn counting_events(
+        mut self,
+        kind: &'static str,
+        events: &'static [&'static Event],
+        route: Option<&'a str>,
+    ) -> PlanSite<'a> {
+        self.counts = Some(Counts { kind, events, route });
         self
     }
 
@@ -122,16 +143,16 @@ impl Site for PlanSite<'_> {
     }
 
     fn tally(&self) -> Arc<Tally> {
-        let Some((kind, route)) = self.kind else { return Arc::new(Tally::new(&[])) };
-        let tally = site::keep(self, "events", || Tally::new(kind.events));
+        let Some(Counts { kind, events, route }) = self.counts else { return Arc::new(Tally::new(&[])) };
+        let tally = site::keep(self, "events", || Tally::new(events));
         let route = route.map(Into::into);
-        self.tallies.borrow_mut().push(PolicyTally { policy: kind.name, route, tally: Arc::clone(&tally) });
+        self.tallies.borrow_mut().push(PolicyTally { policy: kind, route, tally: Arc::clone(&tally) });
         tally
     }
 
     fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>) {
-        if let Some((kind, route)) = self.kind {
-            let offer = Offer { policy: kind.name, route: route.map(Into::into), operation: operation.name, operate };
+        if let Some(Counts { kind, route, .. }) = self.counts {
+            let offer = Offer { policy: kind, route: route.map(Into::into), operation: operation.name, operate };
             self.offers.borrow_mut().push(offer);
         }
     }
@@ -152,7 +173,7 @@ impl Site for PlanSite<'_> {
             warnings: RefCell::default(),
             ..*self
         };
-        let inner = inner.counting(&used.name, self.kind.and_then(|(_, route)| route));
+        let inner = inner.counting(&used.name, self.counts.and_then(|counts| counts.route));
         let built = policy::build(self.kinds, used, &inner);
         self.warnings.borrow_mut().extend(inner.into_warnings());
         Ok(Arc::new(built?))

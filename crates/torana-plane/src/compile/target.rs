@@ -2,13 +2,16 @@
 
 use super::site::PlanSite;
 use super::{Context, Upstreams};
-use crate::matcher::PathPattern;
+use crate::matcher::RoutePattern;
+use crate::plan::Link;
 use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use torana_config::model::{Redirect, Respond, Route};
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::event::Tally;
+use torana_core::head::Method;
+use torana_core::names::HeaderName;
 use torana_core::operation::{Operate, Operation};
 use torana_core::rewrite::RoutePath;
 use torana_core::site::{Kept, Service, Site};
@@ -16,10 +19,12 @@ use torana_core::store::Store;
 use torana_core::target::{Names, Target, UpstreamId};
 use torana_core::written::{Entry, KindUse, Node, Reference, Spanned, Written};
 
-/// Builds the target of `route`, whose path is `path`.
+/// Builds the target of `route`, which matches `pattern` and has the policies
+/// `chain`.
 pub(super) fn target(
     route: &Route,
-    path: &PathPattern,
+    pattern: &RoutePattern,
+    chain: &[Link],
     upstreams: &Upstreams,
     context: &mut Context<'_>,
 ) -> Option<(&'static str, Arc<dyn Target>)> {
@@ -30,7 +35,10 @@ pub(super) fn target(
     };
     let has_gap = context.has_gap(written.span);
     let site = PlanSite::new(format!("{}/{name}", route.name.value), written.span, upstreams, context);
-    let names = RouteNames { route: &route.name, path, site };
+    let site =
+        if kind.events.is_empty() { site } else { site.counting_events(kind.name, kind.events, Some(&route.name)) };
+    let owned = chain.iter().flat_map(|link| link.policy.owned_headers()).cloned().collect();
+    let names = RouteNames { route: &route.name, pattern, owned, site };
     let built = (kind.build)(&written, &names);
     context.diagnostics.append(&mut names.site.into_warnings());
     match built {
@@ -62,7 +70,7 @@ pub(super) fn fixed(respond: &Spanned<Respond>, context: &mut Context<'_>) -> Op
     let nothing = Upstreams { specs: Vec::new(), states: Vec::new(), stores: Vec::new() };
     let written = written_respond(respond);
     let site = PlanSite::new(String::new(), respond.span, &nothing, context);
-    let names = RouteNames { route: "", path: &PathPattern::default(), site };
+    let names = RouteNames { route: "", pattern: &RoutePattern::default(), owned: Vec::new(), site };
     let built = (kind.build)(&written, &names);
     context.diagnostics.append(&mut names.site.into_warnings());
     match built {
@@ -77,7 +85,8 @@ pub(super) fn fixed(respond: &Spanned<Respond>, context: &mut Context<'_>) -> Op
 /// What a target kind may ask.
 struct RouteNames<'a> {
     route: &'a str,
-    path: &'a PathPattern,
+    pattern: &'a RoutePattern,
+    owned: Vec<HeaderName>,
     site: PlanSite<'a>,
 }
 
@@ -87,7 +96,16 @@ impl Names for RouteNames<'_> {
     }
 
     fn path(&self) -> RoutePath<'_> {
-        self.path.route_path()
+        self.pattern.path.route_path()
+    }
+
+    fn takes_safe_methods(&self) -> bool {
+        let methods = &self.pattern.methods;
+        methods.is_any() || methods.set().iter().any(Method::is_safe)
+    }
+
+    fn owned_headers(&self) -> &[HeaderName] {
+        &self.owned
     }
 }
 

@@ -65,6 +65,20 @@ routes:
     match: { path: /api/payments/*, methods: [ GET, POST ] }
     upstream: payments
     rewrite: { strip_prefix: /api }
+  - name: dashboard
+    match: { path: "/api/dashboard/{userId}", methods: GET }
+    aggregate:
+      parts:
+        user: { upstream: users, path: "/users/{userId}", required: true, pass_status: 404 }
+        orders: { upstream: orders, path: "/orders?customerId={userId}", default: [] }
+        product: { upstream: products, path: "/products/{orders.0.sku}" }
+        payment: { upstream: payments, path: "/payments/{userId}", select: .state, default: unknown, timeout: 300ms }
+      response: "{user: .user.name, orders, lastProduct: .product.name, payment}"
+      variants:
+        mobile:
+          when: headers["x-client"] == "mobile"
+          without: [ product, payment ]
+          response: "{user: .user.name, orderCount: (.orders | length)}"
   - name: old
     match: { path: /v1/* }
     redirect: { to: "/api/{rest}" }
@@ -88,6 +102,12 @@ const LINES: &[(&str, &str)] = &[
     ("wrong method: 405 says which are right", "curl -i -X DELETE {gw}/api/users/7"),
     ("ways out of a path are refused", "curl -i --path-as-is {gw}/api/users/..%2f..%2fpayments"),
     ("`payments` fails and dawdles on purpose: try it a few times", "curl -i -d '{\"amount\":5}' {gw}/api/payments"),
+    (
+        "one answer of four services; try until `payments` fails, and its default says so",
+        "curl -i {gw}/api/dashboard/7",
+    ),
+    ("the same for mobile clients: less, from fewer services", "curl -H 'x-client: mobile' {gw}/api/dashboard/7"),
+    ("without its required part there is no answer", "curl -i {gw}/api/dashboard/nobody"),
     ("a stream of events, as they happen", "curl -N {gw}/api/orders/events"),
     ("HTTP/2 without TLS", "curl -i --http2-prior-knowledge {gw}/ping"),
     ("why does a request go where it goes?", "{torana} explain {config} GET /api/users/7 -H 'x-api-version: v2'"),
