@@ -92,7 +92,7 @@ pub struct Exchange {
     /// absence.
     pub end_by: Deadline,
     /// Who the caller proved to be.
-    pub identity: Option<Box<Identity>>,
+    pub identity: Option<Identity>,
     /// The request id: a trusted caller's, or ours.
     pub request_id: String,
     /// The trace the exchange belongs to; `span` is the gateway's: random bits,
@@ -135,6 +135,8 @@ pub enum Upgrade {
 pub struct Forward {
     /// The path sent instead of the matched one; canonical. Empty: the same.
     pub path: String,
+    /// The query sent instead of the received one; empty: none.
+    pub query: Option<Box<str>>,
     /// What `Host` the upstream sees.
     pub host: ForwardHost,
 }
@@ -245,6 +247,7 @@ impl Exchange {
         self.trace = TraceContext::default();
         self.upgrade = Upgrade::No;
         self.forward.path.clear();
+        self.forward.query = None;
         self.forward.host = ForwardHost::Preserve;
         self.notes = Notes::new(now);
         self.interim = None;
@@ -289,7 +292,20 @@ impl Exchange {
     /// What is sent upstream, apart from the notes that are taken meanwhile.
     pub fn outgoing(&mut self) -> (OutgoingHead<'_>, &mut Notes) {
         let path = if self.forward.path.is_empty() { self.target.path() } else { &self.forward.path };
-        (OutgoingHead { head: &self.head, path, query: self.target.query() }, &mut self.notes)
+        let query = match &self.forward.query {
+            None => self.target.query(),
+            Some(query) => Some(&**query).filter(|query| !query.is_empty()),
+        };
+        (OutgoingHead { head: &self.head, path, query }, &mut self.notes)
+    }
+
+    /// The query an upstream is asked with, without its `?`.
+    #[must_use]
+    pub fn forward_query(&self) -> Option<&str> {
+        match &self.forward.query {
+            None => self.target.query(),
+            Some(query) => Some(&**query).filter(|query| !query.is_empty()),
+        }
     }
 
     /// The path an upstream is asked for: the rewritten one, or the matched.

@@ -69,6 +69,15 @@ pub trait Policy: Send + Sync {
         &[]
     }
 
+    /// What the policy would make of a request that is not sent, in a few
+    /// words: which rule decides, who the caller is. For `torana explain`: it
+    /// waits for nothing, counts nothing, and changes nothing but `exchange`,
+    /// where it leaves what later policies need to explain themselves.
+    fn explain(&self, exchange: &mut Exchange) -> Option<String> {
+        let _ = exchange;
+        None
+    }
+
     /// Runs when the response has been sent or abandoned.
     fn on_end(&self, exchange: &Exchange) {
         let _ = exchange;

@@ -47,6 +47,20 @@ pub struct Refusal {
     pub retry: Retry,
     /// What the caller may read. One sentence, no internals.
     pub message: &'static str,
+    /// What the `error` member says instead of [`message`](Self::message),
+    /// where clients know it by its words.
+    pub error: Option<&'static str>,
+    /// The refusal that the caller is told of instead: what exactly is wrong
+    /// with a credential is for the log, not for who tries them.
+    pub told_as: Option<&'static Refusal>,
+}
+
+impl Refusal {
+    /// What the caller is told of.
+    #[must_use]
+    pub fn told(&'static self) -> &'static Refusal {
+        self.told_as.unwrap_or(self)
+    }
 }
 
 /// One occurrence of a refusal.
@@ -99,8 +113,8 @@ impl Rejection {
     #[must_use]
     pub fn message(&self) -> Cow<'static, str> {
         match &self.detail {
-            Some(detail) => format!("{} {detail}", self.refusal.message).into(),
-            None => self.refusal.message.into(),
+            Some(detail) => format!("{} {detail}", self.refusal.told().message).into(),
+            None => self.refusal.told().message.into(),
         }
     }
 
@@ -140,9 +154,19 @@ impl fmt::Debug for Rejection {
 /// }
 /// assert_eq!(REFUSALS[0].code, SLOW.code);
 /// ```
+///
+/// `error "…"` behind the message gives the reply's `error` member other words,
+/// `as OTHER` tells the caller of another refusal and keeps this one for the
+/// log.
 #[macro_export]
 macro_rules! refusals {
-    ($($(#[$doc:meta])* $name:ident = $code:literal $status:literal $origin:ident $retry:ident $message:literal;)+) => {
+    (@or_none) => { None };
+    (@or_none $value:expr) => { Some($value) };
+    ($(
+        $(#[$doc:meta])*
+        $name:ident = $code:literal $status:literal $origin:ident $retry:ident $message:literal
+        $(error $error:literal)? $(as $told:ident)?;
+    )+) => {
         $(
             $(#[$doc])*
             pub static $name: $crate::refusal::Refusal = $crate::refusal::Refusal {
@@ -154,6 +178,8 @@ macro_rules! refusals {
                 origin: $crate::refusal::Origin::$origin,
                 retry: $crate::refusal::Retry::$retry,
                 message: $message,
+                error: $crate::refusals!(@or_none $($error)?),
+                told_as: $crate::refusals!(@or_none $(&$told)?),
             };
         )+
         /// Every refusal declared here.

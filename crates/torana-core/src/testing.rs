@@ -8,6 +8,7 @@ mod worker;
 pub use worker::TestWorker;
 
 use crate::canonical::CanonicalTarget;
+use crate::consumer::{Consumers, Nobody};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::event::{Event, Tally};
 use crate::exchange::{Connection, Exchange};
@@ -251,6 +252,8 @@ pub struct TestNames {
     pub warnings: RefCell<Vec<Diagnostic>>,
     kept: Keepsakes,
     events: &'static [&'static Event],
+    consumers: Arc<dyn Consumers>,
+    plans: Vec<(&'static str, Written)>,
 }
 
 impl TestNames {
@@ -268,6 +271,8 @@ impl TestNames {
             warnings: RefCell::default(),
             kept: Keepsakes::default(),
             events: &[],
+            consumers: Arc::new(Nobody),
+            plans: Vec::new(),
         }
     }
 
@@ -275,6 +280,20 @@ impl TestNames {
     #[must_use]
     pub const fn counting(mut self, events: &'static [&'static Event]) -> TestNames {
         self.events = events;
+        self
+    }
+
+    /// The same where there are these consumers.
+    #[must_use]
+    pub fn serving(mut self, consumers: Arc<dyn Consumers>) -> TestNames {
+        self.consumers = consumers;
+        self
+    }
+
+    /// The same where there is this plan (JSON).
+    #[must_use]
+    pub fn with_plan(mut self, name: &'static str, plan: &str) -> TestNames {
+        self.plans.push((name, written(plan)));
         self
     }
 }
@@ -316,6 +335,18 @@ impl Site for TestNames {
 
     fn warn(&self, warning: Diagnostic) {
         self.warnings.borrow_mut().push(warning);
+    }
+
+    fn consumers(&self) -> Arc<dyn Consumers> {
+        Arc::clone(&self.consumers)
+    }
+
+    fn plan(&self, name: &str) -> Option<&Written> {
+        self.plans.iter().find(|(known, _)| *known == name).map(|(_, plan)| plan)
+    }
+
+    fn plans(&self) -> Vec<&str> {
+        self.plans.iter().map(|(name, _)| *name).collect()
     }
 
     fn tally(&self) -> Arc<Tally> {
@@ -364,7 +395,7 @@ pub fn show_diagnostics(diagnostics: &[Diagnostic]) -> String {
 
 fn show_request(exchange: &Exchange, out: &mut String) {
     let head = &exchange.head;
-    let query = exchange.target().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = exchange.forward_query().map(|query| format!("?{query}")).unwrap_or_default();
     let _ = writeln!(out, "{} {}{query}", head.method_text(), exchange.forward_path());
     show_fields(&head.fields, out);
     out.push_str("--\n");

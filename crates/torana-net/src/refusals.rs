@@ -68,7 +68,7 @@ torana_core::refusals! {
 }
 
 const fn of_codec(code: &'static str, status: Status, message: &'static str) -> Refusal {
-    Refusal { code, status, origin: Origin::Caller, retry: Retry::Never, message }
+    Refusal { code, status, origin: Origin::Caller, retry: Retry::Never, message, error: None, told_as: None }
 }
 
 macro_rules! codec_refusals {

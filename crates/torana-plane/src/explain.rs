@@ -1,13 +1,14 @@
 //! Why a request would get the answer it would get, without sending it.
 //!
 //! Admission, matching, the target's choice and rewriting are the very steps of
-//! the request path, run on a plan; only policies are named instead of asked.
+//! the request path, run on a plan; only policies are not run: they are named, and
+//! say what they would do ([`explain`](torana_core::policy::Policy::explain)).
 
 use crate::log::LogSink;
 use crate::matcher::{Facts, Outcome as Matched, Rule};
 use crate::metrics::Metrics;
 use crate::path::{self, Preview};
-use crate::plan::{Plan, Route};
+use crate::plan::{Link, Plan, Route};
 use crate::worker::Tools;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -155,6 +156,10 @@ pub struct Step {
     pub stage: &'static str,
     /// Its name.
     pub policy: &'static str,
+    /// What it would make of the request, where it can tell without asking
+    /// anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
 }
 
 /// A request as it leaves the gateway.
@@ -225,7 +230,7 @@ fn explain_as(plan: &Plan, question: &Question<'_>, is_running: bool) -> Result<
         request: asked(&exchange),
         client_ip: exchange.client_ip,
         candidates: candidates(plan, &exchange),
-        policies: route.map(steps).unwrap_or_default(),
+        policies: route.map(|route| steps(route, &mut exchange)).unwrap_or_default(),
         target: route.map(|route| route.target.describe()),
         forwarded: upstream.and_then(|upstream| forwarded(plan, upstream, chosen, &mut exchange)),
         endpoint: forecast.map(shown),
@@ -322,8 +327,10 @@ fn candidates(plan: &Plan, exchange: &Exchange) -> Vec<Candidate> {
     explained.considered.iter().filter_map(candidate).collect()
 }
 
-fn steps(route: &Route) -> Vec<Step> {
-    route.chain.iter().map(|link| Step { stage: link.stage.as_str(), policy: link.name }).collect()
+fn steps(route: &Route, exchange: &mut Exchange) -> Vec<Step> {
+    let step =
+        |link: &Link| Step { stage: link.stage.as_str(), policy: link.name, says: link.policy.explain(exchange) };
+    route.chain.iter().map(step).collect()
 }
 
 fn forecast_of(plan: &Plan, upstream: UpstreamId, exchange: &Exchange) -> Option<Forecast> {
@@ -360,7 +367,7 @@ fn forwarded(plan: &Plan, upstream: UpstreamId, chosen: Option<usize>, exchange:
         upstream: upstream.name.to_string(),
         method: exchange.head.method_text().to_owned(),
         path: exchange.forward_path().to_owned(),
-        query: exchange.target().query().map(str::to_owned),
+        query: exchange.forward_query().map(str::to_owned),
         headers,
     })
 }

@@ -34,10 +34,20 @@ static TARGET: [Refusal; TARGET_COUNT] = {
             origin: Origin::Caller,
             retry: Retry::Never,
             message: error.message(),
+            error: None,
+            told_as: None,
         }
     }
     let mut table = [const {
-        Refusal { code: "", status: Status::BAD_REQUEST, origin: Origin::Caller, retry: Retry::Never, message: "" }
+        Refusal {
+            code: "",
+            status: Status::BAD_REQUEST,
+            origin: Origin::Caller,
+            retry: Retry::Never,
+            message: "",
+            error: None,
+            told_as: None,
+        }
     }; TARGET_COUNT];
     let mut i = 0;
     while i < TARGET_COUNT {

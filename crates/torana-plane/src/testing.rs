@@ -266,7 +266,7 @@ impl Forwarder for Fake {
         tokio::task::yield_now().await;
         let name = &self.names[upstream.0 as usize];
         let mut text = format!("{name}: {} {}", exchange.head.method_text(), exchange.forward_path());
-        if let Some(query) = exchange.target().query() {
+        if let Some(query) = exchange.forward_query() {
             let _ = write!(text, "?{query}");
         }
         for (name, value) in exchange.head.fields.iter() {
@@ -313,7 +313,8 @@ pub(crate) fn plan(config: &str, previous: Option<&Plan>) -> Result<Plan, Vec<Di
     let none = std::collections::BTreeMap::new();
     let loaded = load_text("test.json".as_ref(), config.to_string(), &kinds, &none);
     let Ok(config) = &loaded.config else { return Err(loaded.diagnostics) };
-    let compiled = compile(Source { config, checksum: "abc", watch: &Watch::default() }, REGISTRIES, previous);
+    let compiled =
+        compile(Source { config, checksum: "abc", watch: &Watch::default(), runtime: None }, REGISTRIES, previous);
     compiled.plan.ok_or(compiled.diagnostics)
 }
 

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
-use torana_core::forwarded::is_forwarding_spelling;
 use torana_core::head::Fields;
-use torana_core::names::{HeaderName, KnownName};
+use torana_core::names::HeaderName;
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::reply::Reply;
+use torana_core::reserved::{Side, reserved};
 use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::verdict::Verdict;
@@ -114,12 +114,6 @@ impl Edits {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Request,
-    Response,
-}
-
 fn compile(changes: &Changes, side: Side, problems: &mut Vec<Diagnostic>) -> Edits {
     let mut edits = Edits::default();
     let mut name =
@@ -157,33 +151,9 @@ fn header_name(written: &Spanned<String>, side: Side) -> Result<HeaderName, Box<
     let Some(name) = HeaderName::new(written) else {
         return Err(problem("headers.name", "is not a header name", "letters, digits and `-`"));
     };
-    match owner(&name, side) {
+    match reserved(&name, side) {
         None => Ok(name),
         Some(hint) => Err(problem("headers.owned", "is a header that cannot be changed here", hint)),
-    }
-}
-
-/// Why a header is not this policy's to change, if it is not.
-fn owner(name: &HeaderName, side: Side) -> Option<&'static str> {
-    const FORWARDING: &str = "the gateway sets it from what it knows about the connection";
-    let HeaderName::Known(known) = name else {
-        let text = name.as_str();
-        let is_owned = is_forwarding_spelling(text.as_bytes()) || text.replace('_', "-") == "x-request-id";
-        return is_owned.then_some(FORWARDING);
-    };
-    if known.is_hop_by_hop() {
-        return Some("it concerns one connection only (RFC 9110 §7.6.1)");
-    }
-    match (known, side) {
-        (KnownName::ContentLength, _) => Some("the gateway sets it from the length of the body"),
-        (KnownName::XRequestId, _) => Some("the gateway sets it, to be found again in its log"),
-        (KnownName::Host, Side::Request) => Some("use `rewrite: { host: … }` in the route"),
-        (KnownName::Traceparent | KnownName::Tracestate, Side::Request) => {
-            Some("the gateway continues or begins traces")
-        }
-        (KnownName::Expect, Side::Request) => Some("the gateway answers it"),
-        _ if side == Side::Request && is_forwarding_spelling(known.as_str().as_bytes()) => Some(FORWARDING),
-        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! metrics label and refusal table are derived. Siblings do not know each
 //! other.
 
+pub mod api_key;
 pub mod fault;
 pub mod headers;
 pub mod mirror;
@@ -12,4 +13,5 @@ pub mod mirror;
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
-pub const REGISTRY: &[PolicyEntry] = &[entry::<fault::Fault>(), entry::<headers::Headers>(), entry::<mirror::Mirror>()];
+pub const REGISTRY: &[PolicyEntry] =
+    &[entry::<api_key::ApiKey>(), entry::<fault::Fault>(), entry::<headers::Headers>(), entry::<mirror::Mirror>()];

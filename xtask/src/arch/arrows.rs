@@ -19,6 +19,7 @@ pub(super) const ARROWS: &[(&str, &[&str])] = &[
     ("torana-upstream", &["torana-core", "torana-net"]),
     ("torana-policies", &["torana-core"]),
     ("torana-targets", &["torana-core"]),
+    ("torana-store", &["torana-core"]),
     ("torana-plane", &["torana-core", "torana-config", "torana-net", "torana-upstream"]),
     ("torana-control", &[]),
     (
@@ -30,6 +31,7 @@ pub(super) const ARROWS: &[(&str, &[&str])] = &[
             "torana-upstream",
             "torana-policies",
             "torana-targets",
+            "torana-store",
             "torana-plane",
             "torana-control",
         ],
@@ -46,6 +48,7 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     ("rustls", &["torana-net", "torana-e2e"], "TLS is torana-net's business"),
     ("tokio-rustls", &["torana-net", "torana-e2e"], "TLS is torana-net's business"),
     ("socket2", &["torana-net", "torana-e2e"], "sockets are torana-net's business"),
+    ("redb", &["torana-store"], "what is kept in files is torana-store's business"),
     ("httparse", &["torana-http1"], "reading HTTP/1 is torana-http1's business"),
     ("hyper", &["torana-control", "torana", "torana-e2e"], "hyper serves what is not on the path of requests"),
     ("clap", &["torana"], "the command line is the binary's business"),

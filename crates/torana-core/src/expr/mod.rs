@@ -187,7 +187,7 @@ impl<'a> Subject<'a> {
             head: &exchange.head,
             client_ip: exchange.client_ip,
             tls: exchange.connection.tls.as_ref(),
-            identity: exchange.identity.as_deref(),
+            identity: exchange.identity.as_ref(),
             captures: &exchange.captures,
             names,
         }

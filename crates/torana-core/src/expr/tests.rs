@@ -1,7 +1,6 @@
 use super::*;
 use crate::head::Version;
 use proptest::prelude::*;
-use std::sync::Arc;
 
 /// A request and who sent it.
 struct Asked {
@@ -91,7 +90,7 @@ fn every_part_can_be_read() {
     ] {
         assert_eq!(asked.ask(text), value, "{text}");
     }
-    asked.identity = Some(Identity { subject: Arc::from("alice"), proven_by: "key" });
+    asked.identity = Some(Identity::new("alice", "key"));
     asked.tls = Some(Tls { version: "TLSv1.3", server_name: Some("shop.example".into()), client_chain: Vec::new() });
     assert_eq!(asked.ask("identity.subject + '/' + identity.proven_by"), "`alice/key`");
     assert_eq!(asked.ask("tls.version == 'TLSv1.3' && tls.server_name == host"), "true");

@@ -13,6 +13,7 @@
 //! endpoints) and nothing else: no names are resolved, nothing is connected to or executed.
 
 mod chain;
+mod consumers;
 mod discover;
 mod implicit;
 mod listeners;
@@ -26,17 +27,19 @@ mod upstreams;
 #[cfg(test)]
 mod golden_tests;
 
+pub use consumers::Directory;
 pub use discover::endpoints_of_file;
 
 use crate::matcher::RoutePattern;
 use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, PolicyTally, Route, Shutdown};
 use implicit::{Implicit, Services};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use torana_config::model::{self, Config, EndpointUrl};
+use torana_config::model::{self, Config, ConsumerPlan, EndpointUrl};
 use torana_config::{Remnant, SoundConfig};
+use torana_core::consumer::RuntimeConsumers;
 use torana_core::diagnostic::{Diagnostic, Severity, Span};
 use torana_core::forwarded::{Emit, ForwardingFamily, TrustedProxies};
 use torana_core::names::HeaderName;
@@ -56,6 +59,8 @@ pub struct Source<'a> {
     pub checksum: &'a str,
     /// Who is told what happens to its upstreams.
     pub watch: &'a Watch,
+    /// Consumers and keys that are not in the configuration.
+    pub runtime: Option<&'a Arc<dyn RuntimeConsumers>>,
 }
 
 /// The kinds of policies and targets there are.
@@ -93,6 +98,9 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
     let mut context = Context {
         before: known.map(|known| (&*known.0.name, known)).collect(),
         tallies: &tallies,
+        plans: &config.plans,
+        runtime: source.runtime,
+        consumers: Arc::default(),
         registries,
         previous,
         watch,
@@ -103,7 +111,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         files: Vec::new(),
     };
     let Parts { listeners, next_listener, upstreams, services, routes, patterns } = parts(config, &mut context);
-    let Context { diagnostics, files, .. } = context;
+    let Context { diagnostics, files, consumers, .. } = context;
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Compiled { plan: None, diagnostics, files, services };
     }
@@ -133,6 +141,8 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         next_listener,
         kept: keepsakes.into_list(),
         tallies: tallies.into_inner(),
+        consumers,
+        state_dir: config.state_dir.as_ref().map(|path| path.value.clone()),
     };
     Compiled { plan: Some(plan), diagnostics, files, services }
 }
@@ -157,6 +167,9 @@ pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
         keepsakes: &Keepsakes::default(),
         implicit: &Implicit::default(),
         tallies: &RefCell::default(),
+        plans: &remnant.config().plans,
+        runtime: None,
+        consumers: Arc::default(),
         before: HashMap::new(),
         remnant: Some(remnant),
         diagnostics: Vec::new(),
@@ -184,6 +197,7 @@ struct Parts {
 fn parts(config: &Config, context: &mut Context<'_>) -> Parts {
     let (listeners, next_listener) = listeners::compile(config, context);
     let mut upstreams = upstreams::compile(config, context);
+    context.consumers = Arc::new(consumers::compile(config, context.runtime, context));
     let (routes, patterns) = routes::compile(config, &upstreams, context);
     // Behind those that were written, whose positions are in use by now.
     let services = context.implicit.compile(config, &mut upstreams, context);
@@ -234,6 +248,10 @@ struct Context<'a> {
     implicit: &'a Implicit,
     /// What policies of the plan count.
     tallies: &'a RefCell<Vec<PolicyTally>>,
+    /// What consumers get.
+    plans: &'a BTreeMap<Spanned<String>, Spanned<ConsumerPlan>>,
+    runtime: Option<&'a Arc<dyn RuntimeConsumers>>,
+    consumers: Arc<Directory>,
     /// Where the configuration comes from if loading found errors in it.
     remnant: Option<&'a Remnant>,
     diagnostics: Vec<Diagnostic>,

@@ -1,18 +1,21 @@
 //! The plan being built, as policies and targets see it.
 
 use super::implicit::Implicit;
-use super::{Context, Upstreams};
+use super::{Context, Directory, Upstreams};
 use crate::plan::PolicyTally;
 use std::any::TypeId;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use torana_config::Remnant;
+use torana_config::model::ConsumerPlan;
+use torana_core::consumer::Consumers;
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::event::Tally;
 use torana_core::policy::PolicyEntry;
 use torana_core::site::{self, Keepsakes, Kept, KeptList, Service, Site};
 use torana_core::target::UpstreamId;
-use torana_core::written::Spanned;
+use torana_core::written::{Spanned, Written};
 
 /// What one policy or target may ask.
 pub(super) struct PlanSite<'a> {
@@ -27,6 +30,8 @@ pub(super) struct PlanSite<'a> {
     kind: Option<(&'a PolicyEntry, Option<&'a str>)>,
     tallies: &'a RefCell<Vec<PolicyTally>>,
     warnings: RefCell<Vec<Diagnostic>>,
+    plans: &'a BTreeMap<Spanned<String>, Spanned<ConsumerPlan>>,
+    consumers: Arc<Directory>,
 }
 
 impl<'a> PlanSite<'a> {
@@ -43,6 +48,8 @@ impl<'a> PlanSite<'a> {
             kind: None,
             tallies: context.tallies,
             warnings: RefCell::default(),
+            plans: context.plans,
+            consumers: Arc::clone(&context.consumers),
         }
     }
 
@@ -83,6 +90,18 @@ impl Site for PlanSite<'_> {
 
     fn warn(&self, warning: Diagnostic) {
         self.warnings.borrow_mut().push(warning);
+    }
+
+    fn consumers(&self) -> Arc<dyn Consumers> {
+        self.consumers.clone()
+    }
+
+    fn plan(&self, name: &str) -> Option<&Written> {
+        self.plans.get(name).map(|plan| &plan.value.0)
+    }
+
+    fn plans(&self) -> Vec<&str> {
+        self.plans.keys().map(|name| name.as_str()).collect()
     }
 
     fn tally(&self) -> Arc<Tally> {

@@ -21,6 +21,8 @@ pub(super) fn render(exchange: &mut Exchange, rejection: Rejection) -> Reply {
     let Rejection { refusal, cause, fields, grpc_status, .. } = rejection;
     exchange.notes.code = Some(refusal.code);
     exchange.notes.cause = cause;
+    // From here on what the caller is told; the log has been.
+    let refusal = refusal.told();
     let mut reply = match grpc::media_type(&exchange.head.fields) {
         Some(media_type) => {
             let code = grpc_status.unwrap_or_else(|| grpc_status_of(status));
@@ -48,7 +50,7 @@ fn problem(exchange: &Exchange, refusal: &Refusal, status: Status, message: &str
     object.string("detail", message);
     object.string("code", refusal.code);
     object.string("request_id", &exchange.request_id);
-    object.string("error", message);
+    object.string("error", refusal.error.unwrap_or(message));
     object.end();
     if exchange.head.method == Method::Head {
         let mut length = itoa::Buffer::new();

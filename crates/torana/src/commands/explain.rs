@@ -95,6 +95,11 @@ fn text(explanation: &Value, style: Style) -> String {
     if !policies.is_empty() {
         let _ = writeln!(out, "{}  {}", bold("policies"), policies.join(", "));
     }
+    for step in list(explanation, "policies") {
+        if let Some(says) = step["says"].as_str() {
+            let _ = writeln!(out, "          {}: {says}", word(step, "policy"));
+        }
+    }
     endpoint(&explanation["endpoint"], style, &mut out);
     let forwarded = &explanation["forwarded"];
     if forwarded.is_object() {
