@@ -6,12 +6,22 @@
 //! other.
 
 pub mod api_key;
+pub mod basic_auth;
 pub mod fault;
 pub mod headers;
+pub mod hmac_auth;
 pub mod mirror;
+pub mod mtls;
 
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
-pub const REGISTRY: &[PolicyEntry] =
-    &[entry::<api_key::ApiKey>(), entry::<fault::Fault>(), entry::<headers::Headers>(), entry::<mirror::Mirror>()];
+pub const REGISTRY: &[PolicyEntry] = &[
+    entry::<api_key::ApiKey>(),
+    entry::<basic_auth::BasicAuth>(),
+    entry::<fault::Fault>(),
+    entry::<headers::Headers>(),
+    entry::<hmac_auth::HmacAuth>(),
+    entry::<mirror::Mirror>(),
+    entry::<mtls::Mtls>(),
+];

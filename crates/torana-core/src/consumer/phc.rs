@@ -25,7 +25,23 @@ pub struct Cost {
     pub lanes: u32,
 }
 
+impl Cost {
+    /// About how long it takes.
+    #[must_use]
+    pub fn work(self) -> u64 {
+        u64::from(self.memory) * u64::from(self.passes)
+    }
+}
+
 impl PasswordHash {
+    /// Salt and hash, in base64 without padding.
+    #[must_use]
+    pub fn salt_and_hash(&self) -> (&str, &str) {
+        let mut parts = self.text.rsplit('$');
+        let (hash, salt) = (parts.next(), parts.next());
+        (salt.unwrap_or_default(), hash.unwrap_or_default())
+    }
+
     /// As it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -11,7 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 use torana_config::model::{self, Config};
 use torana_core::consumer::{
-    Consumer, ConsumerFacts, Consumers, Digest, FoundKey, Key, RuntimeConsumers, Signer, SignerKey, Unavailable, User,
+    Consumer, ConsumerFacts, Consumers, Cost, Digest, FoundKey, Key, RuntimeConsumers, Signer, SignerKey, Unavailable,
+    User,
 };
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::exchange::RouteId;
@@ -85,6 +86,10 @@ impl Consumers for Directory {
 
     fn user(&self, name: &str) -> Option<Arc<User>> {
         self.users.get(name).cloned()
+    }
+
+    fn costliest(&self) -> Option<Cost> {
+        self.users.values().map(|user| user.password.cost()).max_by_key(|cost| cost.work())
     }
 
     fn signer(&self, id: &str) -> Option<Arc<Signer>> {
