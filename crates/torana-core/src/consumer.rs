@@ -4,7 +4,6 @@
 //! policies see of both is [`Consumers`]: look-ups by what a request brings.
 //! Of keys only digests are kept, so nothing in here can tell one.
 
-use crate::exchange::RouteId;
 use crate::identity::{Facts, Identity, Names};
 use crate::units::Network;
 use std::fmt;
@@ -13,10 +12,8 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 mod phc;
-mod welcome;
 
 pub use phc::{Cost, PasswordHash};
-pub use welcome::Welcome;
 
 /// The SHA-256 of a key. Keys are long and random, so a slow digest would buy
 /// nothing and be a lever for who wants to keep the gateway busy.
@@ -264,9 +261,12 @@ pub trait Consumers: Send + Sync {
     /// Whom a certificate with this name belongs to: `cn:`, `dns:`, `uri:` or
     /// `sha256:` and what stands there.
     fn certificate(&self, name: &str) -> Option<Arc<Consumer>>;
-    /// What a route of the plan is called.
-    fn route_name(&self, route: RouteId) -> Option<&str>;
+    /// What the route at this position of the plan is called.
+    fn route_name(&self, route: u32) -> Option<&str>;
 }
+
+/// A key, and the name of its consumer.
+pub type RuntimeKey = (Arc<Key>, Arc<str>);
 
 /// Keys and consumers that were made while the gateway ran.
 pub trait RuntimeConsumers: Send + Sync {
@@ -274,7 +274,7 @@ pub trait RuntimeConsumers: Send + Sync {
     ///
     /// # Errors
     /// Nobody knows at the moment.
-    fn key(&self, digest: &Digest) -> Result<Option<(Arc<Key>, Arc<str>)>, Unavailable>;
+    fn key(&self, digest: &Digest) -> Result<Option<RuntimeKey>, Unavailable>;
     /// The consumer called `name`, if it was made while the gateway ran.
     fn consumer(&self, name: &str) -> Option<Arc<Consumer>>;
     /// The names of all of them.
@@ -302,7 +302,7 @@ impl Consumers for Nobody {
         None
     }
 
-    fn route_name(&self, _: RouteId) -> Option<&str> {
+    fn route_name(&self, _: u32) -> Option<&str> {
         None
     }
 }

@@ -42,4 +42,5 @@ pub mod testing;
 pub mod trace;
 pub mod units;
 pub mod verdict;
+pub mod welcome;
 pub mod written;

@@ -8,6 +8,7 @@
 //! something.
 
 pub mod compile;
+pub mod directory;
 pub mod explain;
 pub mod forwarder;
 mod json;

@@ -4,7 +4,7 @@
 //! applied is a bug of [`compile`](crate::compile): all of that is done here,
 //! once, off the path.
 
-use crate::compile::Directory;
+use crate::directory::Directory;
 use crate::matcher::Matcher;
 use std::fmt;
 use std::sync::Arc;

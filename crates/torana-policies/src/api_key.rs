@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::SystemTime;
-use torana_core::consumer::{Consumer, Digest, FoundKey, NotHere, Unavailable, Welcome};
+use torana_core::consumer::{Consumer, Digest, FoundKey, NotHere, Unavailable};
 use torana_core::credential::{Found, Place, find};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
@@ -17,6 +17,7 @@ use torana_core::refusal::{Refusal, Rejection};
 use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::verdict::Verdict;
+use torana_core::welcome::Welcome;
 use torana_core::written::{OneOrMany, Spanned, Written};
 
 #[cfg(test)]

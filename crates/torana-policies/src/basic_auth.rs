@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use torana_core::consumer::{Consumer, ConsumerFacts, Cost, NotHere, PasswordHash, User, Welcome};
+use torana_core::consumer::{Consumer, ConsumerFacts, Cost, NotHere, PasswordHash, User};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
 use torana_core::names::{HeaderName, KnownName};
@@ -28,6 +28,7 @@ use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::units::Duration;
 use torana_core::verdict::{Decision, Verdict};
+use torana_core::welcome::Welcome;
 use torana_core::written::{Spanned, Written};
 
 #[cfg(test)]
@@ -150,7 +151,7 @@ impl PolicyKind for BasicAuth {
     fn build(config: Config, _: &Written, site: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
         let mut problems = Vec::new();
         let users = users(&config, site, &mut problems);
-        let is_quotable = |c: char| c == ' ' || (c.is_ascii_graphic() && !matches!(c, '"' | '\\'));
+        let is_quotable = |c: char| c == ' ' || (c.is_ascii_graphic() && !matches!(c, '\u{22}' | '\\'));
         if !config.realm.chars().all(is_quotable) {
             let message = format!("{} cannot be a realm", config.realm.shown());
             let hint = "write letters, digits, blanks and signs of ASCII, without quotes and backslashes";
@@ -372,8 +373,11 @@ fn is_of(known: &PasswordHash, password: &[u8]) -> bool {
 /// has: what is in memory is of no use to who gets to see it.
 struct Known {
     key: hmac::Key,
-    list: Mutex<HashMap<[u8; 32], (Arc<User>, Instant)>>,
+    list: Mutex<KnownList>,
 }
+
+/// Whose password it was, and until when it is remembered.
+type KnownList = HashMap<[u8; 32], (Arc<User>, Instant)>;
 
 impl Known {
     fn new() -> Option<Known> {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
-use torana_core::consumer::{NotHere, Signer, SignerKey, Welcome};
+use torana_core::consumer::{NotHere, Signer, SignerKey};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
 use torana_core::names::{HeaderName, KnownName};
@@ -19,6 +19,7 @@ use torana_core::site::{Site, keep};
 use torana_core::stage::Stage;
 use torana_core::units::Duration;
 use torana_core::verdict::Verdict;
+use torana_core::welcome::Welcome;
 use torana_core::written::{Spanned, Written};
 
 mod message;

@@ -22,7 +22,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use torana_core::consumer::{Consumer, ConsumerFacts, Digest, Key, RuntimeConsumers, Unavailable};
+use torana_core::consumer::{Consumer, ConsumerFacts, Digest, Key, RuntimeConsumers, RuntimeKey, Unavailable};
 
 const KEYS: TableDefinition<'_, &str, &str> = TableDefinition::new("keys");
 const CONSUMERS: TableDefinition<'_, &str, &str> = TableDefinition::new("consumers");
@@ -125,7 +125,7 @@ pub enum NotDone {
 #[derive(Default)]
 struct Known {
     /// By [`Digest::shelf`].
-    keys: HashMap<u64, Vec<(Arc<Key>, Arc<str>)>>,
+    keys: HashMap<u64, Vec<RuntimeKey>>,
     consumers: HashMap<Arc<str>, Arc<Consumer>>,
     key_records: Vec<KeyRecord>,
     consumer_records: Vec<ConsumerRecord>,
@@ -532,7 +532,7 @@ impl Known {
 }
 
 impl RuntimeConsumers for Records {
-    fn key(&self, digest: &Digest) -> Result<Option<(Arc<Key>, Arc<str>)>, Unavailable> {
+    fn key(&self, digest: &Digest) -> Result<Option<RuntimeKey>, Unavailable> {
         match &**self.state.load() {
             State::Known(known) => Ok(known
                 .keys

@@ -12,6 +12,8 @@ use crate::workspace;
 /// Where diagnostics and replies of the admin interface are made, besides torana-config, which lists its own codes.
 const SOURCES: &[&str] = &[
     "crates/torana-core/src/rewrite",
+    "crates/torana-core/src/site.rs",
+    "crates/torana-core/src/welcome.rs",
     "crates/torana-plane/src/compile",
     "crates/torana-policies/src",
     "crates/torana-targets/src",

@@ -227,6 +227,7 @@ async fn consumers(task: ConsumerTask, named: &[Part], body: &[u8], parts: &Part
         Ok(more) => {
             let (running, asked) = (parts.running.clone(), ConsumerAsk { task, consumer, key, more });
             // Files are written: probes are not to wait for a slow disk.
+            #[allow(clippy::disallowed_methods, reason = "the admin interface is no worker")]
             let done = tokio::task::spawn_blocking(move || running.consumers(&asked)).await;
             done.unwrap_or_else(|_| {
                 Err(ConsumerProblem { kind: ConsumerProblemKind::Unavailable, why: "it broke off".to_owned() })

@@ -1,115 +1,20 @@
-//! The consumers of a plan, by what requests bring.
+//! Consumers as they are written.
 
 use super::Context;
+use crate::directory::Directory;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt;
 use std::sync::Arc;
 use torana_config::model::{self, Config};
 use torana_core::consumer::{
-    Consumer, ConsumerFacts, Consumers, Cost, Digest, FoundKey, Key, RuntimeConsumers, Signer, SignerKey, Unavailable,
-    User,
+    Consumer, ConsumerFacts, Digest, FoundKey, Key, RuntimeConsumers, Signer, SignerKey, User,
 };
 use torana_core::diagnostic::{Diagnostic, Span};
-use torana_core::exchange::RouteId;
 use torana_core::written::Spanned;
-
-/// The consumers of a plan: those of the configuration, and those made while
-/// the gateway runs.
-#[derive(Default)]
-pub struct Directory {
-    consumers: HashMap<Arc<str>, Arc<Consumer>>,
-    /// By [`Digest::shelf`], so that it is not the look-up that compares
-    /// digests.
-    keys: HashMap<u64, Vec<FoundKey>>,
-    users: HashMap<Box<str>, Arc<User>>,
-    signers: HashMap<Box<str>, Arc<Signer>>,
-    certificates: HashMap<Box<str>, Arc<Consumer>>,
-    /// By position.
-    routes: Vec<Box<str>>,
-    plans: Vec<Box<str>>,
-    runtime: Option<Arc<dyn RuntimeConsumers>>,
-}
-
-impl Directory {
-    /// The consumers of the configuration with their keys, by name.
-    #[must_use]
-    pub fn written(&self) -> Vec<(&Arc<Consumer>, Vec<&Arc<Key>>)> {
-        let mut keys: HashMap<&str, Vec<&Arc<Key>>> = HashMap::new();
-        for found in self.keys.values().flatten() {
-            keys.entry(&found.consumer.name).or_default().push(&found.key);
-        }
-        let mut list: Vec<_> =
-            self.consumers.values().map(|one| (one, keys.remove(&*one.name).unwrap_or_default())).collect();
-        for (_, keys) in &mut list {
-            keys.sort_by(|one, other| one.id.cmp(&other.id));
-        }
-        list.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
-        list
-    }
-
-    /// Whether the configuration has a consumer called `name`.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.consumers.contains_key(name)
-    }
-
-    /// Whether there is a plan called `name`.
-    #[must_use]
-    pub fn has_plan(&self, name: &str) -> bool {
-        self.plans.iter().any(|plan| **plan == *name)
-    }
-
-    /// Whether there is a route called `name`.
-    #[must_use]
-    pub fn has_route(&self, name: &str) -> bool {
-        self.routes.iter().any(|route| **route == *name)
-    }
-}
-
-impl Consumers for Directory {
-    fn key(&self, digest: &Digest) -> Result<Option<FoundKey>, Unavailable> {
-        let own = self.keys.get(&digest.shelf()).into_iter().flatten().find(|found| found.key.digest == *digest);
-        if let Some(found) = own {
-            return Ok(Some(found.clone()));
-        }
-        let Some(runtime) = &self.runtime else { return Ok(None) };
-        let Some((key, name)) = runtime.key(digest)? else { return Ok(None) };
-        // A key without its consumer is nobody's.
-        let consumer = self.consumers.get(&name).cloned().or_else(|| runtime.consumer(&name));
-        Ok(consumer.map(|consumer| FoundKey { key, consumer }))
-    }
-
-    fn user(&self, name: &str) -> Option<Arc<User>> {
-        self.users.get(name).cloned()
-    }
-
-    fn costliest(&self) -> Option<Cost> {
-        self.users.values().map(|user| user.password.cost()).max_by_key(|cost| cost.work())
-    }
-
-    fn signer(&self, id: &str) -> Option<Arc<Signer>> {
-        self.signers.get(id).cloned()
-    }
-
-    fn certificate(&self, name: &str) -> Option<Arc<Consumer>> {
-        self.certificates.get(name).cloned()
-    }
-
-    fn route_name(&self, route: RouteId) -> Option<&str> {
-        self.routes.get(route.0 as usize).map(|name| &**name)
-    }
-}
-
-impl fmt::Debug for Directory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Directory({} consumers)", self.consumers.len())
-    }
-}
 
 /// Where a key was written, to say where the other is.
 type Places = HashMap<[u8; 32], Span>;
@@ -229,7 +134,6 @@ mod tests {
     use crate::testing::plan;
     use aws_lc_rs::digest::{SHA256, digest};
     use torana_core::consumer::{Consumers, Digest};
-    use torana_core::exchange::RouteId;
     use torana_core::testing::show_diagnostics;
 
     fn digest_of(key: &str) -> Digest {
@@ -255,7 +159,7 @@ mod tests {
         assert_eq!(key("a-key-of-the-shoq"), None);
         assert_eq!(directory.signer("s1").unwrap().key.algorithm(), "hmac-sha256");
         assert_eq!(&*directory.certificate("dns:shop.example").unwrap().name, "shop");
-        assert_eq!((directory.route_name(RouteId(0)), directory.route_name(RouteId(1))), (Some("r"), None));
+        assert_eq!((directory.route_name(0), directory.route_name(1)), (Some("r"), None));
         assert!(directory.user("shop").is_none() && directory.signer("s2").is_none());
     }
 

@@ -27,9 +27,9 @@ mod upstreams;
 #[cfg(test)]
 mod golden_tests;
 
-pub use consumers::Directory;
 pub use discover::endpoints_of_file;
 
+use crate::directory::Directory;
 use crate::matcher::RoutePattern;
 use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, PolicyTally, Route, Shutdown};
 use implicit::{Implicit, Services};

@@ -1,7 +1,8 @@
 //! The plan being built, as policies and targets see it.
 
 use super::implicit::Implicit;
-use super::{Context, Directory, Upstreams};
+use super::{Context, Upstreams};
+use crate::directory::Directory;
 use crate::plan::PolicyTally;
 use std::any::TypeId;
 use std::cell::RefCell;

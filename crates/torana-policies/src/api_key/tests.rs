@@ -32,8 +32,8 @@ impl Consumers for Book {
         None
     }
 
-    fn route_name(&self, route: RouteId) -> Option<&str> {
-        ["orders", "users"].get(route.0 as usize).copied()
+    fn route_name(&self, route: u32) -> Option<&str> {
+        ["orders", "users"].get(route as usize).copied()
     }
 }
 

@@ -7,7 +7,6 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed2551
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use torana_core::consumer::{Consumer, ConsumerFacts, Consumers, Digest, FoundKey, Unavailable, User};
-use torana_core::exchange::RouteId;
 use torana_core::policy::entry;
 use torana_core::testing::{TestNames, exchange, reply, run, show_diagnostics, written};
 
@@ -33,7 +32,7 @@ impl Consumers for Book {
     fn certificate(&self, _: &str) -> Option<Arc<Consumer>> {
         None
     }
-    fn route_name(&self, _: RouteId) -> Option<&str> {
+    fn route_name(&self, _: u32) -> Option<&str> {
         None
     }
 }

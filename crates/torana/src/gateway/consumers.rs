@@ -13,7 +13,7 @@ use torana_control::running::{ConsumerAsk, ConsumerProblem, ConsumerProblemKind 
 use torana_core::civil::Date;
 use torana_core::consumer::{Consumer, Key};
 use torana_core::units::{Duration as WrittenDuration, Moment, Network};
-use torana_plane::compile::Directory;
+use torana_plane::directory::Directory;
 use torana_store::records::{Change, ConsumerRecord, KeyRecord, NewKey, NotDone, Records};
 
 /// How often the file of the records is looked at: for so long may a key be

@@ -177,9 +177,7 @@ impl Gateway {
             accepting: Arc::default(),
         };
         let workers = workers(count, &common)?;
-        let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
-        consumers::watch(&keeper)?;
-        let shared = Arc::new(Shared::new(Common { log: LogSink::none(), ..common }, commands, keeper.clone()));
+        let shared = shared_of(common, &workers, keeper)?;
         let admin_socket = listen(&shared, &mut heritage, admin_opened)?;
         let admin_at = admin_socket.as_ref().and_then(|(socket, _)| socket.shown());
         shared.note(&shared.common.cell.load(), &built, "start", None, false);
@@ -195,7 +193,6 @@ impl Gateway {
             log: log.clone(),
             admin: admin.place(),
             watch,
-            keeper,
             endpoints,
             disk: built.loaded.clone(),
             files: files.clone(),
@@ -357,6 +354,12 @@ enum End {
 
 async fn stop_signal(signals: &mut Signals) {
     while !matches!(signals.next().await, Asked::Stop(_)) {}
+}
+
+fn shared_of(common: Common, workers: &[Worker], keeper: Keeper) -> io::Result<Arc<Shared>> {
+    consumers::watch(&keeper)?;
+    let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
+    Ok(Arc::new(Shared::new(Common { log: LogSink::none(), ..common }, commands, keeper)))
 }
 
 /// Listens everywhere; answers what the admin interface serves on.

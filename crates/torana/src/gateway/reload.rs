@@ -28,7 +28,6 @@ pub(crate) struct Reloader {
     pub(crate) log: LogControl,
     pub(crate) admin: Place,
     pub(crate) watch: Watch,
-    pub(crate) keeper: wire::Keeper,
     pub(super) endpoints: Arc<Endpoints>,
     /// What was last read from disk, good or bad.
     pub(crate) disk: Arc<Loaded>,
@@ -42,7 +41,7 @@ impl Reload for Reloader {
     fn reload(&mut self, cause: &'static str) -> Report {
         service_manager::reloading();
         let before = self.shared.common.cell.load();
-        let built = wire::build(&self.path, Some(&before), &self.watch, &self.keeper);
+        let built = wire::build(&self.path, Some(&before), &self.watch, &self.shared.keeper);
         self.disk = built.loaded.clone();
         self.files.clone_from(&built.files);
         let report = self.take_up(built, &before, cause, None);
@@ -54,7 +53,7 @@ impl Reload for Reloader {
     fn roll_back(&mut self, revision: u64) -> Option<Report> {
         let loaded = self.shared.history().source(revision)?;
         let before = self.shared.common.cell.load();
-        let built = wire::build_again(loaded, Some(&before), &self.watch, &self.keeper);
+        let built = wire::build_again(loaded, Some(&before), &self.watch, &self.shared.keeper);
         Some(self.take_up(built, &before, Cause::Rollback.as_str(), Some(revision)))
     }
 

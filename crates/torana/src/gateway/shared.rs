@@ -25,7 +25,8 @@ pub(crate) struct Shared {
     pub(crate) workers: Vec<UnboundedSender<Command>>,
     sockets: Mutex<Sockets>,
     history: Mutex<History<Arc<Loaded>>>,
-    keeper: Keeper,
+    /// Who keeps keys that are made.
+    pub(crate) keeper: Keeper,
 }
 
 impl Shared {

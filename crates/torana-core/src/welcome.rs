@@ -1,6 +1,6 @@
 //! What all policies that prove consumers do once they know who it is.
 
-use super::{Consumer, Consumers, NotHere};
+use crate::consumer::{Consumer, Consumers, NotHere};
 use crate::diagnostic::Diagnostic;
 use crate::exchange::Exchange;
 use crate::names::HeaderName;
@@ -74,7 +74,7 @@ impl Welcome {
     /// # Errors
     /// Why not.
     pub fn check(&self, exchange: &Exchange, consumer: &Consumer) -> Result<(), NotHere> {
-        let route = exchange.route.and_then(|route| self.consumers.route_name(route));
+        let route = exchange.route.and_then(|route| self.consumers.route_name(route.0));
         consumer.admits(route, exchange.client_ip)
     }
 
