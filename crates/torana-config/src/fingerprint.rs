@@ -16,7 +16,9 @@ use torana_core::written::{Node, Written};
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    pub(crate) fn of(tree: &Written) -> Self {
+    /// That of a part of a configuration.
+    #[must_use]
+    pub fn of(tree: &Written) -> Self {
         static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let mut hasher = KEY.build_hasher();
         add(tree, &mut hasher);

@@ -32,6 +32,7 @@ pub use resilience::{
     Balance, Breaker, BreakerScope, Concurrency, ConsistentHash, Fallback, Health, Hedge, HedgeAfter, Passive, Retry,
     SameSite, Slow, StatusText, Sticky,
 };
-pub use routing::{KindUse, Protocol, Redirect, Respond, Route, Upstream, UpstreamTls, WebScheme};
+pub use routing::{Protocol, Redirect, Respond, Route, StoreUse, Upstream, UpstreamTls, WebScheme};
 pub use switch::Switch;
 pub use torana_core::rewrite::{Config as Rewrite, HostRewrite};
+pub use torana_core::written::KindUse;

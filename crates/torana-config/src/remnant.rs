@@ -49,6 +49,8 @@ pub struct Remnant {
     reported: HashSet<Span>,
     /// The upstreams as written, those in error included.
     upstreams: HashSet<String>,
+    /// The stores as written, those in error included.
+    stores: HashSet<String>,
     /// Routes that may match less than what is left of them says.
     unsure_matches: HashSet<Span>,
     knows_admin: bool,
@@ -74,10 +76,14 @@ pub(crate) fn judge(
 
 impl Remnant {
     fn new(config: Config, tree: &Written, gaps: Gaps, whole: bool, reported: HashSet<Span>) -> Self {
-        let upstreams = tree.get("upstreams").map(Written::entries).unwrap_or_default();
+        let names = |key: &str| {
+            let entries = tree.get(key).map(Written::entries).unwrap_or_default();
+            entries.iter().map(|entry| entry.key.value.clone()).collect()
+        };
         let routes = tree.get("routes").map(Written::items).unwrap_or_default();
         Self {
-            upstreams: upstreams.iter().map(|entry| entry.key.value.clone()).collect(),
+            upstreams: names("upstreams"),
+            stores: names("stores"),
             unsure_matches: routes.iter().filter(|route| !gaps.knows(route, "match")).map(|route| route.span).collect(),
             knows_admin: whole && gaps.knows(tree, "admin"),
             config,
@@ -116,6 +122,12 @@ impl Remnant {
     #[must_use]
     pub fn may_have_upstream(&self, name: &str) -> bool {
         !self.whole || self.upstreams.contains(name)
+    }
+
+    /// Whether a store called `name` was written, or may have been in what could not be read.
+    #[must_use]
+    pub fn may_have_store(&self, name: &str) -> bool {
+        !self.whole || self.stores.contains(name)
     }
 
     /// Whether the address of the admin interface is the one that was meant.

@@ -9,7 +9,7 @@ use crate::model::Config;
 
 mod references;
 
-/// The policies and targets a build has, as its registries list them.
+/// The policies, targets and stores a build has, as its registries list them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kinds<'a> {
     /// What may stand in `policies`.
@@ -17,6 +17,8 @@ pub struct Kinds<'a> {
     /// What may stand in a route as its target, besides `upstream`, `redirect` and `respond`. Those
     /// three are known without being listed; listed again they are ignored.
     pub targets: &'a [KindSchema],
+    /// What may stand in `stores`.
+    pub stores: &'a [KindSchema],
 }
 
 /// The JSON Schema (draft 2020-12) for editors: `torana schema`. It is about what is written, so it
@@ -41,12 +43,16 @@ fn of_values(kinds: &Kinds<'_>) -> Value {
     let is_new = |kind: &&KindSchema| generator.definitions()["Route"]["properties"].get(kind.name).is_none();
     let targets: Vec<KindSchema> = kinds.targets.iter().filter(is_new).copied().collect();
     let targets = described(&mut generator, &targets);
+    let stores = described(&mut generator, kinds.stores);
     let mut definitions = generator.take_definitions(true);
     let targets: Vec<(String, Value)> =
         targets.into_iter().map(|(name, schema)| (name, introduced(schema, &definitions))).collect();
     let needs = needs(&policies, &definitions);
     if let Some(policy_use) = definitions.get_mut("PolicyUse") {
         *policy_use = policy_schema(&policies, &needs);
+    }
+    if let Some(store_use) = definitions.get_mut("StoreUse") {
+        *store_use = store_schema(&stores);
     }
     if let Some(properties) = definitions.get_mut("Route").and_then(|route| route.get_mut("properties"))
         && let Some(properties) = properties.as_object_mut()
@@ -122,6 +128,22 @@ fn policy_schema(policies: &Map<String, Value>, needs: &Map<String, Value>) -> V
     })
 }
 
+/// One key that is the kind of a store with its configuration below.
+fn store_schema(stores: &Map<String, Value>) -> Value {
+    json!({
+        "description": "A store: a map from its kind to its configuration.",
+        "anyOf": [{
+            "type": "object",
+            "properties": stores,
+            "additionalProperties": false,
+            "minProperties": 1,
+            "maxProperties": 1,
+            "x-torana-noun": "kind of store",
+            "x-torana-expects": "a map from the kind of the store to its configuration"
+        }]
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,7 +168,7 @@ mod tests {
             schemars::json_schema!({ "type": "object", "description": "test" })
         }
         let kinds = [KindSchema { name: "echo", schema: anything }, KindSchema { name: "respond", schema: anything }];
-        let schema = json_schema(&Kinds { policies: &kinds, targets: &kinds });
+        let schema = json_schema(&Kinds { policies: &kinds, targets: &kinds, stores: &kinds });
         let route = &schema["$defs"]["Route"]["properties"];
         assert_eq!(route["echo"]["description"], "test");
         assert_ne!(route["respond"]["description"], "test");

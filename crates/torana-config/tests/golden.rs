@@ -57,7 +57,7 @@ fn load_case(input: &Path) -> Loaded {
     let variables = [("SECRET", SECRET), ("WORD", "abc"), ("NUMBER", "7"), ("EMPTY", "")];
     let environment: BTreeMap<String, String> =
         variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    load(&path, &Kinds { policies: POLICIES, targets: TARGETS }, &environment)
+    load(&path, &Kinds { policies: POLICIES, targets: TARGETS, ..Kinds::default() }, &environment)
 }
 
 /// Every case: its name, input and output.

@@ -40,6 +40,13 @@ pub trait Running: Send + Sync + 'static {
     fn open_connections(&self) -> u32;
     /// The configurations that were in force, oldest first.
     fn revisions(&self) -> Vec<Listed>;
+    /// What policies may be told to do.
+    fn operations(&self) -> Vec<Operation>;
+    /// Has it done by all policies that offer the operation at `path`.
+    ///
+    /// # Errors
+    /// Nobody does it, or not with these arguments.
+    fn operate(&self, path: &str, arguments: &Value) -> Result<Value, NotDone>;
     /// Counts a request that the admin interface refused.
     fn admin_refused(&self, code: &'static str);
 }
@@ -113,6 +120,26 @@ pub enum NotThere {
     Upstream,
     /// The endpoint.
     Endpoint,
+}
+
+/// Something that policies may be told to do.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// Where it is asked for: `/POLICY/OPERATION`.
+    pub path: String,
+    /// What it is for.
+    pub about: &'static str,
+    /// JSON Schema of the object that is sent along.
+    pub arguments: Value,
+}
+
+/// Why an operation was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotDone {
+    /// No policy of the configuration in force does it.
+    Nobody,
+    /// What is wrong with what was sent along.
+    Arguments(String),
 }
 
 /// Takes up configurations. What is wrong with one leaves everything as it

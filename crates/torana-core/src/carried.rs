@@ -25,6 +25,13 @@ impl Carried {
         self.0.iter().filter(|(of, _)| *of == key).find_map(|(_, value)| value.downcast_ref())
     }
 
+    /// The same, taken away.
+    pub fn take<T: 'static>(&mut self, owner: &impl Sized) -> Option<T> {
+        let key = key(owner);
+        let at = self.0.iter().position(|(of, value)| *of == key && value.is::<T>())?;
+        self.0.swap_remove(at).1.downcast().ok().map(|value| *value)
+    }
+
     /// Drops everything, keeping the list's room.
     pub fn clear(&mut self) {
         self.0.clear();
@@ -55,6 +62,8 @@ mod tests {
         assert_eq!(carried.get::<&str>(&*one), Some(&"of one"));
         assert_eq!((carried.get::<&str>(&*two), carried.get::<u32>(&*two)), (Some(&"of two"), Some(&7)));
         assert_eq!(carried.get::<u32>(&*one), None);
+        assert_eq!((carried.take::<u32>(&*one), carried.take::<u32>(&*two)), (None, Some(7)));
+        assert_eq!((carried.take::<u32>(&*two), carried.get::<&str>(&*two)), (None, Some(&"of two")));
         carried.clear();
         assert_eq!(carried.get::<&str>(&*one), None);
     }

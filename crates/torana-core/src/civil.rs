@@ -93,6 +93,63 @@ pub fn http_date(seconds: u64) -> [u8; 29] {
     text
 }
 
+/// The moment a date in a message means, in seconds after 1970-01-01: the form
+/// that is written today and the two that have to be understood (RFC 9110
+/// §5.6.7). `None` for anything else, and for what lies before 1970.
+#[must_use]
+pub fn parse_http_date(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let mut parts = text.trim_ascii().split([' ', ',']).filter(|part| !part.is_empty());
+    let (weekday, second) = (parts.next()?, parts.next()?);
+    if !weekday.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return None;
+    }
+    let (day, month, year, time) = if let Some((day, rest)) = second.split_once('-') {
+        // `Sunday, 06-Nov-94 08:49:37 GMT`
+        let (month, year) = rest.split_once('-')?;
+        (day, month, year, parts.next()?)
+    } else if second.bytes().all(|byte| byte.is_ascii_digit()) {
+        // `Sun, 06 Nov 1994 08:49:37 GMT`
+        (second, parts.next()?, parts.next()?, parts.next()?)
+    } else {
+        // `Sun Nov  6 08:49:37 1994`
+        let (day, time) = (parts.next()?, parts.next()?);
+        let date = seconds_of(number(parts.next()?, 4)?, second, day, time);
+        return if parts.next().is_none() { date } else { None };
+    };
+    let year = if year.len() == 2 { century(number(year, 2)?) } else { number(year, 4)? };
+    let is_gmt = parts.next()?.eq_ignore_ascii_case("GMT");
+    if is_gmt && parts.next().is_none() { seconds_of(year, month, day, time) } else { None }
+}
+
+/// The year of two digits. What looks more than fifty years ahead lies behind
+/// (RFC 9110 §5.6.7); measured from the middle of what people now write.
+const fn century(year: u16) -> u16 {
+    if year < 77 { 2000 + year } else { 1900 + year }
+}
+
+fn seconds_of(year: u16, month: &str, day: &str, time: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    let month = MONTHS.iter().position(|name| month.eq_ignore_ascii_case(name))? + 1;
+    let day = number(day, 2)?;
+    let date = Date { year, month: u8::try_from(month).ok()?, day: u8::try_from(day).ok()? };
+    let mut time = time.split(':');
+    let mut next = |below: u16| number(time.next()?, 2).filter(|value| *value < below);
+    // A leap second is the second after (RFC 9110 §5.6.7 has it as 60).
+    let (hours, minutes, seconds) = (next(24)?, next(60)?, next(61)?);
+    if time.next().is_some() || Date::from_days(date.days()) != date {
+        return None;
+    }
+    let days = u64::try_from(date.days()).ok()?;
+    Some(days * DAY + u64::from(hours) * 3_600 + u64::from(minutes) * 60 + u64::from(seconds))
+}
+
+/// A number of at most so many digits.
+fn number(text: &str, digits: usize) -> Option<u16> {
+    let is_number = !text.is_empty() && text.len() <= digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { text.parse().ok() } else { None }
+}
+
 fn digits(out: &mut [u8], mut value: u64) {
     for byte in out.iter_mut().rev() {
         *byte = b'0' + u8::try_from(value % 10).unwrap_or(0);
@@ -161,6 +218,48 @@ mod tests {
             (4_102_444_799, "Thu, 31 Dec 2099 23:59:59 GMT"),
         ] {
             assert_eq!(std::str::from_utf8(&http_date(seconds)).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn dates_of_messages_are_read_in_all_three_forms() {
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "SUN, 06 NOV 1994 08:49:37 gmt",
+        ] {
+            assert_eq!(parse_http_date(text.as_bytes()), Some(784_111_777), "{text}");
+        }
+        for seconds in (0..4_102_444_800).step_by(86_399 * 7) {
+            assert_eq!(parse_http_date(&http_date(seconds)), Some(seconds));
+        }
+        assert_eq!(parse_http_date(b"Thu, 18 Aug 50 02:01:18 GMT"), parse_http_date(b"Thu, 18 Aug 2050 02:01:18 GMT"));
+    }
+
+    #[test]
+    fn what_is_no_date_of_a_message_is_none() {
+        for text in [
+            "",
+            "0",
+            "-1",
+            "soon",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 06 Nov 1994 08:49:37 GMT x",
+            "Sun, 06 Nov 1994 24:49:37 GMT",
+            "Sun, 06 Nov 1994 08:60:37 GMT",
+            "Sun, 06 Nov 1994 08.49.37 GMT",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Sun, 00 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Foo 1994 08:49:37 GMT",
+            "Sun, 06 Nov 19940 08:49:37 GMT",
+            "Sun, +6 Nov 1994 08:49:37 GMT",
+            "Wed, 31 Dec 1969 23:59:59 GMT",
+            "Sun Nov  6 08:49:37 1994 GMT",
+            "06 Nov 1994 08:49:37 GMT",
+        ] {
+            assert_eq!(parse_http_date(text.as_bytes()), None, "{text}");
         }
     }
 

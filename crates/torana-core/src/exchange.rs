@@ -4,6 +4,8 @@
 //! shared request state. Workers keep exchanges and reuse them, so everything
 //! in here that owns a buffer is cleared, not dropped.
 
+pub mod outbound;
+
 use crate::body::Body;
 use crate::canonical::CanonicalTarget;
 use crate::captures::Captures;
@@ -13,10 +15,10 @@ use crate::head::{Head, Status, Version};
 use crate::identity::Identity;
 use crate::interim::Interim;
 use crate::names::KnownName;
-use crate::outbound::Outbound;
 use crate::rewrite::ForwardHost;
 use crate::site::UpstreamId;
 use crate::trace::TraceContext;
+use outbound::Outbound;
 use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -255,6 +257,29 @@ impl Exchange {
         self.carried.clear();
         self.plan = None;
         self.policies_run = 0;
+    }
+
+    /// A copy of an exchange under way, to be asked again what lies behind a
+    /// policy ([`Outbound::ask_again`]): the request as it now stands, without
+    /// its body, its wish to leave HTTP, and what policies carry. Nothing in it
+    /// ends with the exchange it was made of.
+    #[must_use]
+    pub fn again(&self, now: Instant) -> Box<Exchange> {
+        let mut again = Box::new(Exchange::new(Rc::clone(&self.connection), now));
+        again.head = self.head.clone();
+        again.target = self.target.clone();
+        again.client_ip = self.client_ip;
+        again.route = self.route;
+        again.captures = self.captures.clone();
+        again.identity.clone_from(&self.identity);
+        again.request_id.clone_from(&self.request_id);
+        again.trace = self.trace;
+        again.forward.path.clone_from(&self.forward.path);
+        again.forward.host = self.forward.host.clone();
+        again.outbound.clone_from(&self.outbound);
+        again.plan.clone_from(&self.plan);
+        again.policies_run = self.policies_run;
+        again
     }
 
     /// Reads the head's target into its one canonical form. The only writer of

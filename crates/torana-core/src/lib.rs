@@ -4,6 +4,7 @@
 //! [`clock::Clock`]. A crate that needs to move bytes depends on `torana-net`;
 //! a crate that only needs to talk about them depends on this one.
 
+pub mod ask;
 pub mod body;
 pub mod canonical;
 pub mod captures;
@@ -26,7 +27,7 @@ pub mod identity;
 pub mod interim;
 pub mod metric;
 pub mod names;
-pub mod outbound;
+pub mod operation;
 pub mod policy;
 pub mod query;
 pub mod refusal;
@@ -36,11 +37,15 @@ pub mod reserved;
 pub mod rewrite;
 pub mod site;
 pub mod stage;
+pub mod store;
 pub mod target;
 pub mod template;
 pub mod testing;
 pub mod trace;
 pub mod units;
 pub mod verdict;
+pub mod wanted;
 pub mod welcome;
 pub mod written;
+
+pub use exchange::outbound;

@@ -5,16 +5,17 @@
 //! refusal table and listing are derived from the [`PolicyEntry`].
 
 use crate::body::Body;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::event::{Event, Tally};
 use crate::exchange::Exchange;
 use crate::names::HeaderName;
+use crate::operation::Operation;
 use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::site::Site;
 use crate::stage::Stage;
 use crate::verdict::Verdict;
-use crate::written::Written;
+use crate::written::{KindUse, Written};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -62,6 +63,14 @@ pub trait Policy: Send + Sync {
         body
     }
 
+    /// Whether [`on_request`](Self::on_request) answers CORS preflights. If so,
+    /// it is the first of its stage, and preflights for any method that the
+    /// route serves come here, whether or not the route serves `OPTIONS`.
+    /// Asked once, when a plan is compiled.
+    fn answers_preflights(&self) -> bool {
+        false
+    }
+
     /// Request headers that only this policy may set, such as the caller's
     /// identity. As soon as one route of a plan has the policy, what clients
     /// send under these names, in any spelling, is removed on every route.
@@ -94,6 +103,8 @@ pub trait PolicyKind {
     const REFUSALS: &'static [&'static Refusal] = &[];
     /// What it counts; see [`Site::tally`].
     const EVENTS: &'static [&'static Event] = &[];
+    /// What people may have it do; see [`Site::offer`].
+    const OPERATIONS: &'static [&'static Operation] = &[];
     /// Its configuration; field docs are the reference page.
     type Config: DeserializeOwned + JsonSchema;
 
@@ -116,6 +127,8 @@ pub struct PolicyEntry {
     pub refusals: &'static [&'static Refusal],
     /// [`PolicyKind::EVENTS`]
     pub events: &'static [&'static Event],
+    /// [`PolicyKind::OPERATIONS`]
+    pub operations: &'static [&'static Operation],
     /// JSON Schema of its configuration.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Decodes and builds.
@@ -134,7 +147,56 @@ pub const fn entry<K: PolicyKind>() -> PolicyEntry {
         stage: K::STAGE,
         refusals: K::REFUSALS,
         events: K::EVENTS,
+        operations: K::OPERATIONS,
         schema: <K::Config as JsonSchema>::json_schema,
         build: |written, site| K::build(written.decode::<K::Config>()?, written, site),
     }
+}
+
+/// A policy that was built for another one.
+pub struct Built {
+    /// Its kind.
+    pub name: &'static str,
+    /// The stage it would run in.
+    pub stage: Stage,
+    /// It.
+    pub policy: Arc<dyn Policy>,
+}
+
+/// Builds the policy `used` of the kinds there are.
+///
+/// # Errors
+/// There is none of that name, or it cannot be built; at least one of the
+/// diagnostics is an error.
+pub fn build(kinds: &[PolicyEntry], used: &KindUse, site: &dyn Site) -> Result<Built, Vec<Diagnostic>> {
+    let Some(kind) = kinds.iter().find(|kind| kind.name == *used.name) else {
+        let near = did_you_mean(&used.name, kinds.iter().map(|kind| kind.name));
+        let unknown = Diagnostic::error("config.unknown_policy", format!("there is no policy {}", used.name.shown()))
+            .at(used.name.span)
+            .maybe_hint(near.map(|near| format!("did you mean `{near}`?")));
+        return Err(vec![unknown]);
+    };
+    match (kind.build)(&used.config, site) {
+        Ok(policy) => Ok(Built { name: kind.name, stage: kind.stage, policy }),
+        Err(mut diagnostics) => {
+            // An empty list would let the route through without its policy. Of
+            // a configuration with errors no plan comes, and what is lacking
+            // has been said.
+            if site.is_whole() && !diagnostics.iter().any(Diagnostic::is_error) {
+                let message = format!("the policy `{}` cannot be built", kind.name);
+                diagnostics.push(Diagnostic::error("config.policy_failed", message).at(used.name.span));
+            }
+            Err(diagnostics)
+        }
+    }
+}
+
+/// Builds a policy that is written inside the configuration of another, which
+/// will run it: like any other, it keeps its state and is warned of.
+///
+/// # Errors
+/// There is no such policy, or it cannot be built.
+pub fn inner(site: &dyn Site, used: &KindUse) -> Result<Arc<Built>, Vec<Diagnostic>> {
+    let built = site.policy(used)?;
+    Ok(built.downcast().unwrap_or_else(|_| unreachable!("a site answers with what `build` made")))
 }

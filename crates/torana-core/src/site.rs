@@ -3,7 +3,9 @@
 use crate::consumer::{Consumers, Nobody};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::event::Tally;
-use crate::written::{Spanned, Written};
+use crate::operation::{Operate, Operation};
+use crate::store::{MEMORY, Store};
+use crate::written::{KindUse, Spanned, Written};
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -22,11 +24,19 @@ pub trait Site {
     /// The service at `url`, which stands in the policy's own configuration
     /// and needs no entry under `upstreams`: a key set, an authority to ask.
     /// TLS is verified by the system's authorities; who needs more writes an
-    /// upstream. Send to it with [`Outbound`](crate::outbound::Outbound).
+    /// upstream. Send to it with [`Outbound`](crate::exchange::outbound::Outbound).
     ///
     /// # Errors
     /// It is no `http` or `https` URL.
     fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>>;
+    /// Who asks, in all gateways of this configuration and all its plans: the
+    /// route, the kind, and its number among those of its kind there.
+    fn owner(&self) -> &str;
+    /// The store called `name`, if the configuration has it; see
+    /// [`find_store`].
+    fn store(&self, name: &str) -> Option<Arc<dyn Store>>;
+    /// The names of all stores.
+    fn stores(&self) -> Vec<&str>;
     /// Whether all of the configuration at hand is there. If not, the rest is
     /// only looked through for more errors, and a lack in it proves nothing.
     fn is_whole(&self) -> bool;
@@ -50,8 +60,19 @@ pub trait Site {
     fn plans(&self) -> Vec<&str> {
         Vec::new()
     }
+    /// Takes somebody who does an operation that its kind declares.
+    fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>);
     /// What outlives plans; see [`keep`].
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept;
+    /// The same, for all policies and targets together; see [`share`].
+    fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept;
+    /// Builds a policy that is written inside the configuration of this one.
+    /// What comes of it is known to the module `policy` only, whose `inner`
+    /// asks for it.
+    ///
+    /// # Errors
+    /// There is no such policy, or it cannot be built.
+    fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>>;
 }
 
 /// A service and what it is asked for.
@@ -73,8 +94,22 @@ pub type Kept = Arc<dyn Any + Send + Sync>;
 /// changed to count per hour puts the window into the name, and begins anew.
 /// What no plan asks for any more is dropped with the last plan that did.
 pub fn keep<T: Send + Sync + 'static>(site: &(impl Site + ?Sized), name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+    typed(make, |kind, make| site.keep(name, kind, make))
+}
+
+/// State as with [`keep`] that belongs to no policy in particular: whoever asks
+/// for it under the same name and type gets the same. `name` begins with the
+/// name of the kind, so that kinds do not meet.
+pub fn share<T: Send + Sync + 'static>(site: &(impl Site + ?Sized), name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+    typed(make, |kind, make| site.share(name, kind, make))
+}
+
+fn typed<T: Send + Sync + 'static>(
+    make: impl FnOnce() -> T,
+    keep: impl FnOnce(TypeId, &mut dyn FnMut() -> Kept) -> Kept,
+) -> Arc<T> {
     let mut make = Some(make);
-    let kept = site.keep(name, TypeId::of::<T>(), &mut || match make.take() {
+    let kept = keep(TypeId::of::<T>(), &mut || match make.take() {
         Some(make) => Arc::new(make()),
         // Asked twice: nothing of any use.
         None => Arc::new(()),
@@ -116,6 +151,30 @@ pub fn find_plan(name: &Spanned<String>, site: &(impl Site + ?Sized)) -> Result<
     Err(Box::new(Diagnostic::error("config.unknown_plan", message).at(name.span).hint(hint)))
 }
 
+/// The store that a configuration names; `None` is [`MEMORY`].
+///
+/// # Errors
+/// There is none of that name; the diagnostic stands at it.
+pub fn find_store(
+    name: &Spanned<String>,
+    site: &(impl Site + ?Sized),
+) -> Result<Option<Arc<dyn Store>>, Box<Diagnostic>> {
+    if name.as_str() == MEMORY {
+        return Ok(None);
+    }
+    site.store(name).map(Some).ok_or_else(|| {
+        let known = site.stores();
+        let names = known.iter().copied().chain([MEMORY]);
+        let hint = match did_you_mean(name, names).filter(|_| name.raw().is_none()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => format!("there are no stores: add `stores`, or write `{MEMORY}`"),
+            None => "add it to `stores`".to_owned(),
+        };
+        let message = format!("there is no store {}", name.shown());
+        Box::new(Diagnostic::error("config.unknown_store", message).at(name.span).hint(hint))
+    })
+}
+
 /// Where a plan keeps the state of its policies and targets.
 #[derive(Default)]
 pub struct Keepsakes {
@@ -128,6 +187,9 @@ type Key = (Box<str>, Box<str>, TypeId);
 /// What a plan kept, when it is built.
 #[derive(Clone, Default)]
 pub struct KeptList(HashMap<Key, Kept>);
+
+/// Who owns what is shared; no policy or target is called nothing.
+pub const EVERYBODY: &str = "*";
 
 impl Keepsakes {
     /// What `owner` keeps under `name`: from this plan if it has asked before,
@@ -160,6 +222,7 @@ impl Keepsakes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::nowhere::Nowhere;
     use crate::testing::TestNames;
     use std::sync::Mutex;
 
@@ -186,6 +249,20 @@ mod tests {
             none.into_list()
         };
         assert_eq!(value(&third.keep(Some(&second), "a", "counter", kind, &mut make(6))), 6, "forgotten");
+    }
+
+    #[test]
+    fn stores_are_found_by_name_and_memory_needs_none() {
+        let mut site = TestNames::new("r", "/x");
+        let said = |site: &TestNames, name: &str| match find_store(&Spanned::from(name.to_owned()), site) {
+            Ok(store) => store.is_some().to_string(),
+            Err(problem) => format!("{}: {}", problem.code, problem.hint.clone().unwrap_or_default()),
+        };
+        assert_eq!(said(&site, "shared"), "config.unknown_store: there are no stores: add `stores`, or write `memory`");
+        site.stores.insert("shared".to_owned(), Arc::new(Nowhere));
+        assert_eq!((&*said(&site, "shared"), &*said(&site, "memory")), ("true", "false"));
+        assert_eq!(said(&site, "sharde"), "config.unknown_store: did you mean `shared`?");
+        assert_eq!(said(&site, "memroy"), "config.unknown_store: did you mean `memory`?");
     }
 
     #[test]

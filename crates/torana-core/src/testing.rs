@@ -13,16 +13,19 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::event::{Event, Tally};
 use crate::exchange::{Connection, Exchange};
 use crate::head::{Fields, Status};
-use crate::policy::{Policy, PolicyEntry};
+use crate::operation::{Operate, Operation};
+use crate::policy::{self, Policy, PolicyEntry};
 use crate::reply::Reply;
 use crate::rewrite::RoutePath;
-use crate::site::{self, Keepsakes, Kept, Service, Site};
+use crate::site::{self, EVERYBODY, Keepsakes, Kept, Service, Site};
+use crate::store::Store;
 use crate::target::{Answer, Names, Target, TargetEntry, UpstreamId};
 use crate::verdict::{Decision, Verdict};
-use crate::written::{Entry, Node, Spanned, Written};
+use crate::written::{Entry, KindUse, Node, Spanned, Written};
 use serde_json::Value;
 use std::any::TypeId;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -250,7 +253,13 @@ pub struct TestNames {
     names: Vec<String>,
     /// The warnings so far.
     pub warnings: RefCell<Vec<Diagnostic>>,
+    /// The stores there are; none at first.
+    pub stores: BTreeMap<String, Arc<dyn Store>>,
+    /// The kinds of policies that a policy may hold.
+    pub policies: &'static [PolicyEntry],
     kept: Keepsakes,
+    /// The operations that were offered, by name.
+    pub offered: RefCell<Vec<(&'static str, Arc<dyn Operate>)>>,
     events: &'static [&'static Event],
     consumers: Arc<dyn Consumers>,
     plans: Vec<(&'static str, Written)>,
@@ -269,7 +278,10 @@ impl TestNames {
             pattern: path.to_owned(),
             names: names.collect(),
             warnings: RefCell::default(),
+            stores: BTreeMap::new(),
+            policies: &[],
             kept: Keepsakes::default(),
+            offered: RefCell::default(),
             events: &[],
             consumers: Arc::new(Nobody),
             plans: Vec::new(),
@@ -329,6 +341,18 @@ impl Site for TestNames {
         Ok(Service { upstream: UpstreamId(9), path_and_query: format!("/{path}") })
     }
 
+    fn owner(&self) -> &str {
+        &self.route
+    }
+
+    fn store(&self, name: &str) -> Option<Arc<dyn Store>> {
+        self.stores.get(name).cloned()
+    }
+
+    fn stores(&self) -> Vec<&str> {
+        self.stores.keys().map(String::as_str).collect()
+    }
+
     fn is_whole(&self) -> bool {
         true
     }
@@ -353,8 +377,20 @@ impl Site for TestNames {
         site::keep(self, "events", || Tally::new(self.events))
     }
 
+    fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>) {
+        self.offered.borrow_mut().push((operation.name, operate));
+    }
+
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.kept.keep(None, &self.route, name, kind, make)
+    }
+
+    fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.kept.keep(None, EVERYBODY, name, kind, make)
+    }
+
+    fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>> {
+        Ok(Arc::new(policy::build(self.policies, used, self)?))
     }
 }
 

@@ -28,10 +28,12 @@ use crate::diagnostic::{Diagnostic, Span};
 
 mod check;
 mod decode;
+mod kind_use;
 mod schema_tree;
 mod spanned;
 
 pub use decode::Decoded;
+pub use kind_use::KindUse;
 pub use schema_tree::SchemaTree;
 pub use spanned::{OneOrMany, Spanned, others};
 

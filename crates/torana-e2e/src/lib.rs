@@ -8,6 +8,7 @@
 //! | [`client`] | what stands before it: exact bytes out, replies in |
 //! | [`dns`] | a name server that answers what a test says |
 //! | [`http2`] | the same two for HTTP/2 |
+//! | [`redis`] | a Redis server of the test's own |
 //! | [`tls`] | certificates for a test, and TLS clients |
 //! | [`scenario`] | tests that are data: `scenarios/**/*.yaml` |
 //! | [`wire`] | the reader of HTTP/1.1 messages that client and origin share |
@@ -24,9 +25,11 @@ pub mod gateway;
 pub mod http2;
 pub mod origin;
 pub mod ports;
+pub mod redis;
 pub mod scenario;
 pub mod stream;
 pub mod tls;
+pub mod token;
 pub mod wire;
 
 use std::time::{Duration, Instant};

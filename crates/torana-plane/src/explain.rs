@@ -9,7 +9,7 @@ use crate::matcher::{Facts, Outcome as Matched, Rule};
 use crate::metrics::Metrics;
 use crate::path::{self, Preview};
 use crate::plan::{Link, Plan, Route};
-use crate::worker::Tools;
+use crate::tools::Tools;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};

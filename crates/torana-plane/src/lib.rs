@@ -7,6 +7,7 @@
 //! registries as data, and if it needs to name one, the trait is missing
 //! something.
 
+mod beside;
 pub mod compile;
 pub mod directory;
 pub mod explain;
@@ -19,6 +20,7 @@ pub mod path;
 pub mod plan;
 pub mod refusals;
 pub mod swap;
+mod tools;
 pub mod view;
 pub mod worker;
 

@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use torana_config::Fingerprint;
 use torana_config::model::ListenAddress;
 use torana_core::event::Tally;
-use torana_core::exchange::RouteId;
+use torana_core::exchange::{Exchange, RouteId};
 use torana_core::forwarded::{Emit, TrustedProxies};
 use torana_core::names::HeaderName;
+use torana_core::operation::Operate;
 use torana_core::policy::Policy;
 use torana_core::rewrite::{ForwardHost, Rewrite};
 use torana_core::site::KeptList;
 use torana_core::stage::Stage;
+use torana_core::store::Store;
 use torana_core::target::{Target, UpstreamId};
 use torana_net::service::{ListenerId, Listening, Settings};
 use torana_upstream::discover::Source;
@@ -49,6 +51,8 @@ pub struct Plan {
     /// What is known about them, by the same positions. Handed on from plan to
     /// plan.
     pub states: Vec<Arc<State>>,
+    /// Stores, by name; handed on from plan to plan.
+    pub stores: Vec<PlanStore>,
     /// Whose word about the client is taken.
     pub trusted_proxies: TrustedProxies,
     /// Which forwarding fields upstreams are sent.
@@ -75,6 +79,21 @@ pub struct Plan {
     pub consumers: Arc<Directory>,
     /// Where what is made while the gateway runs is kept; `None`: nowhere.
     pub state_dir: Option<std::path::PathBuf>,
+    /// What people may have policies do.
+    pub offers: Vec<Offer>,
+}
+
+/// A store that policies name.
+#[derive(Clone)]
+pub struct PlanStore {
+    /// Its name, unique.
+    pub name: Arc<str>,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Identifies its configuration.
+    pub fingerprint: Fingerprint,
+    /// Itself.
+    pub store: Arc<dyn Store>,
 }
 
 /// Where connections are accepted.
@@ -103,6 +122,8 @@ pub struct Route {
     pub series: Arc<str>,
     /// The policies by stage, in a stage as written.
     pub chain: Vec<Link>,
+    /// Whether one of them answers CORS preflights.
+    pub answers_preflights: bool,
     /// Whether one of them sees what is forwarded.
     pub watches_forwarding: bool,
     /// What answers.
@@ -119,6 +140,19 @@ pub struct Route {
     pub body_bytes: Option<u64>,
     /// Names of what the pattern captures, in order.
     pub captures: Vec<String>,
+}
+
+/// An operation that a policy offers.
+#[derive(Clone)]
+pub struct Offer {
+    /// The policy's name.
+    pub policy: &'static str,
+    /// The route it is written in; `None` for one of all routes.
+    pub route: Option<Arc<str>>,
+    /// The operation's name.
+    pub operation: &'static str,
+    /// Who does it.
+    pub operate: Arc<dyn Operate>,
 }
 
 /// A policy in a route's chain.
@@ -211,6 +245,14 @@ impl Plan {
     pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
         // A handful: a scan beats hashing.
         self.listeners.iter().find(|listener| listener.id == id)
+    }
+
+    /// How long the body of `exchange` may be, whose route says `of_route`.
+    #[must_use]
+    pub fn body_limit(&self, of_route: Option<u64>, exchange: &Exchange) -> Option<u64> {
+        let of_listener =
+            || self.listener_named(&exchange.connection.listener).map(|listener| listener.settings.body_bytes);
+        of_route.or_else(of_listener)
     }
 
     /// This plan with the endpoints that sources have found by now; `None`:

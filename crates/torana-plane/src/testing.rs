@@ -28,6 +28,8 @@ use torana_core::reply::{Reply, ReplyFields};
 use torana_core::rewrite;
 use torana_core::site::Site;
 use torana_core::stage::Stage;
+use torana_core::store::nowhere::Nowhere;
+use torana_core::store::{Store, StoreEntry, StoreKind};
 use torana_core::target::{Answer, Names, Target, TargetEntry, UpstreamId, Way, find_upstream};
 use torana_core::testing;
 use torana_core::verdict::{Decision, LocalBoxFuture, Verdict};
@@ -158,7 +160,7 @@ fn probe_schema(generator: &mut SchemaGenerator) -> Schema {
 }
 
 const fn probe(name: &'static str, stage: Stage) -> PolicyEntry {
-    PolicyEntry { name, stage, refusals: &[], events: &[], schema: probe_schema, build: build_probe }
+    PolicyEntry { name, stage, refusals: &[], events: &[], operations: &[], schema: probe_schema, build: build_probe }
 }
 
 /// Probes of three stages.
@@ -246,7 +248,30 @@ pub(crate) const TARGETS: &[TargetEntry] = &[
     TargetEntry { name: "ways", refusals: &[], schema: any, build: build_ways },
 ];
 
-pub(crate) const REGISTRIES: Registries<'_> = Registries { policies: POLICIES, targets: TARGETS };
+struct FakeStore;
+
+/// How a [`FakeStore`] is configured.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FakeStoreConfig {
+    #[serde(default)]
+    #[allow(dead_code, reason = "what it says only has to be different")]
+    number: u32,
+}
+
+impl StoreKind for FakeStore {
+    const NAME: &'static str = "fake";
+    type Config = FakeStoreConfig;
+
+    fn build(_: FakeStoreConfig, _: &Written) -> Result<Arc<dyn Store>, Vec<Diagnostic>> {
+        Ok(Arc::new(Nowhere))
+    }
+}
+
+/// A kind of store that keeps nothing.
+pub(crate) const STORES: &[StoreEntry] = &[torana_core::store::entry::<FakeStore>()];
+
+pub(crate) const REGISTRIES: Registries<'_> = Registries { policies: POLICIES, targets: TARGETS, stores: STORES };
 
 /// Upstreams that answer as they are told and remember what they were sent.
 #[derive(Clone, Default)]
@@ -309,7 +334,8 @@ pub(crate) fn plan(config: &str, previous: Option<&Plan>) -> Result<Plan, Vec<Di
     let mut config: serde_json::Value = serde_json::from_str(config).unwrap();
     config["listeners"] = serde_json::json!([{ "name": "test", "address": "127.0.0.1:0" }]);
     let (policies, targets) = kinds();
-    let kinds = Kinds { policies: &policies, targets: &targets };
+    let stores: Vec<_> = STORES.iter().map(|kind| KindSchema { name: kind.name, schema: kind.schema }).collect();
+    let kinds = Kinds { policies: &policies, targets: &targets, stores: &stores };
     let none = std::collections::BTreeMap::new();
     let loaded = load_text("test.json".as_ref(), config.to_string(), &kinds, &none);
     let Ok(config) = &loaded.config else { return Err(loaded.diagnostics) };

@@ -3,17 +3,10 @@
 use crate::forwarder::Forwarder;
 use crate::metrics::{RouteMetrics, WorkerMetrics};
 use crate::plan::{Link, Plan, Route};
-use std::any::Any;
 use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 use torana_core::exchange::{Exchange, RouteId};
-use torana_core::outbound::{Outbound, OutboundRequest};
-use torana_core::refusal::Rejection;
-use torana_core::reply::Reply;
-use torana_core::target::UpstreamId;
-use torana_core::verdict::LocalBoxFuture;
 
 /// A plan with what a worker adds to it: pools and counters of its own.
 ///
@@ -41,12 +34,6 @@ impl<F: Forwarder> View<F> {
         exchange.plan.clone()?.downcast().ok()
     }
 
-    /// Makes this the view of `exchange`, to its end.
-    pub(crate) fn pin(self: &Rc<Self>, exchange: &mut Exchange) {
-        exchange.plan = Some(Rc::clone(self) as Rc<dyn Any>);
-        exchange.outbound = Some(Rc::clone(self) as Rc<dyn Outbound>);
-    }
-
     /// The counters of a route, or of what matches none.
     pub(crate) fn route_metrics(&self, route: Option<RouteId>) -> &RouteMetrics {
         let counted = route.and_then(|id| {
@@ -66,30 +53,5 @@ impl<F: Forwarder> View<F> {
     pub(crate) fn ran(&self, exchange: &Exchange) -> &[Link] {
         let chain = self.route(exchange).map_or(&[][..], |route| &route.chain);
         chain.get(..exchange.policies_run).unwrap_or(chain)
-    }
-}
-
-impl<F: Forwarder> Outbound for View<F> {
-    fn send(
-        &self,
-        upstream: UpstreamId,
-        request: OutboundRequest,
-    ) -> LocalBoxFuture<'static, Result<Reply, Rejection>> {
-        self.forwarder.send(upstream, request)
-    }
-
-    fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(time))
-    }
-
-    fn compute(&self, work: Box<dyn FnOnce() + Send>) -> LocalBoxFuture<'static, ()> {
-        #[allow(clippy::disallowed_methods, reason = "here is where such work goes; its callers limit it")]
-        let done = tokio::task::spawn_blocking(work);
-        // A panic of the work is the caller's to notice: nothing was done.
-        Box::pin(async { drop(done.await) })
-    }
-
-    fn spawn(&self, work: LocalBoxFuture<'static, ()>) {
-        tokio::task::spawn_local(work);
     }
 }

@@ -1,19 +1,19 @@
 //! The plane on one worker.
 
+use crate::beside::Beside;
 use crate::forwarder::Forwarder;
-use crate::log::{LogBuffer, LogSink};
-use crate::metrics::{Metrics, WorkerMetrics};
+use crate::log::LogSink;
+use crate::metrics::Metrics;
 use crate::path;
 use crate::swap::PlanCell;
+use crate::tools::Tools;
 use crate::view::View;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
-use torana_core::canonical::CanonicalTarget;
 use torana_core::clock::{Clock, SystemClock};
 use torana_core::exchange::Exchange;
-use torana_core::forwarded::ForwardingFields;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 use torana_core::trace::IdSource;
@@ -23,29 +23,10 @@ use torana_net::service::{ConnectionEvent, ListenerId, Listening, Service, Setti
 pub struct WorkerPlane<F: Forwarder> {
     cell: Arc<PlanCell>,
     generation: Cell<u64>,
-    view: RefCell<Rc<View<F>>>,
-    tools: Tools,
+    beside: RefCell<Rc<Beside<F>>>,
+    tools: Rc<Tools>,
     /// Counts calls of [`housekeeping`](WorkerPlane::housekeeping).
     ticks: Cell<u32>,
-}
-
-/// What the steps of the path need besides the plan. One per worker.
-pub(crate) struct Tools {
-    pub(crate) metrics: Arc<WorkerMetrics>,
-    pub(crate) log: RefCell<LogBuffer>,
-    pub(crate) ids: RefCell<IdSource>,
-    pub(crate) scratch: RefCell<Scratch>,
-    pub(crate) clock: Rc<dyn Clock>,
-}
-
-/// Buffers that requests share: borrowed for a moment, never across an await.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    pub(crate) forwarding: ForwardingFields,
-    /// Names that a `Connection` field nominates.
-    pub(crate) nominated: Vec<u8>,
-    pub(crate) text: String,
-    pub(crate) target: CanonicalTarget,
 }
 
 impl<F: Forwarder> WorkerPlane<F> {
@@ -70,11 +51,12 @@ impl<F: Forwarder> WorkerPlane<F> {
         let generation = cell.generation();
         let plan = cell.load();
         let forwarder = forwarder.succeed(&plan.upstreams, &plan.states);
+        let tools = Rc::new(Tools::new(Arc::clone(&metrics), log, IdSource::random(), clock));
         WorkerPlane {
             cell: Arc::clone(cell),
             generation: Cell::new(generation),
-            view: RefCell::new(View::new(plan, forwarder, Arc::clone(&metrics))),
-            tools: Tools::new(metrics, log, IdSource::random(), clock),
+            beside: RefCell::new(Beside::new(View::new(plan, forwarder, metrics), Rc::clone(&tools))),
+            tools,
             ticks: Cell::new(0),
         }
     }
@@ -96,33 +78,25 @@ impl<F: Forwarder> WorkerPlane<F> {
 
     /// The newest plan as this worker sees it.
     pub(crate) fn view(&self) -> Rc<View<F>> {
+        Rc::clone(self.newest().view())
+    }
+
+    fn newest(&self) -> Rc<Beside<F>> {
         let generation = self.cell.generation();
         if generation != self.generation.get() {
             self.refresh(generation);
         }
-        Rc::clone(&self.view.borrow())
+        Rc::clone(&self.beside.borrow())
     }
 
     #[cold]
     fn refresh(&self, generation: u64) {
         let plan = self.cell.load();
-        let forwarder = self.view.borrow().forwarder.succeed(&plan.upstreams, &plan.states);
+        let forwarder = self.beside.borrow().view().forwarder.succeed(&plan.upstreams, &plan.states);
         let view = View::new(plan, forwarder, Arc::clone(&self.tools.metrics));
         self.generation.set(generation);
         // The old view lives on in the exchanges that have pinned it.
-        drop(self.view.replace(view));
-    }
-}
-
-impl Tools {
-    pub(crate) fn new(metrics: Arc<WorkerMetrics>, log: LogSink, ids: IdSource, clock: Rc<dyn Clock>) -> Tools {
-        Tools {
-            log: RefCell::new(LogBuffer::new(log, Arc::clone(&metrics))),
-            metrics,
-            ids: RefCell::new(ids),
-            scratch: RefCell::default(),
-            clock,
-        }
+        drop(self.beside.replace(Beside::new(view, Rc::clone(&self.tools))));
     }
 }
 
@@ -141,18 +115,18 @@ impl<F: Forwarder> Service for WorkerPlane<F> {
     }
 
     async fn serve(&self, exchange: &mut Exchange) -> Reply {
-        let view = self.view();
-        view.pin(exchange);
-        path::handle(&view, &self.tools, exchange).await
+        let newest = self.newest();
+        newest.pin(exchange);
+        path::handle(newest.view(), &self.tools, exchange).await
     }
 
     fn reject(&self, exchange: &mut Exchange, rejection: Rejection) -> Reply {
         let view = match View::of(exchange) {
             Some(view) => view,
             None => {
-                let view = self.view();
-                view.pin(exchange);
-                view
+                let newest = self.newest();
+                newest.pin(exchange);
+                Rc::clone(newest.view())
             }
         };
         path::refuse(&view, &self.tools, exchange, rejection)

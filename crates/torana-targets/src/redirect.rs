@@ -295,7 +295,7 @@ impl Redirect {
             }
             None => location.push_str(target.path()),
         }
-        match (&self.to.query, target.query()) {
+        match (&self.to.query, exchange.forward_query()) {
             (Some(own), _) => location.push_str(own),
             (None, Some(asked)) => {
                 location.push('?');

@@ -1,7 +1,9 @@
-//! The only file that names policies, targets, configuration and plane
+//! The only file that names policies, targets, stores, configuration and plane
 //! together: which kinds there are, and the way from a path to a plan.
 
 use crate::checksum;
+use schemars::generate::SchemaSettings;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,16 +14,21 @@ use torana_config::model::{Config, EndpointUrl, ListenAddress, Origin};
 use torana_config::report::{self, Style};
 use torana_config::schema::Kinds;
 use torana_control::revisions::Document;
+use torana_control::running::Operation;
 use torana_core::consumer::RuntimeConsumers;
 use torana_core::diagnostic::Diagnostic;
+use torana_core::policy::PolicyEntry;
 use torana_core::written::{KindSchema, Spanned};
 use torana_plane::compile::{Registries, Source, compile, examine};
 use torana_plane::plan::Plan;
 use torana_store::records::Records;
 use torana_upstream::state::Watch;
 
-const REGISTRIES: Registries<'static> =
-    Registries { policies: torana_policies::REGISTRY, targets: torana_targets::REGISTRY };
+const REGISTRIES: Registries<'static> = Registries {
+    policies: torana_policies::REGISTRY,
+    targets: torana_targets::REGISTRY,
+    stores: torana_store::REGISTRY,
+};
 
 /// A configuration taken from disk, all that is known about it.
 pub(crate) struct Built {
@@ -57,8 +64,9 @@ impl Built {
 /// `previous`, what did not change is taken over from it. `watch` is told what
 /// happens to upstreams when the plan is in force.
 pub(crate) fn build(path: &Path, previous: Option<&Plan>, watch: &Watch, keeper: &Keeper) -> Built {
-    let (policies, targets) = kinds();
-    let loaded = torana_config::load(path, &Kinds { policies: &policies, targets: &targets }, &ProcessEnvironment);
+    let (policies, targets, stores) = kinds();
+    let kinds = Kinds { policies: &policies, targets: &targets, stores: &stores };
+    let loaded = torana_config::load(path, &kinds, &ProcessEnvironment);
     build_again(Arc::new(loaded), previous, watch, keeper)
 }
 
@@ -133,14 +141,39 @@ fn lost(config: &Config, records: &Records) -> Option<Diagnostic> {
 
 /// The JSON Schema of configurations.
 pub(crate) fn schema() -> Value {
-    let (policies, targets) = kinds();
-    torana_config::schema::json_schema(&Kinds { policies: &policies, targets: &targets })
+    let (policies, targets, stores) = kinds();
+    torana_config::schema::json_schema(&Kinds { policies: &policies, targets: &targets, stores: &stores })
 }
 
-fn kinds() -> (Vec<KindSchema>, Vec<KindSchema>) {
+/// What policies may be told to do through the admin interface.
+pub(crate) fn operations() -> Vec<Operation> {
+    let of_kind = |kind: &PolicyEntry| {
+        let name = kind.name;
+        kind.operations.iter().map(move |operation| Operation {
+            path: path_of(name, operation.name),
+            about: operation.about,
+            arguments: arguments(operation.arguments),
+        })
+    };
+    REGISTRIES.policies.iter().flat_map(of_kind).collect()
+}
+
+/// Where an operation of a policy is asked for.
+pub(crate) fn path_of(policy: &str, operation: &str) -> String {
+    format!("/{policy}/{operation}")
+}
+
+/// A schema with all that it refers to inside.
+fn arguments(schema: fn(&mut SchemaGenerator) -> Schema) -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    schema(&mut settings.into_generator()).to_value()
+}
+
+fn kinds() -> (Vec<KindSchema>, Vec<KindSchema>, Vec<KindSchema>) {
     let policies = REGISTRIES.policies.iter().map(|entry| KindSchema { name: entry.name, schema: entry.schema });
     let targets = REGISTRIES.targets.iter().map(|entry| KindSchema { name: entry.name, schema: entry.schema });
-    (policies.collect(), targets.collect())
+    let stores = REGISTRIES.stores.iter().map(|entry| KindSchema { name: entry.name, schema: entry.schema });
+    (policies.collect(), targets.collect(), stores.collect())
 }
 
 /// An endpoint that is the admin interface would show it to everyone who can

@@ -161,12 +161,14 @@ fn a_changed_file_ends_a_rollback() {
 fn the_pages_are_as_their_description_says() {
     let scratch = Scratch::new();
     let upstreams = "upstreams: { team/users: { endpoints: [ http://127.0.0.1:1 ] } }\n";
-    let config = format!("{}{upstreams}", answering("here"));
+    // Its operations are described, and somebody has to do them.
+    let config = format!("{}{upstreams}policies: [ {{ cache: {{}} }} ]\n", answering("here"));
     let (_gateway, _, admin) = start(&scratch.write("torana.yaml", &config));
     let json = |method: &str, path: &str| {
         let question = r#"{ "method": "GET", "url": "/" }"#;
         let (status, reply) = match path {
             "/explain" => ask_with_body(admin, method, path, question),
+            "/cache/purge" => ask_with_body(admin, method, path, r#"{ "all": true }"#),
             _ => ask(admin, method, path),
         };
         assert_eq!(status, 200, "{reply}");

@@ -49,6 +49,7 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     ("tokio-rustls", &["torana-net", "torana-e2e"], "TLS is torana-net's business"),
     ("socket2", &["torana-net", "torana-e2e"], "sockets are torana-net's business"),
     ("redb", &["torana-store"], "what is kept in files is torana-store's business"),
+    ("redis", &["torana-store"], "speaking with stores is torana-store's business"),
     ("httparse", &["torana-http1"], "reading HTTP/1 is torana-http1's business"),
     ("hyper", &["torana-control", "torana", "torana-e2e"], "hyper serves what is not on the path of requests"),
     ("clap", &["torana"], "the command line is the binary's business"),

@@ -23,7 +23,6 @@ const KNOWN: &[(&str, &[&str], &str)] = &[
         &["client", "serve", "tunnel"],
         "both HTTP/2 roles pump bodies alike, and a tunnel joins the link of a server to the end of a client",
     ),
-    ("torana-plane", &["path", "worker"], "the worker calls the path, whose steps take the worker's tools"),
 ];
 
 /// Crates whose modules do not know each other at all: each is a family of leaves.

@@ -15,6 +15,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("h2load", "nghttp2-client"),
     ("curl", "curl"),
     ("openssl", "openssl"),
+    ("redis-server", "redis-server"),
     ("taskset", "util-linux"),
 ];
 

@@ -11,12 +11,15 @@ use crate::workspace;
 
 /// Where diagnostics and replies of the admin interface are made, besides torana-config, which lists its own codes.
 const SOURCES: &[&str] = &[
+    "crates/torana-core/src/ask.rs",
+    "crates/torana-core/src/policy.rs",
     "crates/torana-core/src/rewrite",
     "crates/torana-core/src/site.rs",
     "crates/torana-core/src/welcome.rs",
     "crates/torana-plane/src/compile",
     "crates/torana-policies/src",
     "crates/torana-targets/src",
+    "crates/torana-store/src",
     "crates/torana-net/src/tls",
     "crates/torana/src/gateway/reload.rs",
     "crates/torana/src/wire.rs",
@@ -105,6 +108,6 @@ fn is_code(literal: &str) -> bool {
             && part.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
     };
     // Hosts and files look alike.
-    let is_file = [".pem", ".key", ".yaml", ".example", ".rs"].iter().any(|ending| literal.ends_with(ending));
+    let is_file = [".pem", ".key", ".yaml", ".example", ".rs", ".lua"].iter().any(|ending| literal.ends_with(ending));
     !is_file && literal.split_once('.').is_some_and(|(area, reason)| is_name(area) && is_name(reason))
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use torana_core::units::{Duration, Network};
 use torana_core::written::Spanned;
 
-use super::{Consumer, ConsumerPlan, KindUse, LimitValues, Limits, ListenAddress, Route, Switch, Upstream};
+use super::{Consumer, ConsumerPlan, KindUse, LimitValues, Limits, ListenAddress, Route, StoreUse, Switch, Upstream};
 
 /// The configuration of a Torana gateway.
 ///
@@ -43,6 +43,10 @@ pub struct Config {
     pub upgrade: Upgrade,
     /// Groups of endpoints that requests are sent to, by name.
     pub upstreams: BTreeMap<Spanned<String>, Spanned<Upstream>>,
+    /// Where state is kept that several gateways share, by name: counters of `rate_limit`, replies of
+    /// `cache` and `idempotency`. Policies name one with their key `store`; `memory` is the memory of
+    /// this process and always there. Default: no other.
+    pub stores: BTreeMap<Spanned<String>, Spanned<StoreUse>>,
     /// What is done with which request. The most specific match wins, whatever the order.
     pub routes: Vec<Spanned<Route>>,
     /// Policies for every route, before the route's own.

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use torana_core::rewrite::Config as Rewrite;
 use torana_core::units::{ByteSize, Duration};
-use torana_core::written::{Entry, Node, OneOrMany, Spanned, Written, others};
+use torana_core::written::{Entry, KindUse, OneOrMany, Spanned, Written, others};
 
 use super::{Balance, Breaker, Concurrency, Discover, Endpoint, Fallback, Health, Hedge, Match, Retry, Sticky};
 
@@ -258,52 +257,26 @@ impl Default for Respond {
     }
 }
 
-/// A policy or a target by name, with the configuration its own crate reads: `name`, or `{ name:
-/// config }`.
+/// A store: a map from its kind to the configuration its own crate reads.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KindUse {
-    /// Which.
-    pub name: Spanned<String>,
-    /// Its configuration; an empty map where only the name is written.
-    pub config: Written,
-}
+pub struct StoreUse(pub KindUse);
 
-impl<'de> Deserialize<'de> for KindUse {
+impl<'de> Deserialize<'de> for StoreUse {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let written = Written::deserialize(deserializer)?;
-        let span = written.span;
-        if let Some(name) = written.as_spanned() {
-            return Ok(Self { name, config: Written::empty(span) });
-        }
-        match written.node {
-            Node::Map(entries) => {
-                let mut entries = entries.into_iter();
-                match (entries.next(), entries.next()) {
-                    (Some(Entry { key, mut value }), None) => {
-                        // `{ name: }` is the name with nothing to say about it.
-                        if value.node == Node::Null {
-                            value.node = Node::Map(Vec::new());
-                        }
-                        Ok(Self { name: key, config: value })
-                    }
-                    _ => Err(D::Error::custom("expected a map with exactly one key, the name of the policy")),
-                }
-            }
-            _ => Err(D::Error::custom("expected the name of a policy, or a map from the name to its configuration")),
-        }
+        KindUse::deserialize(deserializer).map(StoreUse)
     }
 }
 
-impl JsonSchema for KindUse {
+impl JsonSchema for StoreUse {
     fn schema_name() -> Cow<'static, str> {
-        "PolicyUse".into()
+        "StoreUse".into()
     }
 
-    /// Any name; [`crate::schema`] puts the kinds of the build in its place.
+    /// Any kind; [`crate::schema`] puts those of the build in its place.
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schemars::json_schema!({
-            "description": "A policy: its name, or a map from its name to its configuration.",
-            "anyOf": [{ "type": "string" }, { "type": "object", "minProperties": 1, "maxProperties": 1 }]
+            "description": "A store: a map from its kind to its configuration.",
+            "type": "object", "minProperties": 1, "maxProperties": 1
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use torana_core::diagnostic::{Diagnostic, Span};
+use torana_core::store::MEMORY;
 use torana_core::units::Duration;
 use torana_core::written::Spanned;
 
@@ -12,6 +13,14 @@ use crate::model::{Admin, Limits, ListenAddress};
 pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     listeners(found, diagnostics);
     admin(found, diagnostics);
+    for name in found.config.stores.keys() {
+        check_name(name, "a store", diagnostics);
+        if name.as_str() == MEMORY {
+            let message = format!("a store cannot be called `{MEMORY}`");
+            let hint = "that name stands for the memory of the gateway, which is always there";
+            diagnostics.push(Diagnostic::error("config.bad_name", message).at(name.span).hint(hint));
+        }
+    }
     limits(&found.config.limits, diagnostics);
     for listener in &found.config.listeners {
         limits(&listener.limits, diagnostics);

@@ -3,7 +3,7 @@
 //! what the interface does answer.
 
 use super::routes::{Page, ROUTES, Route};
-use crate::running::ConsumerTask;
+use crate::running::{ConsumerTask, Operation};
 use serde_json::{Map, Value, json};
 
 /// A page's reply when all is well.
@@ -179,12 +179,15 @@ fn others(page: Page) -> &'static [(&'static str, &'static str)] {
 }
 
 /// The description; `version` is what `/version` says.
-pub(super) fn description(version: &Value) -> Value {
+pub(super) fn description(version: &Value, operations: &[Operation]) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in ROUTES {
         let method = route.method.as_str().to_ascii_lowercase();
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[method.as_str()] = operation(route, &method);
+    }
+    for offered in operations {
+        paths.insert(offered.path.clone(), json!({ "post": offered_operation(offered) }));
     }
     json!({
         "openapi": "3.1.0",
@@ -250,6 +253,26 @@ fn operation(route: &Route, method: &str) -> Value {
         operation["security"] = json!([]);
     }
     operation
+}
+
+/// What policies offer.
+fn offered_operation(offered: &Operation) -> Value {
+    let mut words = vec!["post"];
+    words.extend(offered.path.split('/').filter(|word| !word.is_empty()));
+    let results =
+        json!({ "type": "object", "properties": { "results": { "type": "array" } }, "required": ["results"] });
+    json!({
+        "operationId": words.join("_"),
+        "summary": offered.about,
+        "parameters": [],
+        "requestBody": { "content": { "application/json": { "schema": offered.arguments } } },
+        "responses": {
+            "200": { "description": "what came of it, by route", "content": { "application/json": { "schema": results } } },
+            "404": problem("no route has a policy that does this"),
+            "422": problem("what was sent along is not what this takes"),
+            "default": { "$ref": "#/components/responses/Problem" },
+        },
+    })
 }
 
 fn question() -> Value {

@@ -5,7 +5,9 @@ use super::routes::{self, Page, Part, ROUTES, Route};
 use super::{Client, Parts, guard, openapi};
 use crate::notice;
 use crate::revisions::{self, Listed};
-use crate::running::{ConsumerAsk, ConsumerProblem, ConsumerProblemKind, ConsumerTask, NotThere, Report};
+use crate::running::{
+    ConsumerAsk, ConsumerProblem, ConsumerProblemKind, ConsumerTask, NotDone, NotThere, Operation, Report,
+};
 use crate::supervisor::{Cause, NoRollback};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -15,7 +17,7 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Longest body a request may have; only questions need one.
+/// Longest body a request may have.
 const BODY_BYTES: usize = 64 * 1024;
 
 /// How long a body may take.
@@ -38,6 +40,12 @@ pub(super) async fn answer(request: Request<Incoming>, client: &Client) -> Answe
 
 async fn reply(request: Request<Incoming>, client: &Client) -> Result<Answer, Problem> {
     let found = routes::find(request.uri().path());
+    if found.is_empty()
+        && let Some(operation) =
+            client.parts.running.operations().into_iter().find(|it| it.path == request.uri().path())
+    {
+        return operate(request, client, &operation).await;
+    }
     let is_open = found.iter().any(|(route, _)| route.is_open);
     {
         let rules = client.rules.borrow();
@@ -57,6 +65,40 @@ async fn reply(request: Request<Incoming>, client: &Client) -> Result<Answer, Pr
     }
     show(route.page, named, &client.parts).await
 }
+
+/// Has policies do what they offer.
+async fn operate(request: Request<Incoming>, client: &Client, operation: &Operation) -> Result<Answer, Problem> {
+    {
+        let rules = client.rules.borrow();
+        guard::check(&request, client.from, rules.as_ref(), false)?;
+    }
+    if request.method() != Method::POST {
+        return Ok(not_allowed(client, "POST"));
+    }
+    let body = read(request.into_body()).await?;
+    let arguments = if body.is_empty() { Ok(json!({})) } else { serde_json::from_slice(&body) };
+    let done = match arguments {
+        Ok(arguments) => client.parts.running.operate(&operation.path, &arguments),
+        Err(error) => Err(NotDone::Arguments(format!("the body is not JSON: {error}"))),
+    };
+    match done {
+        Ok(done) => Ok(json(StatusCode::OK, &done)),
+        Err(NotDone::Nobody) => Err(NO_POLICY),
+        Err(NotDone::Arguments(why)) => {
+            client.parts.running.admin_refused(ARGUMENTS.code);
+            Ok(problem(&ARGUMENTS, json!({ "arguments": why })))
+        }
+    }
+}
+
+const NO_POLICY: Problem =
+    Problem { status: StatusCode::NOT_FOUND, code: "admin.no_policy", detail: "no route has a policy that does this" };
+
+const ARGUMENTS: Problem = Problem {
+    status: StatusCode::UNPROCESSABLE_ENTITY,
+    code: "admin.arguments",
+    detail: "what was sent along is not what this takes; `arguments` says why",
+};
 
 /// For `Allow`.
 fn allowed(found: &[(&Route, Vec<Part>)]) -> String {
@@ -147,7 +189,7 @@ async fn show(page: Page, named: &[Part], parts: &Parts) -> Result<Answer, Probl
             }
         }
         Page::Version => json(OK, version),
-        Page::OpenApi => json(OK, &openapi::description(version)),
+        Page::OpenApi => json(OK, &openapi::description(version, &running.operations())),
     })
 }
 
@@ -176,6 +218,8 @@ fn revision(parts: &Parts, named: &[Part], at: usize) -> Result<Listed, Problem>
 fn index(parts: &Parts) -> Value {
     let pages =
         ROUTES.iter().map(|route| json!({ "method": route.method.as_str(), "path": route.path, "about": route.about }));
+    let operations = parts.running.operations().into_iter();
+    let pages = pages.chain(operations.map(|it| json!({ "method": "POST", "path": it.path, "about": it.about })));
     json!({
         "version": parts.version,
         "status": parts.status.word(),

@@ -1,7 +1,9 @@
 use super::routes::ROUTES;
 use super::*;
 use crate::revisions::{Document, History, Listed, Revision};
-use crate::running::{ConsumerAsk, ConsumerProblem, ConsumerProblemKind, ConsumerTask, NotThere, Reload, Report};
+use crate::running::{
+    ConsumerAsk, ConsumerProblem, ConsumerProblemKind, ConsumerTask, NotDone, NotThere, Reload, Report,
+};
 use crate::supervisor::Supervisor;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -87,6 +89,18 @@ impl Running for Fake {
             history.note(Revision { id, at, cause: "files", from: None, checksum, documents }, (), false, 10);
         }
         history.list()
+    }
+    fn operations(&self) -> Vec<crate::running::Operation> {
+        let path = "/cache/purge".to_owned();
+        vec![crate::running::Operation { path, about: "drop copies", arguments: json!({ "type": "object" }) }]
+    }
+    fn operate(&self, path: &str, arguments: &Value) -> Result<Value, NotDone> {
+        match (path, arguments["url"].as_str()) {
+            ("/cache/purge", Some("nobody")) => Err(NotDone::Nobody),
+            ("/cache/purge", Some("x")) => Err(NotDone::Arguments("`x` is not a URL".to_owned())),
+            ("/cache/purge", url) => Ok(json!({ "results": [{ "purged": url }] })),
+            _ => panic!("{path} is not listed"),
+        }
     }
     fn admin_refused(&self, code: &'static str) {
         self.0.lock().unwrap().push(code);
@@ -238,7 +252,8 @@ fn every_listed_page_is_there() {
         let expected = if path == "/reload" { 422 } else { 200 };
         let path = &filled(path);
         assert_eq!(server.ask(method, path).0, expected, "{method} {path}");
-        let other = if method == "GET" { "POST" } else { "GET" };
+        // Nothing is put anywhere.
+        let other = "PUT";
         assert_eq!(server.ask(other, path).0, 405, "{other} {path}");
         assert_eq!(server.refused().last(), Some(&"admin.method"));
     }
@@ -292,6 +307,31 @@ fn readiness_ends_with_draining_and_liveness_does_not() {
     assert_eq!(status, 503);
     assert!(body.contains("admin.not_ready"));
     assert_eq!(server.ask("GET", "/livez").0, 200);
+}
+
+#[test]
+fn policies_do_what_they_offer() {
+    let server = Server::start();
+    let post = |headers: &str, body: &str| {
+        let length = body.len();
+        let head = format!("POST /cache/purge HTTP/1.1\r\n{headers}connection: close\r\ncontent-length: {length}");
+        let reply = server.exchange(&format!("{head}\r\n\r\n{body}"));
+        let body = serde_json::from_str(reply.split_once("\r\n\r\n").unwrap().1).unwrap_or_default();
+        (reply.get(9..12).unwrap().to_owned(), body)
+    };
+    let (status, body): (String, Value) = post("host: localhost\r\n", r#"{ "url": "http://a/" }"#);
+    assert_eq!((status.as_str(), &body["results"][0]["purged"]), ("200", &json!("http://a/")));
+    for (sent, status, code) in [
+        (r#"{ "url": "nobody" }"#, "404", "admin.no_policy"),
+        (r#"{ "url": "x" }"#, "422", "admin.arguments"),
+        ("{", "422", "admin.arguments"),
+    ] {
+        let (found, body) = post("host: localhost\r\n", sent);
+        assert_eq!((found.as_str(), &body["code"]), (status, &json!(code)), "{sent}");
+    }
+    assert_eq!(post("host: evil.example\r\n", "{}").1["code"], "admin.host");
+    let guarded = Server::start_with(rules(Some(TOKEN)));
+    assert_eq!(guarded.ask("POST", "/cache/purge").0, 401);
 }
 
 #[test]
@@ -502,7 +542,8 @@ fn what_is_described_is_what_is_answered() {
             }
         }
     }
-    assert_eq!((described, ids.len()), (2 * ROUTES.len(), ROUTES.len()));
+    let all = ROUTES.len() + server.running.operations().len();
+    assert_eq!((described, ids.len()), (2 * all, all));
     for route in ROUTES {
         let operation = &description["paths"][route.path][route.method.as_str().to_lowercase()];
         assert_eq!(operation["summary"], route.about);

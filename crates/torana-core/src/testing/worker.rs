@@ -1,7 +1,8 @@
 //! A worker without sockets, timers or a runtime.
 
 use super::reply;
-use crate::outbound::{Outbound, OutboundRequest};
+use crate::exchange::outbound::{Outbound, OutboundRequest, ReadReply};
+use crate::exchange::{Exchange, RouteId};
 use crate::refusal::Rejection;
 use crate::reply::Reply;
 use crate::site::UpstreamId;
@@ -24,6 +25,8 @@ pub struct TestWorker {
     pub sent: RefCell<Vec<String>>,
     replies: RefCell<VecDeque<Result<Reply, Rejection>>>,
     work: RefCell<Vec<LocalBoxFuture<'static, ()>>>,
+    /// The requests that were asked again, as text.
+    pub asked_again: RefCell<Vec<String>>,
 }
 
 impl TestWorker {
@@ -71,6 +74,20 @@ impl Outbound for TestWorker {
             Some(result) => Box::pin(std::future::ready(result)),
             None => Box::pin(std::future::pending()),
         }
+    }
+
+    /// The reply is the next of those that requests get.
+    fn ask_again(&self, again: Box<Exchange>, read: ReadReply) {
+        let mut text = format!("{} {}\n", again.head.method_text(), again.forward_path());
+        super::show_fields(&again.head.fields, &mut text);
+        self.asked_again.borrow_mut().push(text);
+        if let Some(Ok(reply)) = self.replies.borrow_mut().pop_front() {
+            self.work.borrow_mut().push(Box::pin(async move { read(reply).await }));
+        }
+    }
+
+    fn route_name(&self, _: RouteId) -> &str {
+        "test"
     }
 
     fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()> {

@@ -7,6 +7,7 @@
 //! `torana-plane::path::admit`, `torana-http1`).
 
 mod headers;
+mod identity;
 mod paths;
 mod wire;
 

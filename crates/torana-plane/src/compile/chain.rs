@@ -4,7 +4,7 @@ use super::site::PlanSite;
 use super::{Context, Upstreams};
 use crate::plan::Link;
 use torana_config::model::KindUse;
-use torana_core::diagnostic::{Diagnostic, did_you_mean};
+use torana_core::policy::{self, Built};
 use torana_core::written::Spanned;
 
 /// Builds the policies that `uses` names in `route`, or for every route, in their order. One that
@@ -33,36 +33,24 @@ fn link(
     context: &mut Context<'_>,
 ) -> Option<Link> {
     let kinds = context.registries.policies;
-    let Some(kind) = kinds.iter().find(|kind| kind.name == *written.name) else {
-        let near = did_you_mean(&written.name, kinds.iter().map(|kind| kind.name));
-        context.report(
-            Diagnostic::error("config.unknown_policy", format!("there is no policy {}", written.name.shown()))
-                .at(written.name.span)
-                .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))),
-        );
-        return None;
-    };
-    let site = PlanSite::new(owner, written.config.span, upstreams, context).counting(kind, route);
-    let built = (kind.build)(&written.config, &site);
+    let site = PlanSite::new(owner, written.config.span, upstreams, context).counting(&written.name, route);
+    let built = policy::build(kinds, written, &site);
     context.diagnostics.append(&mut site.into_warnings());
     match built {
-        Ok(policy) => Some(Link { name: kind.name, stage: kind.stage, policy }),
+        Ok(Built { name, stage, policy }) => Some(Link { name, stage, policy }),
         Err(diagnostics) => {
-            // An empty list would let the route through without its policy.
-            if !diagnostics.iter().any(Diagnostic::is_error) {
-                let message = format!("the policy `{}` cannot be built", kind.name);
-                context.report(Diagnostic::error("config.policy_failed", message).at(written.name.span));
-            }
             context.diagnostics.extend(diagnostics);
             None
         }
     }
 }
 
-/// Global policies, then the route's own, by stage; in a stage as written.
+/// Global policies, then the route's own, by stage; in a stage as written, but
+/// those first that answer preflights, so that nothing refuses one before, and
+/// nothing refuses anything that they do not get to see.
 pub(super) fn order(global: &[Link], own: Vec<Link>) -> Vec<Link> {
     let mut chain: Vec<Link> = global.iter().cloned().chain(own).collect();
     // Stable, so the order as written survives.
-    chain.sort_by_key(|link| link.stage);
+    chain.sort_by_key(|link| (link.stage, !link.policy.answers_preflights()));
     chain
 }

@@ -13,7 +13,7 @@ use torana_config::{Kinds, load};
 
 fn compile_file(path: &Path) -> String {
     let (policies, targets) = kinds();
-    let kinds = Kinds { policies: &policies, targets: &targets };
+    let kinds = Kinds { policies: &policies, targets: &targets, stores: &[] };
     let loaded = load(path, &kinds, &std::collections::BTreeMap::new());
     let mut diagnostics = loaded.diagnostics.clone();
     let mut plan = None;

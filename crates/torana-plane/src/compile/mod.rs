@@ -21,6 +21,7 @@ mod matching;
 mod resilience;
 mod routes;
 mod site;
+mod stores;
 mod target;
 mod upstreams;
 
@@ -31,7 +32,7 @@ pub use discover::endpoints_of_file;
 
 use crate::directory::Directory;
 use crate::matcher::RoutePattern;
-use crate::plan::{AccessLog, Admin, Listener, LogOutput, Plan, PolicyTally, Route, Shutdown};
+use crate::plan::{AccessLog, Admin, Listener, LogOutput, Offer, Plan, PlanStore, PolicyTally, Route, Shutdown};
 use implicit::{Implicit, Services};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -45,6 +46,7 @@ use torana_core::forwarded::{Emit, ForwardingFamily, TrustedProxies};
 use torana_core::names::HeaderName;
 use torana_core::policy::PolicyEntry;
 use torana_core::site::Keepsakes;
+use torana_core::store::StoreEntry;
 use torana_core::target::TargetEntry;
 use torana_core::written::Spanned;
 use torana_net::tls::{TlsProblem, Which};
@@ -63,13 +65,15 @@ pub struct Source<'a> {
     pub runtime: Option<&'a Arc<dyn RuntimeConsumers>>,
 }
 
-/// The kinds of policies and targets there are.
+/// The kinds of policies, targets and stores there are.
 #[derive(Clone, Copy)]
 pub struct Registries<'a> {
     /// Policies.
     pub policies: &'a [PolicyEntry],
     /// Targets.
     pub targets: &'a [TargetEntry],
+    /// Stores.
+    pub stores: &'a [StoreEntry],
 }
 
 /// What came of compiling.
@@ -93,7 +97,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
     let config = source.config;
     let watch = source.watch;
     let (keepsakes, implicit) = (Keepsakes::default(), Implicit::default());
-    let tallies = RefCell::default();
+    let (tallies, offers) = (RefCell::default(), RefCell::default());
     let known = previous.into_iter().flat_map(|plan| plan.upstreams.iter().zip(&plan.states));
     let mut context = Context {
         before: known.map(|known| (&*known.0.name, known)).collect(),
@@ -101,6 +105,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         plans: &config.plans,
         runtime: source.runtime,
         consumers: Arc::default(),
+        offers: &offers,
         registries,
         previous,
         watch,
@@ -110,7 +115,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         diagnostics: Vec::new(),
         files: Vec::new(),
     };
-    let Parts { listeners, next_listener, upstreams, services, routes, patterns } = parts(config, &mut context);
+    let Parts { listeners, next_listener, upstreams, stores, services, routes, patterns } = parts(config, &mut context);
     let Context { diagnostics, files, consumers, .. } = context;
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Compiled { plan: None, diagnostics, files, services };
@@ -126,6 +131,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         matcher: Arc::new(crate::matcher::Matcher::compile(patterns)),
         upstreams: upstreams.specs,
         states: upstreams.states,
+        stores,
         trusted_proxies: TrustedProxies::new(
             config.trusted_proxies.iter().map(|network| network.net()),
             ForwardingFamily::XForwarded,
@@ -143,6 +149,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         tallies: tallies.into_inner(),
         consumers,
         state_dir: config.state_dir.as_ref().map(|path| path.value.clone()),
+        offers: offers.into_inner(),
     };
     Compiled { plan: Some(plan), diagnostics, files, services }
 }
@@ -170,6 +177,7 @@ pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
         plans: &remnant.config().plans,
         runtime: None,
         consumers: Arc::default(),
+        offers: &RefCell::default(),
         before: HashMap::new(),
         remnant: Some(remnant),
         diagnostics: Vec::new(),
@@ -189,6 +197,7 @@ struct Parts {
     listeners: Vec<Listener>,
     next_listener: u32,
     upstreams: Upstreams,
+    stores: Vec<PlanStore>,
     services: Services,
     routes: Vec<Route>,
     patterns: Vec<RoutePattern>,
@@ -198,10 +207,13 @@ fn parts(config: &Config, context: &mut Context<'_>) -> Parts {
     let (listeners, next_listener) = listeners::compile(config, context);
     let mut upstreams = upstreams::compile(config, context);
     context.consumers = Arc::new(consumers::compile(config, context.runtime, context));
+    // Before whoever names them.
+    upstreams.stores = stores::compile(config, context);
     let (routes, patterns) = routes::compile(config, &upstreams, context);
     // Behind those that were written, whose positions are in use by now.
     let services = context.implicit.compile(config, &mut upstreams, context);
-    Parts { listeners, next_listener, upstreams, services, routes, patterns }
+    let stores = std::mem::take(&mut upstreams.stores);
+    Parts { listeners, next_listener, upstreams, stores, services, routes, patterns }
 }
 
 fn access_log(log: &model::AccessLog) -> AccessLog {
@@ -252,6 +264,7 @@ struct Context<'a> {
     plans: &'a BTreeMap<Spanned<String>, Spanned<ConsumerPlan>>,
     runtime: Option<&'a Arc<dyn RuntimeConsumers>>,
     consumers: Arc<Directory>,
+    offers: &'a RefCell<Vec<Offer>>,
     /// Where the configuration comes from if loading found errors in it.
     remnant: Option<&'a Remnant>,
     diagnostics: Vec<Diagnostic>,
@@ -313,9 +326,10 @@ impl<'p> Place<'p> {
     }
 }
 
-/// The upstreams of a plan and where each stands.
+/// The upstreams and stores of a plan: what policies and targets name.
 struct Upstreams {
     specs: Vec<Arc<torana_upstream::spec::UpstreamSpec>>,
     /// By the same positions.
     states: Vec<Arc<State>>,
+    stores: Vec<PlanStore>,
 }

@@ -49,6 +49,7 @@ fn route(
     let (target_kind, target) = target::target(written, &pattern.path, upstreams, context)?;
     let chain = chain::order(global, own);
     Some(Route {
+        answers_preflights: chain.iter().any(|link| link.policy.answers_preflights()),
         watches_forwarding: chain.iter().any(|link| link.policy.sees_forwarding()),
         series: exposition::route_labels(&written.name, pattern.path.as_str()),
         name: written.name.as_str().into(),

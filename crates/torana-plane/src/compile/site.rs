@@ -3,9 +3,9 @@
 use super::implicit::Implicit;
 use super::{Context, Upstreams};
 use crate::directory::Directory;
-use crate::plan::PolicyTally;
+use crate::plan::{Offer, PolicyTally};
 use std::any::TypeId;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use torana_config::Remnant;
@@ -13,10 +13,13 @@ use torana_config::model::ConsumerPlan;
 use torana_core::consumer::Consumers;
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::event::Tally;
-use torana_core::policy::PolicyEntry;
-use torana_core::site::{self, Keepsakes, Kept, KeptList, Service, Site};
+use torana_core::operation::{Operate, Operation};
+use torana_core::policy::{self, PolicyEntry};
+use torana_core::site::{self, EVERYBODY, Keepsakes, Kept, KeptList, Service, Site};
+use torana_core::store::Store;
+use torana_core::store::nowhere::Nowhere;
 use torana_core::target::UpstreamId;
-use torana_core::written::{Spanned, Written};
+use torana_core::written::{KindUse, Spanned, Written};
 
 /// What one policy or target may ask.
 pub(super) struct PlanSite<'a> {
@@ -28,8 +31,12 @@ pub(super) struct PlanSite<'a> {
     keepsakes: &'a Keepsakes,
     implicit: &'a Implicit,
     before: Option<&'a KeptList>,
+    kinds: &'a [PolicyEntry],
+    /// How many policies it has built for itself.
+    inner: Cell<usize>,
     kind: Option<(&'a PolicyEntry, Option<&'a str>)>,
     tallies: &'a RefCell<Vec<PolicyTally>>,
+    offers: &'a RefCell<Vec<Offer>>,
     warnings: RefCell<Vec<Diagnostic>>,
     plans: &'a BTreeMap<Spanned<String>, Spanned<ConsumerPlan>>,
     consumers: Arc<Directory>,
@@ -46,18 +53,21 @@ impl<'a> PlanSite<'a> {
             keepsakes: context.keepsakes,
             implicit: context.implicit,
             before: context.previous.map(|plan| &plan.kept),
+            kinds: context.registries.policies,
+            inner: Cell::default(),
             kind: None,
             tallies: context.tallies,
+            offers: context.offers,
             warnings: RefCell::default(),
             plans: context.plans,
             consumers: Arc::clone(&context.consumers),
         }
     }
 
-    /// The same for a policy of this kind in `route`, or in all of them: it may
+    /// The same for a policy of this name in `route`, or in all of them: it may
     /// count.
-    pub(super) const fn counting(mut self, kind: &'a PolicyEntry, route: Option<&'a str>) -> PlanSite<'a> {
-        self.kind = Some((kind, route));
+    pub(super) fn counting(mut self, name: &str, route: Option<&'a str>) -> PlanSite<'a> {
+        self.kind = self.kinds.iter().find(|kind| kind.name == name).map(|kind| (kind, route));
         self
     }
 
@@ -83,6 +93,20 @@ impl Site for PlanSite<'_> {
 
     fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>> {
         self.implicit.service(url, self.upstreams.specs.len())
+    }
+
+    fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    fn store(&self, name: &str) -> Option<Arc<dyn Store>> {
+        let found = self.upstreams.stores.iter().find(|store| *store.name == *name);
+        let missing = || self.remnant?.may_have_store(name).then(|| Arc::new(Nowhere) as Arc<dyn Store>);
+        found.map(|found| Arc::clone(&found.store)).or_else(missing)
+    }
+
+    fn stores(&self) -> Vec<&str> {
+        self.upstreams.stores.iter().map(|store| &*store.name).collect()
     }
 
     fn is_whole(&self) -> bool {
@@ -113,7 +137,33 @@ impl Site for PlanSite<'_> {
         tally
     }
 
+    fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>) {
+        if let Some((kind, route)) = self.kind {
+            let offer = Offer { policy: kind.name, route: route.map(Into::into), operation: operation.name, operate };
+            self.offers.borrow_mut().push(offer);
+        }
+    }
+
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.keepsakes.keep(self.before, &self.owner, name, kind, make)
+    }
+
+    fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.keepsakes.keep(self.before, EVERYBODY, name, kind, make)
+    }
+
+    fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>> {
+        let index = self.inner.replace(self.inner.get() + 1);
+        let inner = PlanSite {
+            owner: format!("{}/{}/{index}", self.owner, used.name.value),
+            consumers: Arc::clone(&self.consumers),
+            inner: Cell::default(),
+            warnings: RefCell::default(),
+            ..*self
+        };
+        let inner = inner.counting(&used.name, self.kind.and_then(|(_, route)| route));
+        let built = policy::build(self.kinds, used, &inner);
+        self.warnings.borrow_mut().extend(inner.into_warnings());
+        Ok(Arc::new(built?))
     }
 }

@@ -10,10 +10,12 @@ use torana_config::model::{Redirect, Respond, Route};
 use torana_core::consumer::Consumers;
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::event::Tally;
+use torana_core::operation::{Operate, Operation};
 use torana_core::rewrite::RoutePath;
 use torana_core::site::{Kept, Service, Site};
+use torana_core::store::Store;
 use torana_core::target::{Names, Target, UpstreamId};
-use torana_core::written::{Entry, Node, Reference, Spanned, Written};
+use torana_core::written::{Entry, KindUse, Node, Reference, Spanned, Written};
 
 /// Builds the target of `route`, whose path is `path`.
 pub(super) fn target(
@@ -58,7 +60,7 @@ pub(super) fn fixed(respond: &Spanned<Respond>, context: &mut Context<'_>) -> Op
         context.report(Diagnostic::error("config.unknown_target", message).at(respond.span));
         return None;
     };
-    let nothing = Upstreams { specs: Vec::new(), states: Vec::new() };
+    let nothing = Upstreams { specs: Vec::new(), states: Vec::new(), stores: Vec::new() };
     let written = written_respond(respond);
     let site = PlanSite::new(String::new(), respond.span, &nothing, context);
     let names = RouteNames { route: "", path: &PathPattern::default(), site };
@@ -103,6 +105,18 @@ impl Site for RouteNames<'_> {
         self.site.service(url)
     }
 
+    fn owner(&self) -> &str {
+        self.site.owner()
+    }
+
+    fn store(&self, name: &str) -> Option<Arc<dyn Store>> {
+        self.site.store(name)
+    }
+
+    fn stores(&self) -> Vec<&str> {
+        self.site.stores()
+    }
+
     fn is_whole(&self) -> bool {
         self.site.is_whole()
     }
@@ -127,8 +141,20 @@ impl Site for RouteNames<'_> {
         self.site.tally()
     }
 
+    fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>) {
+        self.site.offer(operation, operate);
+    }
+
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
         self.site.keep(name, kind, make)
+    }
+
+    fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.site.share(name, kind, make)
+    }
+
+    fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>> {
+        self.site.policy(used)
     }
 }
 

@@ -17,7 +17,7 @@ use torana_upstream::spec::{Address, EndpointSpec, Protocol, UpstreamSpec};
 use torana_upstream::state::State;
 
 pub(super) fn compile(config: &Config, context: &mut Context<'_>) -> Upstreams {
-    let mut upstreams = Upstreams { specs: Vec::new(), states: Vec::new() };
+    let mut upstreams = Upstreams { specs: Vec::new(), states: Vec::new(), stores: Vec::new() };
     for (name, upstream) in &config.upstreams {
         add(config, name, upstream, &mut upstreams, context);
     }

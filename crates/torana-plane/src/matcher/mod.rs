@@ -271,9 +271,27 @@ impl Matcher {
     /// `captures`, in the order of [`PathPattern::names`].
     pub fn find(&self, facts: Facts<'_>, captures: &mut Captures) -> Outcome {
         captures.clear();
-        let Some(request) = Request::new(facts) else {
-            return Outcome::NotFound;
-        };
+        match Request::new(facts) {
+            Some(request) => self.find_for(request, captures),
+            None => Outcome::NotFound,
+        }
+    }
+
+    /// [`find`](Matcher::find) for the request that is asked about in a CORS
+    /// preflight: the same with another method (Fetch §3.2.2). Conditions see the
+    /// preflight.
+    pub fn find_announced(&self, facts: Facts<'_>, method: &str, captures: &mut Captures) -> Outcome {
+        captures.clear();
+        match Request::new(facts) {
+            Some(request) => {
+                let known = Method::from_bytes(method.as_bytes());
+                self.find_for(Request { method: known, method_text: method, ..request }, captures)
+            }
+            None => Outcome::NotFound,
+        }
+    }
+
+    fn find_for(&self, request: Request<'_>, captures: &mut Captures) -> Outcome {
         let mut first = First { matcher: self, request, found: None, method_failed: false };
         // A walk that breaks off has found its route.
         let _ = self.trie.walk(request.host, request.path, captures, &mut first);

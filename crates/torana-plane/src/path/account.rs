@@ -2,20 +2,14 @@
 
 use super::guard;
 use crate::forwarder::Forwarder;
+use crate::tools::Tools;
 use crate::view::View;
-use crate::worker::Tools;
 use std::time::Instant;
 use torana_core::exchange::Exchange;
 
 /// Ends an exchange whose reply was sent or given up at `ended`.
 pub(crate) fn account<F: Forwarder>(view: &View<F>, tools: &Tools, exchange: &mut Exchange, ended: Instant) {
-    for link in view.ran(exchange).iter().rev() {
-        // Too late for a reply; what is left to tell is told by the log.
-        if let Err(rejection) = guard::call(link.name, || link.policy.on_end(exchange)) {
-            exchange.notes.code.get_or_insert(rejection.refusal.code);
-            exchange.notes.cause = exchange.notes.cause.take().or(rejection.cause);
-        }
-    }
+    end(view, exchange, 0);
     let notes = &exchange.notes;
     let took = ended.saturating_duration_since(notes.started);
     view.route_metrics(exchange.route).observe(
@@ -30,5 +24,17 @@ pub(crate) fn account<F: Forwarder>(view: &View<F>, tools: &Tools, exchange: &mu
     }
     if view.plan.access_log.is_some() {
         tools.log.borrow_mut().record(&view.plan, exchange, ended, tools.clock.wall());
+    }
+}
+
+/// Tells the policies that ran that it is over, back to the one at `to` of the
+/// chain.
+pub(crate) fn end<F: Forwarder>(view: &View<F>, exchange: &mut Exchange, to: usize) {
+    for link in view.ran(exchange).iter().skip(to).rev() {
+        // Too late for a reply; what is left to tell is told by the log.
+        if let Err(rejection) = guard::call(link.name, || link.policy.on_end(exchange)) {
+            exchange.notes.code.get_or_insert(rejection.refusal.code);
+            exchange.notes.cause = exchange.notes.cause.take().or(rejection.cause);
+        }
     }
 }

@@ -21,7 +21,7 @@
 
 use crate::plan::Plan;
 use crate::refusals::{CONNECT, CONNECTION_OPTIONS, HEADER_SPELLING, of_target};
-use crate::worker::{Scratch, Tools};
+use crate::tools::{Scratch, Tools};
 use torana_core::canonical::TargetForm;
 use torana_core::exchange::{Exchange, Upgrade};
 use torana_core::forwarded::{is_forwarding_spelling, is_owned_spelling, resolve};

@@ -112,7 +112,7 @@ fn explanations_ask_the_target() {
 #[test]
 fn targets_may_warn_and_ask_about_their_route() {
     let (policies, targets) = kinds();
-    let kinds = torana_config::Kinds { policies: &policies, targets: &targets };
+    let kinds = torana_config::Kinds { policies: &policies, targets: &targets, stores: &[] };
     let mut config: serde_json::Value = serde_json::from_str(CONFIG).unwrap();
     config["listeners"] = serde_json::json!([{ "address": "127.0.0.1:0" }]);
     let none = std::collections::BTreeMap::new();

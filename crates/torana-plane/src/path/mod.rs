@@ -20,13 +20,14 @@ mod property_tests;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use account::account;
+pub(crate) use account::{account, end};
 
 use crate::forwarder::Forwarder;
 use crate::plan::Plan;
 use crate::refusals::NOT_FOUND;
+use crate::tools::Tools;
 use crate::view::View;
-use crate::worker::Tools;
+use torana_core::deadline::Deadline;
 use torana_core::exchange::Exchange;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
@@ -39,7 +40,25 @@ pub(crate) async fn handle<F: Forwarder>(view: &View<F>, tools: &Tools, exchange
         Ok(reply) => reply,
         Err(rejection) => render::render(exchange, rejection),
     };
-    response::response(view, tools, exchange, &mut reply).await;
+    response::response(view, tools, exchange, &mut reply, 0).await;
+    reply
+}
+
+/// Asks what lies behind the policies that have run, and takes the reply back
+/// to them and no further; steps three to six for a copy of an exchange, which
+/// [`end`] and not [`account()`] ends.
+pub(crate) async fn behind<F: Forwarder>(view: &View<F>, tools: &Tools, again: &mut Exchange) -> Reply {
+    let to = again.policies_run;
+    if let Some(timeout) = view.route(again).and_then(|route| route.timeout) {
+        again.deadline = Deadline::after(again.notes.started, timeout);
+    }
+    let answered = match request::request(view, again).await {
+        Ok(Some(reply)) => Ok(*reply),
+        Ok(None) => dispatch::dispatch(view, tools, again).await,
+        Err(rejection) => Err(rejection),
+    };
+    let mut reply = answered.unwrap_or_else(|rejection| render::render(again, rejection));
+    response::response(view, tools, again, &mut reply, to).await;
     reply
 }
 

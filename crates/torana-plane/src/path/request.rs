@@ -2,19 +2,28 @@
 
 use super::guard;
 use crate::forwarder::Forwarder;
+use crate::plan::Route;
 use crate::view::View;
 use torana_core::exchange::Exchange;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
+use torana_core::stage::Stage;
 use torana_core::verdict::Decision;
+use torana_net::refusals::BODY_TOO_LARGE;
 
-/// Runs the chain; a policy may answer in place of the target.
+/// Runs the chain, from where it has run to; a policy may answer in place of
+/// the target.
 pub(super) async fn request<F: Forwarder>(
     view: &View<F>,
     exchange: &mut Exchange,
 ) -> Result<Option<Box<Reply>>, Rejection> {
     let Some(route) = view.route(exchange) else { return Ok(None) };
-    for (index, link) in route.chain.iter().enumerate() {
+    let mut is_measured = exchange.body.is_empty();
+    for (index, link) in route.chain.iter().enumerate().skip(exchange.policies_run) {
+        if !is_measured && link.stage > Stage::Intake {
+            is_measured = true;
+            measure(view, route, exchange)?;
+        }
         // Before it runs: one that refuses or panics has run as well, and may
         // have something to undo on the way back.
         exchange.policies_run = index + 1;
@@ -26,6 +35,9 @@ pub(super) async fn request<F: Forwarder>(
             Decision::Reject(rejection) => return Err(rejection),
         }
     }
+    if !is_measured {
+        measure(view, route, exchange)?;
+    }
     if !exchange.body.is_empty() {
         for link in &route.chain {
             let body = std::mem::take(&mut exchange.body);
@@ -33,4 +45,17 @@ pub(super) async fn request<F: Forwarder>(
         }
     }
     Ok(None)
+}
+
+/// Refuses a body that says that it is longer than allowed. Behind the policies
+/// of the first stage, since they put on replies what browsers need to read
+/// them; before any other, which might read the body.
+fn measure<F: Forwarder>(view: &View<F>, route: &Route, exchange: &Exchange) -> Result<(), Rejection> {
+    match (exchange.body.remaining(), view.plan.body_limit(route.body_bytes, exchange)) {
+        (Some(announced), Some(limit)) if announced > limit => {
+            let cause = format_args!("{announced} bytes announced, {limit} allowed");
+            Err(Rejection::new(&BODY_TOO_LARGE).because(cause))
+        }
+        _ => Ok(()),
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::{guard, render};
 use crate::forwarder::Forwarder;
+use crate::tools::Tools;
 use crate::view::View;
-use crate::worker::Tools;
 use torana_core::exchange::Exchange;
 use torana_core::head::Status;
 use torana_core::hop;
@@ -12,10 +12,16 @@ use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 use torana_core::verdict::Decision;
 
-/// Runs the way back on `reply`.
-pub(super) async fn response<F: Forwarder>(view: &View<F>, tools: &Tools, exchange: &mut Exchange, reply: &mut Reply) {
+/// Runs the way back on `reply`, to the policy at `to` of the chain.
+pub(super) async fn response<F: Forwarder>(
+    view: &View<F>,
+    tools: &Tools,
+    exchange: &mut Exchange,
+    reply: &mut Reply,
+    to: usize,
+) {
     clean(tools, reply);
-    for link in view.ran(exchange).iter().rev() {
+    for link in view.ran(exchange).iter().skip(to).rev() {
         let deadline = exchange.deadline;
         let decided = match guard::call(link.name, || link.policy.on_response(exchange, reply)) {
             Ok(verdict) => guard::decide(link.name, deadline, verdict).await,
@@ -23,7 +29,7 @@ pub(super) async fn response<F: Forwarder>(view: &View<F>, tools: &Tools, exchan
         };
         apply(decided, tools, exchange, reply);
     }
-    finish(view, exchange, reply);
+    finish(view, exchange, reply, to);
 }
 
 /// [`response`] where nothing can be waited for: a policy that would is
@@ -40,7 +46,7 @@ pub(super) fn response_at_once<F: Forwarder>(
             .map(|decision| decision.unwrap_or(Decision::Continue));
         apply(decided, tools, exchange, reply);
     }
-    finish(view, exchange, reply);
+    finish(view, exchange, reply, 0);
 }
 
 fn apply(decided: Result<Decision, Rejection>, tools: &Tools, exchange: &mut Exchange, reply: &mut Reply) {
@@ -72,14 +78,14 @@ fn clean(tools: &Tools, reply: &mut Reply) {
     }
 }
 
-fn finish<F: Forwarder>(view: &View<F>, exchange: &mut Exchange, reply: &mut Reply) {
+fn finish<F: Forwarder>(view: &View<F>, exchange: &mut Exchange, reply: &mut Reply, to: usize) {
     // Ours, whatever an upstream or policy said: the id in the log.
     reply.head.fields.set_own(KnownName::XRequestId, exchange.request_id.as_bytes());
     exchange.notes.status = reply.head.status;
     if reply.body.is_empty() {
         return;
     }
-    for link in view.ran(exchange).iter().rev() {
+    for link in view.ran(exchange).iter().skip(to).rev() {
         let body = std::mem::take(&mut reply.body);
         match guard::call(link.name, || link.policy.wrap_response(exchange, body)) {
             Ok(body) => reply.body = body,

@@ -4,6 +4,7 @@ use crate::matcher::{Facts, Outcome};
 use crate::plan::Plan;
 use crate::refusals::{METHOD_NOT_ALLOWED, NOT_FOUND};
 use torana_core::canonical::TargetForm;
+use torana_core::captures::Captures;
 use torana_core::deadline::Deadline;
 use torana_core::exchange::{Exchange, RouteId};
 use torana_core::grpc;
@@ -11,7 +12,6 @@ use torana_core::head::{Method, Status};
 use torana_core::names::KnownName;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
-use torana_net::refusals::BODY_TOO_LARGE;
 
 /// What a server as a whole allows, as far as a gateway can know.
 pub(super) const USUAL_METHODS: &[u8] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -23,7 +23,10 @@ pub(super) fn route(plan: &Plan, exchange: &mut Exchange) -> Result<Option<Reply
     }
     // Taken out for a moment: the canonical target is read beside it.
     let mut captures = std::mem::take(&mut exchange.captures);
-    let outcome = plan.matcher.find(Facts::of(exchange), &mut captures);
+    let outcome = match preflight(plan, exchange, &mut captures) {
+        Some(id) => Outcome::Matched(id),
+        None => plan.matcher.find(Facts::of(exchange), &mut captures),
+    };
     exchange.captures = captures;
     let id = match outcome {
         Outcome::Matched(id) => id,
@@ -44,9 +47,25 @@ pub(super) fn route(plan: &Plan, exchange: &mut Exchange) -> Result<Option<Reply
         limit_call(exchange);
     }
     if !exchange.body.is_empty() {
-        limit_body(plan, route.body_bytes, exchange)?;
+        limit_body(plan, route.body_bytes, exchange);
     }
     Ok(None)
+}
+
+/// The route that answers a CORS preflight: the one of the request that is asked
+/// about, if one of its policies answers preflights. Any other `OPTIONS` is
+/// matched as such.
+fn preflight(plan: &Plan, exchange: &Exchange, captures: &mut Captures) -> Option<RouteId> {
+    if exchange.head.method != Method::Options {
+        return None;
+    }
+    let fields = &exchange.head.fields;
+    let method = fields.get_single(KnownName::AccessControlRequestMethod).ok().flatten()?;
+    let method = std::str::from_utf8(method).ok().filter(|_| fields.contains(KnownName::Origin))?;
+    match plan.matcher.find_announced(Facts::of(exchange), method, captures) {
+        Outcome::Matched(id) => plan.route(id)?.answers_preflights.then_some(id),
+        Outcome::MethodNotAllowed(_) | Outcome::NotFound => None,
+    }
 }
 
 /// A gRPC caller may set a limit of its own, on the whole call, which can only
@@ -78,18 +97,10 @@ fn names_trace(plan: &Plan, id: RouteId) -> bool {
     plan.matcher.patterns().get(id.0 as usize).is_some_and(|pattern| pattern.methods.set().contains(Method::Trace))
 }
 
-/// Sets the limit before anything reads the body, and refuses at once what
-/// says that it is longer.
-fn limit_body(plan: &Plan, of_route: Option<u64>, exchange: &mut Exchange) -> Result<(), Rejection> {
-    let of_listener =
-        || plan.listener_named(&exchange.connection.listener).map(|listener| listener.settings.body_bytes);
-    let Some(limit) = of_route.or_else(of_listener) else { return Ok(()) };
-    if let Some(announced) = exchange.body.remaining()
-        && announced > limit
-    {
-        let cause = format_args!("{announced} bytes announced, {limit} allowed");
-        return Err(Rejection::new(&BODY_TOO_LARGE).because(cause));
+/// Sets the limit before anything reads the body. What says that it is longer
+/// is refused in step 3.
+fn limit_body(plan: &Plan, of_route: Option<u64>, exchange: &mut Exchange) {
+    if let Some(limit) = plan.body_limit(of_route, exchange) {
+        exchange.body.limit(limit);
     }
-    exchange.body.limit(limit);
-    Ok(())
 }

@@ -300,7 +300,7 @@ impl Policy for Mirror {
 impl Mirror {
     /// The exchange's request as it is forwarded, without its body.
     fn request(&self, exchange: &Exchange) -> OutboundRequest {
-        let query = exchange.target().query().map_or(["", ""], |query| ["?", query]);
+        let query = exchange.forward_query().map_or(["", ""], |query| ["?", query]);
         let mut fields = exchange.head.fields.clone();
         fields.remove_known(KnownName::Host);
         for marker in &self.marker {

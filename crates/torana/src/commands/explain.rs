@@ -95,10 +95,8 @@ fn text(explanation: &Value, style: Style) -> String {
     if !policies.is_empty() {
         let _ = writeln!(out, "{}  {}", bold("policies"), policies.join(", "));
     }
-    for step in list(explanation, "policies") {
-        if let Some(says) = step["says"].as_str() {
-            let _ = writeln!(out, "          {}: {says}", word(step, "policy"));
-        }
+    for step in list(explanation, "policies").iter().filter(|step| step["says"].is_string()) {
+        let _ = writeln!(out, "          {}: {}", word(step, "policy"), word(step, "says"));
     }
     endpoint(&explanation["endpoint"], style, &mut out);
     let forwarded = &explanation["forwarded"];

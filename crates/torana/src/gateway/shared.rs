@@ -4,9 +4,9 @@ use super::consumers;
 use super::sockets::Sockets;
 use super::worker::{Command, Common};
 use crate::show;
-use crate::wire::{Built, Keeper};
+use crate::wire::{self, Built, Keeper};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::UnboundedSender;
 use torana_config::Loaded;
 use torana_control::revisions::{History, Listed, Revision};
-use torana_control::running::{ConsumerAsk, ConsumerProblem, Drain, NotThere, Running};
+use torana_control::running::{ConsumerAsk, ConsumerProblem, Drain, NotDone, NotThere, Operation, Running};
 use torana_plane::explain::{Question, explain_running};
 use torana_plane::metrics::{Standings, exposition};
 use torana_plane::plan::Plan;
@@ -137,6 +137,22 @@ impl Running for Shared {
 
     fn revisions(&self) -> Vec<Listed> {
         self.history().list()
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        wire::operations()
+    }
+
+    fn operate(&self, path: &str, arguments: &Value) -> Result<Value, NotDone> {
+        let plan = self.common.cell.load();
+        let offers = plan.offers.iter().filter(|offer| wire::path_of(offer.policy, offer.operation) == path);
+        let mut results = Vec::new();
+        for offer in offers {
+            let mut done = offer.operate.operate(arguments).map_err(NotDone::Arguments)?;
+            done["route"] = offer.route.as_deref().into();
+            results.push(done);
+        }
+        if results.is_empty() { Err(NotDone::Nobody) } else { Ok(json!({ "results": results })) }
     }
 
     fn admin_refused(&self, code: &'static str) {

@@ -1,0 +1,249 @@
+//! The way in: a copy, the target, or waiting for who asks it for the same.
+
+use super::conditions::Conditions;
+use super::directives::Directives;
+use super::entry::Entry;
+use super::flight::{Joined, Lead};
+use super::{BYPASS, COLLAPSED, Fetch, HIT, Inner, MISS, ONLY_IF_CACHED, Passed, Question, REFRESHED, STALE, time};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use torana_core::body::{Body, Progress};
+use torana_core::exchange::{Exchange, Upgrade};
+use torana_core::head::{Fields, Method};
+use torana_core::names::KnownName;
+use torana_core::refusal::Rejection;
+use torana_core::reply::Reply;
+use torana_core::verdict::LocalBoxFuture;
+
+/// What becomes of a request.
+pub(super) enum Asked {
+    /// It goes to the target.
+    Go(Result<Box<Fetch>, Passed>),
+    Answer(Box<Reply>),
+    Reject(Rejection),
+    /// Somebody asks for the same. When the future is over, [`Inner::ask_again`].
+    Wait(Box<Question>, LocalBoxFuture<'static, ()>),
+}
+
+/// What there is for a question.
+enum Found {
+    Usable(Arc<Entry>),
+    /// Usable while the target is asked.
+    Meanwhile(Arc<Entry>),
+    /// Usable if the target says so.
+    Stale(Arc<Entry>),
+    /// Nothing; why.
+    Nothing(&'static str),
+}
+
+impl Inner {
+    pub(super) fn ask(self: &Arc<Self>, exchange: &mut Exchange, now: Instant) -> Asked {
+        if let Some(why) = bypass(exchange) {
+            self.tally.count(&BYPASS);
+            return Asked::Go(Err(Passed(why)));
+        }
+        let route = exchange.route.zip(exchange.outbound.as_deref());
+        let route = route.map_or("", |(route, outbound)| outbound.route_name(route));
+        let (key, uri) = self.key.of(exchange, &self.store, route);
+        let fields = &exchange.head.fields;
+        let question = Question {
+            key,
+            uri,
+            conditions: Conditions::of(exchange.head.method, fields),
+            said: if self.heeds_requests { Directives::of_request(fields) } else { Directives::default() },
+            credentials: self.key.credentials(exchange),
+        };
+        self.decide(exchange, question, now, false)
+    }
+
+    /// [`ask`](Inner::ask) for who has waited, and will not do so again.
+    pub(super) fn ask_again(self: &Arc<Self>, exchange: &mut Exchange, question: Question, now: Instant) -> Asked {
+        self.decide(exchange, question, now, true)
+    }
+
+    fn decide(self: &Arc<Self>, exchange: &mut Exchange, question: Question, now: Instant, has_waited: bool) -> Asked {
+        let (found, is_unkept) = self.look(&question, &exchange.head.fields, now);
+        let stale = match found {
+            Found::Usable(entry) => {
+                let is_fresh = entry.staleness(now).is_none();
+                self.tally.count(if is_fresh { &HIT } else { &STALE });
+                let label = if is_fresh { "HIT" } else { "STALE" };
+                let status = if has_waited { "hit; collapsed" } else { "hit" };
+                return Asked::Answer(Box::new(self.answer(&question, &entry, now, label, status)));
+            }
+            Found::Meanwhile(entry) => {
+                self.tally.count(&STALE);
+                let reply = self.answer(&question, &entry, now, "STALE", "hit");
+                self.refresh(exchange, question, entry, now);
+                return Asked::Answer(Box::new(reply));
+            }
+            Found::Stale(entry) => Ok(entry),
+            Found::Nothing(why) => Err(why),
+        };
+        if question.said.only_if_cached {
+            return Asked::Reject(Rejection::new(&ONLY_IF_CACHED));
+        }
+        let why = stale.as_ref().err().copied().unwrap_or("stale");
+        let stale = stale.ok();
+        // A reply to part of it is none to the whole, and a reply to somebody is
+        // none to everybody: nobody waits for what will not be kept.
+        let asks_for_whole =
+            !question.conditions.has_range() || stale.as_ref().is_some_and(|entry| entry.has_validator());
+        let may_keep = exchange.head.method == Method::Get && asks_for_whole && !question.said.no_store;
+        let may_share = self.key.per_identity || !question.credentials.any() || stale.is_some();
+        let mut lead = None;
+        if let Some(wait) = self.collapse.filter(|_| may_keep && may_share && !is_unkept && !has_waited) {
+            match Lead::or_follow(&self.store, &question.key) {
+                Joined::Lead(first) => lead = Some(first),
+                Joined::Follow(follow) => {
+                    if let Some(outbound) = exchange.outbound.as_deref() {
+                        self.tally.count(&COLLAPSED);
+                        let most = outbound.sleep(wait);
+                        let wait = Box::pin(async move {
+                            follow.wait(most).await;
+                        });
+                        return Asked::Wait(Box::new(question), wait);
+                    }
+                }
+            }
+        }
+        self.tally.count(&MISS);
+        let request = if may_keep { exchange.head.fields.clone() } else { Fields::default() };
+        let validates = stale.as_ref().is_some_and(|entry| validate(entry, &mut exchange.head.fields));
+        let fetch = Fetch {
+            question,
+            request,
+            asked: now,
+            stale,
+            validates,
+            may_keep,
+            why,
+            lead,
+            collapsed: has_waited,
+            is_beside: false,
+        };
+        Asked::Go(Ok(Box::new(fetch)))
+    }
+
+    /// What there is for `question`, and whether it is known that nothing of it
+    /// is kept.
+    fn look(&self, question: &Question, request: &Fields, now: Instant) -> (Found, bool) {
+        let Some(resource) = self.store.get(&question.key) else { return (Found::Nothing("uri-miss"), false) };
+        let is_unkept = resource.unkept_until.is_some_and(|until| now < until);
+        let Some(entry) = resource.select(request) else {
+            let why = if resource.variants.is_empty() { "uri-miss" } else { "vary-miss" };
+            return (Found::Nothing(why), is_unkept);
+        };
+        if self.store.is_outdated(question.uri, entry) {
+            return (Found::Nothing("uri-miss"), is_unkept);
+        }
+        if !self.may_have(question, entry) {
+            return (Found::Nothing("request"), is_unkept);
+        }
+        (judge(entry, &question.said, now), is_unkept)
+    }
+
+    /// Whether who brings these credentials may be given `entry`.
+    fn may_have(&self, question: &Question, entry: &Entry) -> bool {
+        let brought = question.credentials;
+        self.key.per_identity
+            || ((!brought.authorization || entry.open.to_authorization) && (!brought.others || entry.open.to_others))
+    }
+
+    /// Asks the target in the background, unless somebody does already.
+    fn refresh(self: &Arc<Self>, exchange: &Exchange, question: Question, stale: Arc<Entry>, now: Instant) {
+        let Some(outbound) = exchange.outbound.clone() else { return };
+        let Some(lead) = Lead::alone(&self.store, &question.key) else { return };
+        self.tally.count(&REFRESHED);
+        let mut again = exchange.again(now);
+        again.head.set_method(b"GET");
+        strip_conditions(&mut again.head.fields);
+        let validates = validate(&stale, &mut again.head.fields);
+        let question = Question { conditions: Conditions::default(), said: Directives::default(), ..question };
+        let fetch = Fetch {
+            question,
+            request: exchange.head.fields.clone(),
+            asked: now,
+            stale: Some(stale),
+            validates,
+            may_keep: true,
+            why: "stale",
+            lead: Some(lead),
+            collapsed: false,
+            is_beside: true,
+        };
+        let inner = Arc::clone(self);
+        let read = move |mut reply: Reply| -> LocalBoxFuture<'static, ()> {
+            // What it would be answered is for nobody.
+            drop(Inner::settle(&inner, fetch, &mut reply, time::now()));
+            Box::pin(drain(reply.body))
+        };
+        outbound.ask_again(again, Box::new(read));
+    }
+}
+
+/// Why a request is not looked up, as `Cache-Status` has it.
+fn bypass(exchange: &Exchange) -> Option<&'static str> {
+    let fields = &exchange.head.fields;
+    if !matches!(exchange.head.method, Method::Get | Method::Head) {
+        return Some("method");
+    }
+    // With `If-Match` the target's state is asked about, not a copy's.
+    let is_special = fields.contains(KnownName::IfMatch) || fields.contains(KnownName::IfUnmodifiedSince);
+    let leaves_http = matches!(exchange.upgrade, Upgrade::To(_));
+    (is_special || leaves_http || !exchange.body.is_empty()).then_some("bypass")
+}
+
+/// Whether a copy will do (RFC 9111 §4, §5.2.1).
+fn judge(entry: &Arc<Entry>, said: &Directives, now: Instant) -> Found {
+    let age = entry.age(now);
+    let seconds = Duration::from_secs;
+    let is_too_old = said.max_age.is_some_and(|most| age > seconds(most));
+    let ends_too_soon = said.min_fresh.is_some_and(|least| entry.lifetime.saturating_sub(age) < seconds(least));
+    if entry.no_cache || said.no_cache || is_too_old || ends_too_soon {
+        return Found::Stale(Arc::clone(entry));
+    }
+    let Some(stale) = entry.staleness(now) else { return Found::Usable(Arc::clone(entry)) };
+    if entry.must_revalidate {
+        return Found::Stale(Arc::clone(entry));
+    }
+    if said.max_stale.is_some_and(|most| stale <= seconds(most)) {
+        return Found::Usable(Arc::clone(entry));
+    }
+    if stale < entry.while_revalidate {
+        return Found::Meanwhile(Arc::clone(entry));
+    }
+    Found::Stale(Arc::clone(entry))
+}
+
+/// Asks whether `entry` is still right in place of what the client asked
+/// (RFC 9111 §4.3.1); tells whether that can be asked.
+fn validate(entry: &Entry, request: &mut Fields) -> bool {
+    if !entry.has_validator() {
+        return false;
+    }
+    strip_conditions(request);
+    // They stood in a head that was parsed.
+    if let Some(etag) = entry.etag() {
+        let _ = request.set(KnownName::IfNoneMatch, etag);
+    }
+    if let Some(modified) = entry.last_modified() {
+        let _ = request.set(KnownName::IfModifiedSince, modified);
+    }
+    true
+}
+
+fn strip_conditions(request: &mut Fields) {
+    for name in [KnownName::IfNoneMatch, KnownName::IfModifiedSince, KnownName::IfRange, KnownName::Range] {
+        request.remove_known(name);
+    }
+}
+
+/// Reads a body that nobody waits for.
+async fn drain(mut body: Body) {
+    while let Ok(Progress::Data) = std::future::poll_fn(|cx| body.poll_data(cx)).await {
+        let count = body.data().len();
+        body.consume(count);
+    }
+    body.finish();
+}

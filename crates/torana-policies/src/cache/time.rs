@@ -1,0 +1,25 @@
+//! The time, which tests move.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+#[cfg(test)]
+thread_local! {
+    /// How far tests are ahead.
+    pub(super) static AHEAD: std::cell::Cell<std::time::Duration> = const { std::cell::Cell::new(std::time::Duration::ZERO) };
+}
+
+pub(super) fn now() -> Instant {
+    #[cfg(test)]
+    return Instant::now() + AHEAD.get();
+    #[cfg(not(test))]
+    Instant::now()
+}
+
+/// Seconds of the wall clock.
+pub(super) fn wall() -> u64 {
+    #[cfg(test)]
+    let now = SystemTime::now() + AHEAD.get();
+    #[cfg(not(test))]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

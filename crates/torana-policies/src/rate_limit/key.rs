@@ -1,0 +1,69 @@
+//! Whose request it is.
+
+use std::net::IpAddr;
+use torana_core::cookie;
+use torana_core::exchange::Exchange;
+use torana_core::expr::{Expr, Subject, Value};
+use torana_core::names::{HeaderName, KnownName};
+
+/// A part of a key.
+pub(super) enum Key {
+    Consumer,
+    Client,
+    Path,
+    Header(HeaderName),
+    Cookie(Box<[u8]>),
+    Constant,
+    Expr(Expr),
+}
+
+/// Before each part: what it is. So no part can be taken for another, such as
+/// a header that says what somebody else's address is.
+const ADDRESS: u8 = 1;
+const SUBJECT: u8 = 2;
+const VALUE: u8 = 3;
+
+impl Key {
+    /// Appends this part of `exchange`'s key. What the request does not have is
+    /// replaced by the address, so that nobody escapes by leaving it out.
+    pub(super) fn write(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        match self {
+            Key::Constant => return,
+            Key::Client => {}
+            Key::Consumer => {
+                if let Some(identity) = &exchange.identity {
+                    return part(SUBJECT, identity.subject.as_bytes(), out);
+                }
+            }
+            Key::Path => return part(VALUE, exchange.target().path().as_bytes(), out),
+            Key::Header(name) => {
+                let mut values = exchange.head.fields.values(name).peekable();
+                if values.peek().is_some() {
+                    return values.for_each(|value| part(VALUE, value, out));
+                }
+            }
+            Key::Cookie(name) => {
+                let fields = exchange.head.fields.get_all(KnownName::Cookie);
+                if let Some((_, value)) = fields.flat_map(cookie::pairs).find(|(known, _)| **known == **name) {
+                    return part(VALUE, value, out);
+                }
+            }
+            Key::Expr(expr) => match expr.evaluate(&Subject::of(exchange, &[])) {
+                Ok(Value::Text(text)) => return part(VALUE, text.as_bytes(), out),
+                Ok(Value::Int(number)) => return part(VALUE, &number.to_le_bytes(), out),
+                Ok(Value::Bool(value)) => return part(VALUE, &[u8::from(value)], out),
+                Err(_) => {}
+            },
+        }
+        match exchange.client_ip {
+            IpAddr::V4(address) => part(ADDRESS, &address.octets(), out),
+            IpAddr::V6(address) => part(ADDRESS, address.octets().get(..8).unwrap_or_default(), out),
+        }
+    }
+}
+
+fn part(kind: u8, value: &[u8], out: &mut Vec<u8>) {
+    out.push(kind);
+    out.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    out.extend_from_slice(value);
+}
