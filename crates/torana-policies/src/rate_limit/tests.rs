@@ -419,10 +419,10 @@ fn a_plan_of_the_configuration_has_its_limits_where_the_policy_says_none() {
     };
     let passed = |policy: &dyn Policy| {
         let ask = |_: &usize| {
-            let mut asked = torana_core::testing::exchange("GET / HTTP/1.1\nHost: a");
+            let mut asked = testing::exchange("GET / HTTP/1.1\nHost: a");
             plan("gold")(&mut asked);
-            let reply = torana_core::testing::reply("200");
-            !torana_core::testing::run(policy, &mut asked, reply).starts_with("rejected")
+            let reply = testing::reply("200");
+            !testing::run(policy, &mut asked, reply).starts_with("rejected")
         };
         (0..9).filter(ask).count()
     };
