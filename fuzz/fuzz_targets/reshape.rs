@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
-use torana_core::reshape::{Budget, Reshape, read, write};
+use torana_reshape::{Budget, Reshape, read, write};
 
 const BUDGET: Budget = Budget { turns: 5_000, time: Duration::from_millis(50), size: 1 << 16 };
 

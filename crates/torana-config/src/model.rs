@@ -9,6 +9,7 @@
 
 mod address;
 mod boot;
+mod consumer;
 mod discover;
 mod endpoint;
 mod limits;
@@ -22,6 +23,7 @@ pub use boot::{
     AccessLog, Admin, Certificate, ClientAuth, ClientAuthMode, Config, Listener, ListenerTls, ProxyProtocol, Shutdown,
     TlsVersion, Upgrade,
 };
+pub use consumer::{Consumer, ConsumerKey, ConsumerPassword, ConsumerPlan, SignatureKey};
 pub use discover::{Discover, Dns, DnsScheme};
 pub use endpoint::{Endpoint, EndpointUrl, Origin, Scheme};
 pub use limits::{LimitValues, Limits};

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use torana_core::diagnostic::Span;
-use torana_core::written::{Node, Written};
+use torana_core::written::{Entry, Node, Written};
 
 use crate::load::Loaded;
 
@@ -56,11 +56,18 @@ fn is_secret(key: &str) -> bool {
     let last = key.rsplit('_').next().unwrap_or_default();
     matches!(last, "token" | "secret" | "password" | "passwd" | "apikey" | "authorization" | "cookie")
         || key.ends_with("api_key")
+        || key.ends_with("password_hash")
 }
 
 /// Texts under `value`, the value of a secret key, that are not references: a reference may be seen.
 fn is_plain(value: &Written) -> bool {
     matches!(value.node, Node::String(_) | Node::Int(_) | Node::Float(_)) && value.reference.is_none()
+}
+
+/// Keys of consumers: under `keys` a `key` is one, while elsewhere it is the path of a file.
+fn keys_of(entry: &Entry) -> impl Iterator<Item = &Written> {
+    let items = if *entry.key == "keys" { entry.value.items() } else { &[] };
+    items.iter().filter_map(|item| item.get("key")).filter(|key| is_plain(key))
 }
 
 /// The places of plain secrets in `tree`.
@@ -71,6 +78,7 @@ fn find(tree: &Written, spans: &mut Vec<Span>) {
             let values = std::iter::once(&entry.value).chain(entry.value.items());
             spans.extend(values.filter(|value| is_plain(value)).map(|value| value.span));
         }
+        spans.extend(keys_of(entry).map(|key| key.span));
         find(&entry.value, spans);
     }
 }
@@ -83,6 +91,15 @@ fn mask(tree: &Written, shown: &mut Value) {
     for entry in tree.entries() {
         let Some(shown) = shown.get_mut(entry.key.as_str()) else { continue };
         mask(&entry.value, shown);
+        if keys_of(entry).next().is_some() {
+            for (item, shown) in entry.value.items().iter().zip(shown.as_array_mut().into_iter().flatten()) {
+                if let (Some(key), Some(shown)) = (item.get("key"), shown.get_mut("key"))
+                    && is_plain(key)
+                {
+                    *shown = MASK.into();
+                }
+            }
+        }
         if !is_secret(&entry.key) {
             continue;
         }
@@ -124,6 +141,19 @@ mod tests {
         assert!(!shown.to_string().contains("hunter2"), "{shown}");
         assert_eq!((&shown["admin"]["token"], &shown["x"]["api-key"][1]), (&"***".into(), &"${env:TOKEN}".into()));
         assert_eq!(shown["x"]["token_ttl"], "5m");
+    }
+
+    #[test]
+    fn credentials_of_consumers_are_masked_and_paths_of_keys_are_not() {
+        let yaml = "consumers:\n  - { name: a, keys: [ { key: hunter2 }, { key: \"${env:TOKEN}\" } ],\n      basic: { \
+                    password_hash: hunter2 }, signatures: [ { id: s, secret: hunter2 } ] }\nx:\n  key: tls/a.key\n";
+        let loaded = load("t.yaml", yaml);
+        let [document] = documents(&loaded).try_into().unwrap();
+        let shown = redacted(&loaded);
+        for text in [document.text.as_str(), &shown.to_string()] {
+            assert!(!text.contains("hunter2") && text.contains("${env:TOKEN}") && text.contains("tls/a.key"), "{text}");
+            assert_eq!(text.matches("***").count(), 3, "{text}");
+        }
     }
 
     #[test]

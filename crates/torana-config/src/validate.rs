@@ -8,6 +8,7 @@ use crate::model::Config;
 use crate::sources::Sources;
 
 mod boot;
+mod consumers;
 mod discover;
 mod routes;
 mod upstreams;
@@ -43,6 +44,7 @@ pub(crate) fn validate(found: &Found<'_>) -> Vec<Diagnostic> {
     boot::check(found, &mut diagnostics);
     upstreams::check(found, &mut diagnostics);
     routes::check(found, &mut diagnostics);
+    consumers::check(found, &mut diagnostics);
     diagnostics
 }
 

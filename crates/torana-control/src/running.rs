@@ -28,6 +28,12 @@ pub trait Running: Send + Sync + 'static {
     /// # Errors
     /// It is no question; the text says why.
     fn explain(&self, question: &Value) -> Result<Value, String>;
+    /// Shows consumers and their keys, makes them, changes them. Writes files,
+    /// so it is not asked on the thread of the interface.
+    ///
+    /// # Errors
+    /// It is not possible; nothing has changed.
+    fn consumers(&self, asked: &ConsumerAsk) -> Result<Value, ConsumerProblem>;
     /// Everything counted, in the Prometheus text format.
     fn metrics(&self) -> String;
     /// Client connections open now.
@@ -43,6 +49,68 @@ pub trait Running: Send + Sync + 'static {
     fn operate(&self, path: &str, arguments: &Value) -> Result<Value, NotDone>;
     /// Counts a request that the admin interface refused.
     fn admin_refused(&self, code: &'static str);
+}
+
+/// Something to be done with consumers.
+#[derive(Clone, PartialEq)]
+pub struct ConsumerAsk {
+    /// What.
+    pub task: ConsumerTask,
+    /// The consumer's name; empty for all of them, and for a new one.
+    pub consumer: String,
+    /// The key's id; empty for all of them, and for a new one.
+    pub key: String,
+    /// What else was said, as JSON; null if nothing.
+    pub more: Value,
+}
+
+/// What is to be done with consumers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConsumerTask {
+    /// List them.
+    List,
+    /// Show one.
+    Show,
+    /// Make one, or change one that was made.
+    Put,
+    /// Forget one that was made, with its keys.
+    Remove,
+    /// List the keys of one.
+    Keys,
+    /// Make a key of one.
+    CreateKey,
+    /// Make a key in the place of another.
+    RotateKey,
+    /// Take a key back.
+    RevokeKey,
+}
+
+/// Why it is not possible.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConsumerProblem {
+    /// The kind of reason.
+    pub kind: ConsumerProblemKind,
+    /// What exactly; of nothing secret.
+    pub why: String,
+}
+
+/// The kinds of reasons.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConsumerProblemKind {
+    /// The configuration says nowhere to keep anything.
+    NotKept,
+    /// What is kept cannot be read or written.
+    Unavailable,
+    /// There is no such consumer.
+    NoConsumer,
+    /// There is no such key that could be changed.
+    NoKey,
+    /// It stands in the configuration, which is where it can be changed.
+    Written,
+    /// There are as many as there may be.
+    Full,
+    /// What was said makes no sense.
+    Question,
 }
 
 /// What was asked for by name is not there.

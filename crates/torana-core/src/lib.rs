@@ -4,7 +4,6 @@
 //! [`clock::Clock`]. A crate that needs to move bytes depends on `torana-net`;
 //! a crate that only needs to talk about them depends on this one.
 
-pub mod aside;
 pub mod ask;
 pub mod body;
 pub mod canonical;
@@ -12,12 +11,13 @@ pub mod captures;
 pub mod carried;
 pub mod civil;
 pub mod clock;
+pub mod consumer;
 pub mod cookie;
+pub mod credential;
 pub mod deadline;
 pub mod diagnostic;
 pub mod event;
 pub mod exchange;
-pub mod expr;
 pub mod forwarded;
 pub mod grpc;
 pub mod head;
@@ -32,10 +32,8 @@ pub mod payload;
 pub mod policy;
 pub mod query;
 pub mod refusal;
-pub mod regex;
 pub mod reply;
 pub mod reserved;
-pub mod reshape;
 pub mod rewrite;
 pub mod site;
 pub mod stage;
@@ -47,6 +45,7 @@ pub mod trace;
 pub mod units;
 pub mod verdict;
 pub mod wanted;
+pub mod welcome;
 pub mod written;
 
 pub use exchange::outbound;

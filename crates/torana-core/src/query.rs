@@ -1,5 +1,7 @@
 //! Reading a query string in place.
 
+use std::borrow::Cow;
+
 /// The pairs of a query, still encoded. A name without `=` has an empty value
 /// (WHATWG URL, application/x-www-form-urlencoded); `;` is no separator.
 pub fn pairs(query: &str) -> impl Iterator<Item = (Decoded<'_>, Decoded<'_>)> {
@@ -20,6 +22,13 @@ impl<'a> Decoded<'a> {
     #[must_use]
     pub fn as_plain(&self) -> Option<&'a [u8]> {
         (!self.0.iter().any(|byte| matches!(byte, b'%' | b'+'))).then_some(self.0)
+    }
+}
+
+/// Decoding copies only what has escapes.
+impl<'a> From<Decoded<'a>> for Cow<'a, [u8]> {
+    fn from(value: Decoded<'a>) -> Cow<'a, [u8]> {
+        value.as_plain().map_or_else(|| Cow::Owned(value.clone().collect()), Cow::Borrowed)
     }
 }
 

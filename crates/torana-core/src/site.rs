@@ -1,10 +1,11 @@
 //! What a policy or target may ask of the plan it is built for, and tell it.
 
+use crate::consumer::{Consumers, Nobody};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::event::Tally;
 use crate::operation::{Operate, Operation};
 use crate::store::{MEMORY, Store};
-use crate::written::{KindUse, Spanned};
+use crate::written::{KindUse, Spanned, Written};
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -50,6 +51,20 @@ pub trait Site {
     /// Where the events are counted that its kind declares. It goes on over
     /// reloads, and is exported as `gateway_policy_events_total`.
     fn tally(&self) -> Arc<Tally>;
+    /// The callers that the gateway itself holds credentials of.
+    fn consumers(&self) -> Arc<dyn Consumers> {
+        Arc::new(Nobody)
+    }
+    /// What `plans` says under `name`, for a policy to read the part that is
+    /// its own.
+    fn plan(&self, name: &str) -> Option<&Written> {
+        let _ = name;
+        None
+    }
+    /// The names of all plans.
+    fn plans(&self) -> Vec<&str> {
+        Vec::new()
+    }
     /// Takes somebody who does an operation that its kind declares.
     fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>);
     /// What outlives plans; see [`keep`].
@@ -122,6 +137,23 @@ pub fn find_upstream(name: &Spanned<String>, site: &(impl Site + ?Sized)) -> Res
         let message = format!("there is no upstream {}", name.shown());
         Box::new(Diagnostic::error("config.unknown_upstream", message).at(name.span).hint(hint))
     })
+}
+
+/// Checks that there is a plan of the name that a policy was given.
+///
+/// # Errors
+/// There is none; the diagnostic stands at it.
+pub fn find_plan(name: &Spanned<String>, site: &(impl Site + ?Sized)) -> Result<(), Box<Diagnostic>> {
+    if site.plan(name).is_some() {
+        return Ok(());
+    }
+    let known = site.plans();
+    let hint = match did_you_mean(name, known.iter().copied()).filter(|_| name.raw().is_none()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "add it to `plans`".to_owned(),
+    };
+    let message = format!("there is no plan {}", name.shown());
+    Err(Box::new(Diagnostic::error("config.unknown_plan", message).at(name.span).hint(hint)))
 }
 
 /// The store that a configuration names; `None` is [`MEMORY`].

@@ -8,6 +8,7 @@ mod worker;
 pub use worker::TestWorker;
 
 use crate::canonical::CanonicalTarget;
+use crate::consumer::{Consumers, Nobody};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::event::{Event, Tally};
 use crate::exchange::{Connection, Exchange};
@@ -265,6 +266,8 @@ pub struct TestNames {
     /// The operations that were offered, by name.
     pub offered: RefCell<Vec<(&'static str, Arc<dyn Operate>)>>,
     events: &'static [&'static Event],
+    consumers: Arc<dyn Consumers>,
+    plans: Vec<(&'static str, Written)>,
 }
 
 impl TestNames {
@@ -287,6 +290,8 @@ impl TestNames {
             kept: Keepsakes::default(),
             offered: RefCell::default(),
             events: &[],
+            consumers: Arc::new(Nobody),
+            plans: Vec::new(),
         }
     }
 
@@ -294,6 +299,20 @@ impl TestNames {
     #[must_use]
     pub const fn counting(mut self, events: &'static [&'static Event]) -> TestNames {
         self.events = events;
+        self
+    }
+
+    /// The same where there are these consumers.
+    #[must_use]
+    pub fn serving(mut self, consumers: Arc<dyn Consumers>) -> TestNames {
+        self.consumers = consumers;
+        self
+    }
+
+    /// The same where there is this plan (JSON).
+    #[must_use]
+    pub fn with_plan(mut self, name: &'static str, plan: &str) -> TestNames {
+        self.plans.push((name, written(plan)));
         self
     }
 }
@@ -359,6 +378,18 @@ impl Site for TestNames {
 
     fn warn(&self, warning: Diagnostic) {
         self.warnings.borrow_mut().push(warning);
+    }
+
+    fn consumers(&self) -> Arc<dyn Consumers> {
+        Arc::clone(&self.consumers)
+    }
+
+    fn plan(&self, name: &str) -> Option<&Written> {
+        self.plans.iter().find(|(known, _)| *known == name).map(|(_, plan)| plan)
+    }
+
+    fn plans(&self) -> Vec<&str> {
+        self.plans.iter().map(|(name, _)| *name).collect()
     }
 
     fn tally(&self) -> Arc<Tally> {

@@ -409,7 +409,8 @@ impl Drop for Gateway {
 /// Cargo does not build it for these tests, which do not depend on it, and an
 /// old one would be tested without a word: so it is built here. Where nothing
 /// has changed that takes a fraction of a second.
-fn binary() -> &'static Path {
+#[must_use]
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         if let Some(path) = std::env::var_os("TORANA_BIN") {

@@ -15,6 +15,7 @@
 //! | `aggregation` | one answer of several services' answers |
 //! | `http2`, `tls` | the other ways to speak; `frames` is HTTP/2 by hand |
 //! | `limits` | what takes many connections or streams to show |
+//! | `consumers` | keys and other credentials, and the file they are kept in |
 //! | `overload` | too long, too many, or twice |
 //! | `rate_limit` | limits that gateways share through Redis |
 //! | `control` | reload and shutdown |
@@ -27,6 +28,7 @@
 
 mod aggregation;
 mod caching;
+mod consumers;
 mod control;
 mod cve;
 mod deadlines;

@@ -64,6 +64,13 @@ impl<F: Forwarder> Outbound for Beside<F> {
         Box::pin(tokio::time::sleep(time))
     }
 
+    fn compute(&self, work: Box<dyn FnOnce() + Send>) -> LocalBoxFuture<'static, ()> {
+        #[allow(clippy::disallowed_methods, reason = "here is where such work goes; its callers limit it")]
+        let done = tokio::task::spawn_blocking(work);
+        // A panic of the work is the caller's to notice: nothing was done.
+        Box::pin(async { drop(done.await) })
+    }
+
     fn spawn(&self, work: LocalBoxFuture<'static, ()>) {
         tokio::task::spawn_local(work);
     }

@@ -9,6 +9,7 @@
 
 mod beside;
 pub mod compile;
+pub mod directory;
 pub mod explain;
 pub mod forwarder;
 mod json;

@@ -4,6 +4,7 @@
 //! applied is a bug of [`compile`](crate::compile): all of that is done here,
 //! once, off the path.
 
+use crate::directory::Directory;
 use crate::matcher::Matcher;
 use std::fmt;
 use std::sync::Arc;
@@ -74,6 +75,10 @@ pub struct Plan {
     pub kept: KeptList,
     /// What policies count.
     pub tallies: Vec<PolicyTally>,
+    /// Callers that the gateway itself holds credentials of.
+    pub consumers: Arc<Directory>,
+    /// Where what is made while the gateway runs is kept; `None`: nowhere.
+    pub state_dir: Option<std::path::PathBuf>,
     /// What people may have policies do.
     pub offers: Vec<Offer>,
 }

@@ -339,7 +339,8 @@ pub(crate) fn plan(config: &str, previous: Option<&Plan>) -> Result<Plan, Vec<Di
     let none = std::collections::BTreeMap::new();
     let loaded = load_text("test.json".as_ref(), config.to_string(), &kinds, &none);
     let Ok(config) = &loaded.config else { return Err(loaded.diagnostics) };
-    let compiled = compile(Source { config, checksum: "abc", watch: &Watch::default() }, REGISTRIES, previous);
+    let compiled =
+        compile(Source { config, checksum: "abc", watch: &Watch::default(), runtime: None }, REGISTRIES, previous);
     compiled.plan.ok_or(compiled.diagnostics)
 }
 

@@ -10,7 +10,6 @@ use torana_core::body::CollectError;
 use torana_core::diagnostic::{Diagnostic, did_you_mean};
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
-use torana_core::expr::{Expr, Part, Parts, Subject, Value};
 use torana_core::forwarded::is_forwarding_spelling;
 use torana_core::head::Fields;
 use torana_core::names::{HeaderName, KnownName, is_value_byte};
@@ -19,12 +18,13 @@ use torana_core::policy::{Policy, PolicyKind};
 use torana_core::query;
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::Reply;
-use torana_core::reshape::{self, TextFault, Val, with_budget};
 use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::units::ByteSize;
 use torana_core::verdict::{Decision, Verdict};
 use torana_core::written::{Spanned, Written};
+use torana_expr::{Expr, Part, Parts, Subject, Value};
+use torana_reshape::{self as reshape, TextFault, Val, with_budget};
 
 torana_core::refusals! {
     /// A value cannot be computed, and `missing` says `refuse`.

@@ -1,26 +1,21 @@
-//! What can be switched on per route, one file (or folder) per policy.
+//! What can be switched on per route, one file (or folder) per policy. Those
+//! about callers are in `torana-identity`.
 //!
 //! A new policy is a file named after its configuration key and two lines
 //! here: its `pub mod` and its entry in [`REGISTRY`]. Schema, reference page,
 //! metrics label and refusal table are derived. Siblings do not know each
 //! other.
 
-pub mod any_of;
-pub mod authorize;
 pub mod body_limit;
 pub mod bot_detection;
 pub mod cache;
 pub mod compress;
 pub mod cors;
-pub mod csrf;
 pub mod enrich;
 pub mod fault;
-pub mod forward_auth;
 pub mod headers;
 pub mod idempotency;
 pub mod injection_guard;
-pub mod ip_filter;
-pub mod jwt;
 pub mod load_shed;
 pub mod mirror;
 pub mod mock;
@@ -33,22 +28,16 @@ use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.
 pub const REGISTRY: &[PolicyEntry] = &[
-    entry::<any_of::AnyOf>(),
-    entry::<authorize::Authorize>(),
     entry::<body_limit::BodyLimit>(),
     entry::<bot_detection::BotDetection>(),
     entry::<cache::Cache>(),
     entry::<compress::Compress>(),
     entry::<cors::Cors>(),
-    entry::<csrf::Csrf>(),
     entry::<enrich::Enrich>(),
     entry::<fault::Fault>(),
-    entry::<forward_auth::ForwardAuth>(),
     entry::<headers::Headers>(),
     entry::<idempotency::Idempotency>(),
     entry::<injection_guard::InjectionGuard>(),
-    entry::<ip_filter::IpFilter>(),
-    entry::<jwt::Jwt>(),
     entry::<load_shed::LoadShed>(),
     entry::<mirror::Mirror>(),
     entry::<mock::Mock>(),

@@ -15,12 +15,12 @@ use torana_core::payload::{self, Media};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::Reply;
-use torana_core::reshape::{self, TextFault, Val, with_budget};
 use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::units::ByteSize;
 use torana_core::verdict::{Decision, Verdict};
 use torana_core::written::{OneOrMany, Spanned, Written};
+use torana_reshape::{self as reshape, TextFault, Val, with_budget};
 
 torana_core::refusals! {
     /// The upstream's reply is not the JSON it says, is compressed, or too long.

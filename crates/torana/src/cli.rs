@@ -55,6 +55,7 @@ pub(crate) enum Command {
     Run(Run),
     Check(Check),
     Explain(Explain),
+    Key(Key),
     Routes(Routes),
     Schema(Schema),
     Demo(Demo),
@@ -149,6 +150,104 @@ pub(crate) struct Routes {
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
+}
+
+/// Make, replace, take back and list API keys of a gateway that runs
+///
+/// The gateway needs a `state_dir` to keep them in, and a consumer to give them to: one of the configuration, or one made
+/// with `POST /consumers` on the admin address. A key is shown once, when it is made; kept is only its digest.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  torana key create mobile-app --name ci --ttl 90d
+  torana key list mobile-app
+  torana key rotate mobile-app 8f3kQ2mZ --overlap 24h
+  torana key revoke mobile-app 8f3kQ2mZ")]
+pub(crate) struct Key {
+    #[command(subcommand)]
+    pub(crate) command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key
+    Create(KeyCreate),
+    /// Make a key in the place of another, which goes on for a while
+    Rotate(KeyRotate),
+    /// Take a key back, at once and for good
+    Revoke(KeyRevoke),
+    /// List the keys of a consumer
+    List(KeyList),
+}
+
+/// Where a gateway is asked.
+#[derive(Debug, Args)]
+pub(crate) struct KeyAt {
+    /// The admin interface of the gateway: `http://127.0.0.1:9901`, or `unix:` and a path
+    #[arg(long, value_name = "ADDRESS", default_value = "http://127.0.0.1:9901")]
+    pub(crate) admin: String,
+    /// Its `admin.token`; best in the environment, as TORANA_ADMIN_TOKEN
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+}
+
+/// When a key ends.
+#[derive(Debug, Args)]
+pub(crate) struct KeyLife {
+    /// End after so long, such as `90d`; else never
+    #[arg(long, value_name = "TIME", conflicts_with = "expires")]
+    pub(crate) ttl: Option<String>,
+    /// End at a date such as `2027-01-01`, or a time such as `2027-01-01T12:00:00Z`
+    #[arg(long, value_name = "DATE")]
+    pub(crate) expires: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyCreate {
+    /// Whose it is
+    pub(crate) consumer: String,
+    /// What it is for, in listings
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) life: KeyLife,
+    #[command(flatten)]
+    pub(crate) at: KeyAt,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyRotate {
+    /// Whose it is
+    pub(crate) consumer: String,
+    /// The id of the key to replace, as listed
+    pub(crate) key: String,
+    /// For how long the old key goes on; `24h` unless said
+    #[arg(long, value_name = "TIME")]
+    pub(crate) overlap: Option<String>,
+    #[command(flatten)]
+    pub(crate) life: KeyLife,
+    #[command(flatten)]
+    pub(crate) at: KeyAt,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyRevoke {
+    /// Whose it is
+    pub(crate) consumer: String,
+    /// The id of the key, as listed
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) at: KeyAt,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyList {
+    /// Whose
+    pub(crate) consumer: String,
+    #[command(flatten)]
+    pub(crate) at: KeyAt,
 }
 
 /// Print the JSON Schema of configurations, for editors

@@ -7,7 +7,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use torana_config::Loaded;
 use torana_config::ProcessEnvironment;
 use torana_config::model::{Config, EndpointUrl, ListenAddress, Origin};
@@ -15,18 +15,29 @@ use torana_config::report::{self, Style};
 use torana_config::schema::Kinds;
 use torana_control::revisions::Document;
 use torana_control::running::Operation;
+use torana_core::consumer::RuntimeConsumers;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::policy::PolicyEntry;
 use torana_core::written::{KindSchema, Spanned};
 use torana_plane::compile::{Registries, Source, compile, examine};
 use torana_plane::plan::Plan;
+use torana_store::records::Records;
 use torana_upstream::state::Watch;
 
-const REGISTRIES: Registries<'static> = Registries {
-    policies: torana_policies::REGISTRY,
-    targets: torana_targets::REGISTRY,
-    stores: torana_store::REGISTRY,
+/// All policies, of both crates.
+static POLICIES: [PolicyEntry; torana_identity::REGISTRY.len() + torana_policies::REGISTRY.len()] = {
+    let (callers, others) = (torana_identity::REGISTRY, torana_policies::REGISTRY);
+    let mut all = [callers[0]; torana_identity::REGISTRY.len() + torana_policies::REGISTRY.len()];
+    let mut index = 0;
+    while index < all.len() {
+        all[index] = if index < callers.len() { callers[index] } else { others[index - callers.len()] };
+        index += 1;
+    }
+    all
 };
+
+static REGISTRIES: Registries<'static> =
+    Registries { policies: &POLICIES, targets: torana_targets::REGISTRY, stores: torana_store::REGISTRY };
 
 /// A configuration taken from disk, all that is known about it.
 pub(crate) struct Built {
@@ -61,23 +72,26 @@ impl Built {
 /// Loads and compiles the configuration at `path`. With the plan in force as
 /// `previous`, what did not change is taken over from it. `watch` is told what
 /// happens to upstreams when the plan is in force.
-pub(crate) fn build(path: &Path, previous: Option<&Plan>, watch: &Watch) -> Built {
+pub(crate) fn build(path: &Path, previous: Option<&Plan>, watch: &Watch, keeper: &Keeper) -> Built {
     let (policies, targets, stores) = kinds();
     let kinds = Kinds { policies: &policies, targets: &targets, stores: &stores };
     let loaded = torana_config::load(path, &kinds, &ProcessEnvironment);
-    build_again(Arc::new(loaded), previous, watch)
+    build_again(Arc::new(loaded), previous, watch, keeper)
 }
 
 /// Compiles what was loaded before, references as they were expanded then.
 /// Certificates are read anew: those of then may have expired.
-pub(crate) fn build_again(loaded: Arc<Loaded>, previous: Option<&Plan>, watch: &Watch) -> Built {
+pub(crate) fn build_again(loaded: Arc<Loaded>, previous: Option<&Plan>, watch: &Watch, keeper: &Keeper) -> Built {
     let mut diagnostics = loaded.diagnostics.clone();
     let mut files = loaded.files.clone();
     let mut plan = None;
     match &loaded.config {
         Ok(config) => {
             let checksum = checksum::of(loaded.sources.iter().map(|source| source.text.as_str()));
-            let source = Source { config, checksum: &checksum, watch };
+            let records = keeper.records(config);
+            diagnostics.extend(records.as_ref().and_then(|records| lost(config, records)));
+            let runtime = records.map(|records| records as Arc<dyn RuntimeConsumers>);
+            let source = Source { config, checksum: &checksum, watch, runtime: runtime.as_ref() };
             let compiled = compile(source, REGISTRIES, previous);
             diagnostics.extend(compiled.diagnostics);
             diagnostics.extend(endpoints_at_admin(config));
@@ -97,6 +111,41 @@ pub(crate) fn build_again(loaded: Arc<Loaded>, previous: Option<&Plan>, watch: &
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.primary.as_ref().map(|label| label.span));
     Built { loaded, plan, diagnostics, files }
+}
+
+/// Who keeps consumers and keys that are made while the gateway runs.
+#[derive(Clone, Default)]
+pub(crate) struct Keeper {
+    /// Set by the first good configuration; `None`: nobody, for as long as the
+    /// process lives.
+    opened: Arc<OnceLock<Option<Arc<Records>>>>,
+    is_idle: bool,
+}
+
+impl Keeper {
+    /// One that keeps nothing and touches no file: for commands that only look
+    /// at a configuration.
+    pub(crate) fn idle() -> Keeper {
+        Keeper { is_idle: true, ..Keeper::default() }
+    }
+
+    fn records(&self, config: &Config) -> Option<Arc<Records>> {
+        let open = || config.state_dir.as_ref().map(|directory| Arc::new(Records::open(directory)));
+        if self.is_idle { None } else { self.opened.get_or_init(open).clone() }
+    }
+
+    /// What is kept, once a configuration was loaded.
+    pub(crate) fn opened(&self) -> Option<&Arc<Records>> {
+        self.opened.get()?.as_ref()
+    }
+}
+
+/// Not an error: what is written in the configuration goes on.
+fn lost(config: &Config, records: &Records) -> Option<Diagnostic> {
+    let (directory, why) = (config.state_dir.as_ref()?, records.lost()?);
+    let message = format!("keys that were made while the gateway ran do not count: {why}");
+    let hint = "those of the configuration do. Put the file back, or move it away and make the keys anew";
+    Some(Diagnostic::warning("consumers.lost", message).at(directory.span).hint(hint))
 }
 
 /// The JSON Schema of configurations.

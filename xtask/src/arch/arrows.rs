@@ -17,10 +17,13 @@ pub(super) const ARROWS: &[(&str, &[&str])] = &[
     ("torana-http1", &["torana-core"]),
     ("torana-net", &["torana-core", "torana-http1"]),
     ("torana-upstream", &["torana-core", "torana-net"]),
-    ("torana-policies", &["torana-core"]),
-    ("torana-targets", &["torana-core"]),
+    ("torana-expr", &["torana-core"]),
+    ("torana-reshape", &["torana-core"]),
+    ("torana-identity", &["torana-core", "torana-expr"]),
+    ("torana-policies", &["torana-core", "torana-expr", "torana-reshape"]),
+    ("torana-targets", &["torana-core", "torana-expr", "torana-reshape"]),
     ("torana-store", &["torana-core"]),
-    ("torana-plane", &["torana-core", "torana-config", "torana-net", "torana-upstream"]),
+    ("torana-plane", &["torana-core", "torana-config", "torana-expr", "torana-net", "torana-upstream"]),
     ("torana-control", &[]),
     (
         "torana",
@@ -29,6 +32,7 @@ pub(super) const ARROWS: &[(&str, &[&str])] = &[
             "torana-config",
             "torana-net",
             "torana-upstream",
+            "torana-identity",
             "torana-policies",
             "torana-targets",
             "torana-store",
@@ -48,6 +52,7 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     ("rustls", &["torana-net", "torana-e2e"], "TLS is torana-net's business"),
     ("tokio-rustls", &["torana-net", "torana-e2e"], "TLS is torana-net's business"),
     ("socket2", &["torana-net", "torana-e2e"], "sockets are torana-net's business"),
+    ("redb", &["torana-store"], "what is kept in files is torana-store's business"),
     ("redis", &["torana-store"], "speaking with stores is torana-store's business"),
     ("httparse", &["torana-http1"], "reading HTTP/1 is torana-http1's business"),
     ("hyper", &["torana-control", "torana", "torana-e2e"], "hyper serves what is not on the path of requests"),
@@ -59,7 +64,7 @@ const WALLS: &[(&str, &[&str], &str)] = &[
 const IO: &[&str] = &["std::fs", "process::Command", "std::thread", "TcpStream", "TcpListener", "UdpSocket", "tokio::"];
 
 /// Crates that talk about bytes and never move any.
-const WITHOUT_IO: &[&str] = &["torana-core", "torana-http1", "torana-policies"];
+const WITHOUT_IO: &[&str] = &["torana-core", "torana-expr", "torana-http1", "torana-identity", "torana-policies"];
 
 /// One crate: its `Cargo.toml` as cargo read it, and its sources.
 pub(super) struct Package {

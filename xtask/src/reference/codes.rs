@@ -15,7 +15,9 @@ const SOURCES: &[&str] = &[
     "crates/torana-core/src/policy.rs",
     "crates/torana-core/src/rewrite",
     "crates/torana-core/src/site.rs",
+    "crates/torana-core/src/welcome.rs",
     "crates/torana-plane/src/compile",
+    "crates/torana-identity/src",
     "crates/torana-policies/src",
     "crates/torana-targets/src",
     "crates/torana-store/src",
@@ -108,6 +110,7 @@ fn is_code(literal: &str) -> bool {
             && part.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
     };
     // Hosts and files look alike.
-    let is_file = [".pem", ".key", ".yaml", ".example", ".rs", ".lua"].iter().any(|ending| literal.ends_with(ending));
+    let is_file =
+        [".pem", ".key", ".yaml", ".example", ".redb", ".rs", ".lua"].iter().any(|ending| literal.ends_with(ending));
     !is_file && literal.split_once('.').is_some_and(|(area, reason)| is_name(area) && is_name(reason))
 }

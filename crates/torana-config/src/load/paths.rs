@@ -31,8 +31,8 @@ pub(super) fn resolve(config: &mut Config, sources: &Sources) {
             one(path);
         }
     }
-    if let Some(socket) = &mut config.upgrade.socket {
-        one(socket);
+    for path in [&mut config.upgrade.socket, &mut config.state_dir].into_iter().flatten() {
+        one(path);
     }
     if let Some(log) = config.access_log.on_mut()
         && !matches!(log.output.value.as_str(), "stdout" | "stderr")

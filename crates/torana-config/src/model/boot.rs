@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use torana_core::units::{Duration, Network};
 use torana_core::written::Spanned;
 
-use super::{KindUse, LimitValues, Limits, ListenAddress, Route, StoreUse, Switch, Upstream};
+use super::{Consumer, ConsumerPlan, KindUse, LimitValues, Limits, ListenAddress, Route, StoreUse, Switch, Upstream};
 
 /// The configuration of a Torana gateway.
 ///
@@ -51,6 +51,17 @@ pub struct Config {
     pub routes: Vec<Spanned<Route>>,
     /// Policies for every route, before the route's own.
     pub policies: Vec<Spanned<KindUse>>,
+    /// Callers that the gateway itself holds credentials of: keys, passwords, signing keys, certificates. Policies such
+    /// as `api_key` admit them. More can be made while the gateway runs; where both have a name, this one counts.
+    pub consumers: Vec<Spanned<Consumer>>,
+    /// What consumers get, by the name of the plan: under the name of a policy, what that reads there, such as the
+    /// limits of `rate_limit`.
+    pub plans: BTreeMap<Spanned<String>, Spanned<ConsumerPlan>>,
+    /// Directory for what is made while the gateway runs and has to outlive it: keys and consumers made through the
+    /// admin interface. Relative to the file it is written in; it is made if it does not exist, for the gateway's
+    /// own user only. Gateways of one machine may share it. Changes with the next start. Default: none, and no keys
+    /// can be made.
+    pub state_dir: Option<Spanned<PathBuf>>,
     /// More files to read, relative to this one: paths, directories, or patterns with `*` and `?`.
     /// Lists are joined, upstreams are united, and whatever else is set in two files is an error. A
     /// path that does not exist is an error; a pattern that matches nothing is a warning.

@@ -3,7 +3,7 @@
 //! what the interface does answer.
 
 use super::routes::{Page, ROUTES, Route};
-use crate::running::Operation;
+use crate::running::{ConsumerTask, Operation};
 use serde_json::{Map, Value, json};
 
 /// A page's reply when all is well.
@@ -70,6 +70,48 @@ const REVISION: &[Member] = &[
 
 const DRAINED: &[Member] = &[("upstream", "string"), ("endpoints", "array")];
 
+const CONSUMER: &[Member] = &[
+    ("name", "string"),
+    ("source", "string"),
+    ("plan", "string?"),
+    ("active", "boolean"),
+    ("tags", "array"),
+    ("ips", "array"),
+    ("routes", "array"),
+    ("roles", "array"),
+    ("scopes", "array"),
+];
+
+const KEY: &[Member] = &[
+    ("id", "string"),
+    ("consumer", "string"),
+    ("source", "string"),
+    ("name", "string?"),
+    ("state", "string"),
+    ("created", "string?"),
+    ("expires", "string?"),
+    ("revoked", "string?"),
+    ("replaces", "string?"),
+];
+
+/// What a consumer is made of.
+const NEW_CONSUMER: &[Member] = &[
+    ("name", "string"),
+    ("plan", "string?"),
+    ("active", "boolean"),
+    ("tags", "array"),
+    ("ips", "array"),
+    ("routes", "array"),
+    ("roles", "array"),
+    ("scopes", "array"),
+];
+
+/// What a key is made of.
+const NEW_KEY: &[Member] = &[("name", "string"), ("ttl", "string"), ("expires", "string")];
+
+/// The same for one in the place of another.
+const ROTATION: &[Member] = &[("overlap", "string"), ("ttl", "string"), ("expires", "string")];
+
 /// RFC 9457, and `code`.
 const PROBLEM: &[Member] = &[
     ("type", "string"),
@@ -95,6 +137,14 @@ fn content(page: Page) -> Content {
         Page::Revision => Content::Json(&[REVISION, &[("documents", "array")]]),
         Page::Reload | Page::Rollback => Content::Json(&[ATTEMPT]),
         Page::Drain | Page::Undrain => Content::Json(&[DRAINED]),
+        Page::Consumers(task) => match task {
+            ConsumerTask::List => Content::Json(&[&[("consumers", "array"), ("kept", "boolean")]]),
+            ConsumerTask::Show => Content::Json(&[CONSUMER, &[("keys", "array")]]),
+            ConsumerTask::Put | ConsumerTask::Remove => Content::Json(&[CONSUMER]),
+            ConsumerTask::Keys => Content::Json(&[&[("keys", "array")]]),
+            ConsumerTask::CreateKey | ConsumerTask::RotateKey => Content::Json(&[KEY, &[("key", "string")]]),
+            ConsumerTask::RevokeKey => Content::Json(&[KEY]),
+        },
         Page::Version | Page::OpenApi => Content::Any,
     }
 }
@@ -114,6 +164,15 @@ fn others(page: Page) -> &'static [(&'static str, &'static str)] {
             ("503", "the gateway is stopping"),
         ],
         Page::Drain | Page::Undrain => &[("404", "there is no such upstream, or it has no such endpoint")],
+        Page::Consumers(ConsumerTask::List | ConsumerTask::Show | ConsumerTask::Keys) => {
+            &[("404", "there is no such consumer"), ("503", "what was made cannot be read")]
+        }
+        Page::Consumers(_) => &[
+            ("400", "the body makes no sense; `why` says what is wrong with it"),
+            ("404", "there is no such consumer, or it has no such key"),
+            ("409", "there is no `state_dir`, it stands in the configuration, or there is no room"),
+            ("503", "what was made cannot be read or written; nothing changed"),
+        ],
         Page::Revision | Page::Diff => &[("404", "the revision is not kept")],
         _ => &[],
     }
@@ -162,7 +221,7 @@ fn operation(route: &Route, method: &str) -> Value {
     let parameters: Value = names(route.path)
         .map(|name| {
             let schema = match name {
-                "name" | "address" => json!({ "type": "string", "minLength": 1 }),
+                "name" | "address" | "key" => json!({ "type": "string", "minLength": 1 }),
                 _ => json!({ "type": "integer", "format": "int64", "minimum": 0 }),
             };
             json!({ "name": name, "in": "path", "required": true, "schema": schema })
@@ -177,6 +236,18 @@ fn operation(route: &Route, method: &str) -> Value {
             "required": true,
             "content": { "application/json": { "schema": question() } },
         });
+    }
+    let body = match route.page {
+        Page::Consumers(ConsumerTask::Put) => Some((NEW_CONSUMER, true)),
+        Page::Consumers(ConsumerTask::CreateKey) => Some((NEW_KEY, false)),
+        Page::Consumers(ConsumerTask::RotateKey) => Some((ROTATION, false)),
+        _ => None,
+    };
+    if let Some((members, is_needed)) = body {
+        let mut schema = object(&[members]);
+        schema["required"] = if is_needed { json!(["name"]) } else { json!([]) };
+        operation["requestBody"] =
+            json!({ "required": is_needed, "content": { "application/json": { "schema": schema } } });
     }
     if route.is_open {
         operation["security"] = json!([]);

@@ -5,7 +5,9 @@ use super::routes::{self, Page, Part, ROUTES, Route};
 use super::{Client, Parts, guard, openapi};
 use crate::notice;
 use crate::revisions::{self, Listed};
-use crate::running::{NotDone, NotThere, Operation, Report};
+use crate::running::{
+    ConsumerAsk, ConsumerProblem, ConsumerProblemKind, ConsumerTask, NotDone, NotThere, Operation, Report,
+};
 use crate::supervisor::{Cause, NoRollback};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -58,6 +60,9 @@ async fn reply(request: Request<Incoming>, client: &Client) -> Result<Answer, Pr
     if route.page == Page::Explain {
         return explain(&body, &client.parts);
     }
+    if let Page::Consumers(task) = route.page {
+        return consumers(task, named, &body, &client.parts).await;
+    }
     show(route.page, named, &client.parts).await
 }
 
@@ -97,8 +102,10 @@ const ARGUMENTS: Problem = Problem {
 
 /// For `Allow`.
 fn allowed(found: &[(&Route, Vec<Part>)]) -> String {
-    let methods: Vec<&str> =
-        found.iter().map(|(route, _)| if route.method == Method::GET { "GET, HEAD" } else { "POST" }).collect();
+    let methods: Vec<&str> = found
+        .iter()
+        .map(|(route, _)| if route.method == Method::GET { "GET, HEAD" } else { route.method.as_str() })
+        .collect();
     methods.join(", ")
 }
 
@@ -150,8 +157,8 @@ async fn show(page: Page, named: &[Part], parts: &Parts) -> Result<Answer, Probl
             shown["last"] = status.last().to_json();
             json(OK, &shown)
         }
-        // Needs its body, so it is answered before.
-        Page::Explain => return Err(NOT_FOUND),
+        // Need their bodies, so they are answered before.
+        Page::Explain | Page::Consumers(_) => return Err(NOT_FOUND),
         Page::Reload => match parts.reloads.reload(Cause::Admin).await {
             Some(report) => attempted(&report),
             None => return Err(STOPPING),
@@ -255,6 +262,62 @@ fn explain(body: &[u8], parts: &Parts) -> Result<Answer, Problem> {
             problem(&refused, json!({ "why": why }))
         }
     })
+}
+
+async fn consumers(task: ConsumerTask, named: &[Part], body: &[u8], parts: &Parts) -> Result<Answer, Problem> {
+    let more = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(body) };
+    let (consumer, key) = (name(named, 0).to_owned(), name(named, 1).to_owned());
+    let done = match more {
+        Ok(more) => {
+            let (running, asked) = (parts.running.clone(), ConsumerAsk { task, consumer, key, more });
+            // Files are written: probes are not to wait for a slow disk.
+            #[allow(clippy::disallowed_methods, reason = "the admin interface is no worker")]
+            let done = tokio::task::spawn_blocking(move || running.consumers(&asked)).await;
+            done.unwrap_or_else(|_| {
+                Err(ConsumerProblem { kind: ConsumerProblemKind::Unavailable, why: "it broke off".to_owned() })
+            })
+        }
+        // What is wrong would be shown with a part of what was sent.
+        Err(_) => Err(ConsumerProblem { kind: ConsumerProblemKind::Question, why: "the body is no JSON".to_owned() }),
+    };
+    Ok(match done {
+        Ok(shown) => json(StatusCode::OK, &shown),
+        Err(ConsumerProblem { kind, why }) => {
+            let refused = consumer_problem(kind);
+            parts.running.admin_refused(refused.code);
+            problem(&refused, json!({ "why": why }))
+        }
+    })
+}
+
+fn consumer_problem(kind: ConsumerProblemKind) -> Problem {
+    let (status, code, detail) = match kind {
+        ConsumerProblemKind::NotKept => {
+            let detail = "consumers and keys can only be made where the configuration has a `state_dir`";
+            (StatusCode::CONFLICT, "admin.not_kept", detail)
+        }
+        ConsumerProblemKind::Unavailable => {
+            let detail = "what was made cannot be read or written; `why` says what is wrong. Nothing changed";
+            (StatusCode::SERVICE_UNAVAILABLE, "admin.records_unavailable", detail)
+        }
+        ConsumerProblemKind::NoConsumer => {
+            (StatusCode::NOT_FOUND, "admin.no_consumer", "there is no such consumer; `/consumers` lists them")
+        }
+        ConsumerProblemKind::NoKey => {
+            let detail = "the consumer has no such key, or it cannot be changed; `/consumers/{name}/keys` lists them";
+            (StatusCode::NOT_FOUND, "admin.no_key", detail)
+        }
+        ConsumerProblemKind::Written => {
+            (StatusCode::CONFLICT, "admin.written", "it stands in the configuration: change it there")
+        }
+        ConsumerProblemKind::Full => {
+            (StatusCode::CONFLICT, "admin.records_full", "there are as many of them as there may be")
+        }
+        ConsumerProblemKind::Question => {
+            (StatusCode::BAD_REQUEST, "admin.consumer_question", "`why` says what is wrong with the body")
+        }
+    };
+    Problem { status, code, detail }
 }
 
 /// Reads a body, also one that nobody needs: the connection can be used again.

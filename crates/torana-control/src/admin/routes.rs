@@ -1,5 +1,6 @@
 //! Every page there is. Requests are routed by this table, and `/` lists it.
 
+use crate::running::ConsumerTask;
 use hyper::Method;
 
 /// A page, and how to ask for it.
@@ -7,8 +8,8 @@ use hyper::Method;
 pub(super) struct Route {
     /// `GET` stands for `HEAD` too.
     pub(super) method: Method,
-    /// The path; `{id}` stands for a number, `{name}` and `{address}` for a
-    /// name, percent-encoded where it has a `/`.
+    /// The path; `{id}` stands for a number, `{name}`, `{address}` and `{key}`
+    /// for a name, percent-encoded where it has a `/`.
     pub(super) path: &'static str,
     pub(super) page: Page,
     /// What it is for.
@@ -41,6 +42,7 @@ pub(super) enum Page {
     Rollback,
     Version,
     OpenApi,
+    Consumers(ConsumerTask),
 }
 
 const fn get(path: &'static str, page: Page, about: &'static str) -> Route {
@@ -49,6 +51,10 @@ const fn get(path: &'static str, page: Page, about: &'static str) -> Route {
 
 const fn post(path: &'static str, page: Page, about: &'static str) -> Route {
     Route { method: Method::POST, path, page, about, is_open: false }
+}
+
+const fn delete(path: &'static str, page: Page, about: &'static str) -> Route {
+    Route { method: Method::DELETE, path, page, about, is_open: false }
 }
 
 const fn probe(path: &'static str, page: Page, about: &'static str) -> Route {
@@ -91,6 +97,30 @@ pub(super) static ROUTES: &[Route] = &[
         Page::Rollback,
         "put one of them in force again, until the files change or a reload",
     ),
+    get("/consumers", Page::Consumers(ConsumerTask::List), "the consumers: of the configuration, and those made since"),
+    post(
+        "/consumers",
+        Page::Consumers(ConsumerTask::Put),
+        "make a consumer, or change one that was made; those of the configuration are changed there",
+    ),
+    get("/consumers/{name}", Page::Consumers(ConsumerTask::Show), "one of them, with its keys"),
+    delete("/consumers/{name}", Page::Consumers(ConsumerTask::Remove), "forget a consumer that was made, and its keys"),
+    get(
+        "/consumers/{name}/keys",
+        Page::Consumers(ConsumerTask::Keys),
+        "the keys of a consumer; never the keys themselves",
+    ),
+    post("/consumers/{name}/keys", Page::Consumers(ConsumerTask::CreateKey), "make a key, which is shown this once"),
+    post(
+        "/consumers/{name}/keys/{key}/rotate",
+        Page::Consumers(ConsumerTask::RotateKey),
+        "make a key in the place of another, which goes on for a while; the new one is shown this once",
+    ),
+    delete(
+        "/consumers/{name}/keys/{key}",
+        Page::Consumers(ConsumerTask::RevokeKey),
+        "take a key back, at once and for good",
+    ),
     get("/version", Page::Version, "what is running"),
     get("/openapi.json", Page::OpenApi, "these pages as an OpenAPI description"),
 ];
@@ -115,7 +145,7 @@ fn parts(template: &str, path: &str) -> Option<Vec<Part>> {
     loop {
         match (wanted.next(), found.next()) {
             (None, None) => return Some(parts),
-            (Some("{name}" | "{address}"), Some(found)) => parts.push(Part::Name(decoded(found)?)),
+            (Some("{name}" | "{address}" | "{key}"), Some(found)) => parts.push(Part::Name(decoded(found)?)),
             (Some(wanted), Some(found)) if wanted.starts_with('{') => {
                 // `+1` and `01` are not what is listed.
                 let is_plain = found == "0" || found.bytes().next().is_some_and(|first| (b'1'..=b'9').contains(&first));

@@ -1,7 +1,9 @@
 use super::routes::ROUTES;
 use super::*;
 use crate::revisions::{Document, History, Listed, Revision};
-use crate::running::{NotDone, NotThere, Reload, Report};
+use crate::running::{
+    ConsumerAsk, ConsumerProblem, ConsumerProblemKind, ConsumerTask, NotDone, NotThere, Reload, Report,
+};
 use crate::supervisor::Supervisor;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -43,6 +45,34 @@ impl Running for Fake {
             "request": null, "client_ip": "127.0.0.1", "outcome": { "kind": "route", "name": url },
             "candidates": [], "policies": [], "target": null, "forwarded": null, "endpoint": null,
         }))
+    }
+    fn consumers(&self, asked: &ConsumerAsk) -> Result<Value, ConsumerProblem> {
+        if asked.consumer == "nobody" {
+            return Err(ConsumerProblem {
+                kind: ConsumerProblemKind::NoConsumer,
+                why: "nobody is not here".to_owned(),
+            });
+        }
+        let consumer = json!({
+            "name": asked.consumer, "source": "runtime", "plan": null, "active": true, "tags": [], "ips": [],
+            "routes": [], "roles": [], "scopes": [],
+        });
+        let key = json!({
+            "id": asked.key, "consumer": asked.consumer, "source": "runtime", "name": asked.more["name"], "state": "active",
+            "created": null, "expires": null, "revoked": null, "replaces": null,
+        });
+        let with = |mut value: Value, name: &str, more: Value| {
+            value[name] = more;
+            value
+        };
+        Ok(match asked.task {
+            ConsumerTask::List => json!({ "consumers": [consumer], "kept": true }),
+            ConsumerTask::Show => with(consumer, "keys", json!([key])),
+            ConsumerTask::Put | ConsumerTask::Remove => consumer,
+            ConsumerTask::Keys => json!({ "keys": [key] }),
+            ConsumerTask::CreateKey | ConsumerTask::RotateKey => with(key, "key", json!("trn_1_2")),
+            ConsumerTask::RevokeKey => key,
+        })
     }
     fn metrics(&self) -> String {
         "# TYPE gateway_up gauge\ngateway_up 1\n".to_owned()
@@ -109,7 +139,7 @@ impl Reload for Second {
 
 /// A path of that form that leads to something.
 fn filled(template: &str) -> String {
-    let named = [("{id}", "1"), ("{other}", "2"), ("{name}", "team%2Fusers"), ("{address}", ENDPOINT)];
+    let named = [("{id}", "1"), ("{other}", "2"), ("{name}", "team%2Fusers"), ("{address}", ENDPOINT), ("{key}", "1")];
     named.iter().fold(template.to_owned(), |path, (name, value)| path.replace(name, value))
 }
 
@@ -222,7 +252,8 @@ fn every_listed_page_is_there() {
         let expected = if path == "/reload" { 422 } else { 200 };
         let path = &filled(path);
         assert_eq!(server.ask(method, path).0, expected, "{method} {path}");
-        let other = if method == "GET" { "POST" } else { "GET" };
+        // Nothing is put anywhere.
+        let other = "PUT";
         assert_eq!(server.ask(other, path).0, 405, "{other} {path}");
         assert_eq!(server.refused().last(), Some(&"admin.method"));
     }
@@ -518,4 +549,16 @@ fn what_is_described_is_what_is_answered() {
         assert_eq!(operation["summary"], route.about);
         assert_eq!(operation["security"].is_array(), route.is_open, "{}", route.path);
     }
+}
+
+#[test]
+fn consumers_are_asked_for_by_name_and_what_is_wrong_is_said() {
+    let server = Server::start();
+    let (status, body) = server.ask("DELETE", "/consumers/shop/keys/abc");
+    assert_eq!(status, 200, "{body}");
+    let shown: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&shown["consumer"], &shown["id"]), (&"shop".into(), &"abc".into()));
+    let (status, body) = server.ask("GET", "/consumers/nobody");
+    assert!(status == 404 && body.contains("admin.no_consumer") && body.contains("nobody is not here"), "{body}");
+    assert_eq!(server.ask("PUT", "/consumers").0, 405);
 }

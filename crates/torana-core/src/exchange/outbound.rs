@@ -54,6 +54,11 @@ pub trait Outbound {
     /// Waits for so long, give or take a millisecond.
     fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()>;
 
+    /// Does `work` that takes long, or waits for a disk, on a thread that is no
+    /// worker; the future is over when the work is. It goes on if the future is
+    /// dropped. How much of it there may be at a time is the caller's to limit.
+    fn compute(&self, work: Box<dyn FnOnce() + Send>) -> LocalBoxFuture<'static, ()>;
+
     /// Does `work` beside the exchange, which does not wait for it. Work that is
     /// not done when the worker stops is dropped.
     fn spawn(&self, work: LocalBoxFuture<'static, ()>);

@@ -95,6 +95,12 @@ impl Outbound for TestWorker {
         if self.sleeps.get() { Box::pin(std::future::pending()) } else { Box::pin(std::future::ready(())) }
     }
 
+    /// At once, on the test's own thread.
+    fn compute(&self, work: Box<dyn FnOnce() + Send>) -> LocalBoxFuture<'static, ()> {
+        work();
+        Box::pin(std::future::ready(()))
+    }
+
     fn spawn(&self, work: LocalBoxFuture<'static, ()>) {
         self.work.borrow_mut().push(work);
     }

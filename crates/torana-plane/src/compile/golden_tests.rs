@@ -19,7 +19,8 @@ fn compile_file(path: &Path) -> String {
     let mut plan = None;
     match &loaded.config {
         Ok(config) => {
-            let source = Source { config, checksum: "abc", watch: &torana_upstream::state::Watch::default() };
+            let source =
+                Source { config, checksum: "abc", watch: &torana_upstream::state::Watch::default(), runtime: None };
             let compiled = compile(source, REGISTRIES, None);
             diagnostics.extend(compiled.diagnostics);
             plan = compiled.plan;

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use torana_config::model::{self, PathMatch, ValueTest};
 use torana_core::diagnostic::{Diagnostic, Span, did_you_mean};
 use torana_core::exchange::RouteId;
-use torana_core::expr::{Expr, ExprError, Part, Parts};
 use torana_core::names::HeaderName;
-use torana_core::regex::Regex;
 use torana_core::written::Spanned;
+use torana_expr::regex::Regex;
+use torana_expr::{Expr, ExprError, Part, Parts};
 
 /// What a route matches, as far as it could be read.
 pub(super) struct Matched {

@@ -13,6 +13,7 @@
 //! endpoints) and nothing else: no names are resolved, nothing is connected to or executed.
 
 mod chain;
+mod consumers;
 mod discover;
 mod implicit;
 mod listeners;
@@ -29,15 +30,17 @@ mod golden_tests;
 
 pub use discover::endpoints_of_file;
 
+use crate::directory::Directory;
 use crate::matcher::RoutePattern;
 use crate::plan::{AccessLog, Admin, Listener, LogOutput, Offer, Plan, PlanStore, PolicyTally, Route, Shutdown};
 use implicit::{Implicit, Services};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use torana_config::model::{self, Config, EndpointUrl};
+use torana_config::model::{self, Config, ConsumerPlan, EndpointUrl};
 use torana_config::{Remnant, SoundConfig};
+use torana_core::consumer::RuntimeConsumers;
 use torana_core::diagnostic::{Diagnostic, Severity, Span};
 use torana_core::forwarded::{Emit, ForwardingFamily, TrustedProxies};
 use torana_core::names::HeaderName;
@@ -58,6 +61,8 @@ pub struct Source<'a> {
     pub checksum: &'a str,
     /// Who is told what happens to its upstreams.
     pub watch: &'a Watch,
+    /// Consumers and keys that are not in the configuration.
+    pub runtime: Option<&'a Arc<dyn RuntimeConsumers>>,
 }
 
 /// The kinds of policies, targets and stores there are.
@@ -97,6 +102,9 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
     let mut context = Context {
         before: known.map(|known| (&*known.0.name, known)).collect(),
         tallies: &tallies,
+        plans: &config.plans,
+        runtime: source.runtime,
+        consumers: Arc::default(),
         offers: &offers,
         registries,
         previous,
@@ -108,7 +116,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         files: Vec::new(),
     };
     let Parts { listeners, next_listener, upstreams, stores, services, routes, patterns } = parts(config, &mut context);
-    let Context { diagnostics, files, .. } = context;
+    let Context { diagnostics, files, consumers, .. } = context;
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Compiled { plan: None, diagnostics, files, services };
     }
@@ -139,6 +147,8 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         next_listener,
         kept: keepsakes.into_list(),
         tallies: tallies.into_inner(),
+        consumers,
+        state_dir: config.state_dir.as_ref().map(|path| path.value.clone()),
         offers: offers.into_inner(),
     };
     Compiled { plan: Some(plan), diagnostics, files, services }
@@ -164,6 +174,9 @@ pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
         keepsakes: &Keepsakes::default(),
         implicit: &Implicit::default(),
         tallies: &RefCell::default(),
+        plans: &remnant.config().plans,
+        runtime: None,
+        consumers: Arc::default(),
         offers: &RefCell::default(),
         before: HashMap::new(),
         remnant: Some(remnant),
@@ -193,6 +206,7 @@ struct Parts {
 fn parts(config: &Config, context: &mut Context<'_>) -> Parts {
     let (listeners, next_listener) = listeners::compile(config, context);
     let mut upstreams = upstreams::compile(config, context);
+    context.consumers = Arc::new(consumers::compile(config, context.runtime, context));
     // Before whoever names them.
     upstreams.stores = stores::compile(config, context);
     let (routes, patterns) = routes::compile(config, &upstreams, context);
@@ -246,6 +260,10 @@ struct Context<'a> {
     implicit: &'a Implicit,
     /// What policies of the plan count.
     tallies: &'a RefCell<Vec<PolicyTally>>,
+    /// What consumers get.
+    plans: &'a BTreeMap<Spanned<String>, Spanned<ConsumerPlan>>,
+    runtime: Option<&'a Arc<dyn RuntimeConsumers>>,
+    consumers: Arc<Directory>,
     offers: &'a RefCell<Vec<Offer>>,
     /// Where the configuration comes from if loading found errors in it.
     remnant: Option<&'a Remnant>,

@@ -2,11 +2,15 @@
 
 use super::implicit::Implicit;
 use super::{Context, Upstreams};
+use crate::directory::Directory;
 use crate::plan::{Offer, PolicyTally};
 use std::any::TypeId;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use torana_config::Remnant;
+use torana_config::model::ConsumerPlan;
+use torana_core::consumer::Consumers;
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::event::{Event, Tally};
 use torana_core::operation::{Operate, Operation};
@@ -15,7 +19,7 @@ use torana_core::site::{self, EVERYBODY, Keepsakes, Kept, KeptList, Service, Sit
 use torana_core::store::Store;
 use torana_core::store::nowhere::Nowhere;
 use torana_core::target::UpstreamId;
-use torana_core::written::{KindUse, Spanned};
+use torana_core::written::{KindUse, Spanned, Written};
 
 /// What one policy or target may ask.
 pub(super) struct PlanSite<'a> {
@@ -35,6 +39,8 @@ pub(super) struct PlanSite<'a> {
     tallies: &'a RefCell<Vec<PolicyTally>>,
     offers: &'a RefCell<Vec<Offer>>,
     warnings: RefCell<Vec<Diagnostic>>,
+    plans: &'a BTreeMap<Spanned<String>, Spanned<ConsumerPlan>>,
+    consumers: Arc<Directory>,
 }
 
 /// Who counts what.
@@ -63,6 +69,8 @@ impl<'a> PlanSite<'a> {
             tallies: context.tallies,
             offers: context.offers,
             warnings: RefCell::default(),
+            plans: context.plans,
+            consumers: Arc::clone(&context.consumers),
         }
     }
 
@@ -142,6 +150,18 @@ impl Site for PlanSite<'_> {
         self.warnings.borrow_mut().push(warning);
     }
 
+    fn consumers(&self) -> Arc<dyn Consumers> {
+        self.consumers.clone()
+    }
+
+    fn plan(&self, name: &str) -> Option<&Written> {
+        self.plans.get(name).map(|plan| &plan.value.0)
+    }
+
+    fn plans(&self) -> Vec<&str> {
+        self.plans.keys().map(|name| name.as_str()).collect()
+    }
+
     fn tally(&self) -> Arc<Tally> {
         let Some(Counts { kind, events, route }) = self.counts else { return Arc::new(Tally::new(&[])) };
         let tally = site::keep(self, "events", || Tally::new(events));
@@ -169,6 +189,7 @@ impl Site for PlanSite<'_> {
         let index = self.inner.replace(self.inner.get() + 1);
         let inner = PlanSite {
             owner: format!("{}/{}/{index}", self.owner, used.name.value),
+            consumers: Arc::clone(&self.consumers),
             inner: Cell::default(),
             warnings: RefCell::default(),
             ..*self

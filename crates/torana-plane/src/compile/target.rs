@@ -8,6 +8,7 @@ use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use torana_config::model::{Redirect, Respond, Route};
+use torana_core::consumer::Consumers;
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::event::Tally;
 use torana_core::head::Method;
@@ -140,6 +141,18 @@ impl Site for RouteNames<'_> {
 
     fn warn(&self, warning: Diagnostic) {
         self.site.warn(warning);
+    }
+
+    fn consumers(&self) -> Arc<dyn Consumers> {
+        self.site.consumers()
+    }
+
+    fn plan(&self, name: &str) -> Option<&Written> {
+        self.site.plan(name)
+    }
+
+    fn plans(&self) -> Vec<&str> {
+        self.site.plans()
     }
 
     fn tally(&self) -> Arc<Tally> {

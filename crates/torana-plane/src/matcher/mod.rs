@@ -88,9 +88,9 @@ use std::ops::ControlFlow;
 use torana_core::canonical::{CanonicalTarget, TargetForm};
 use torana_core::captures::Captures;
 use torana_core::exchange::{Exchange, RouteId, Tls};
-use torana_core::expr::Expr;
 use torana_core::head::{Fields, Head, Method, MethodSet};
 use torana_core::names::HeaderName;
+use torana_expr::Expr;
 use trie::{Trie, Visit};
 
 /// What requests a route wants.

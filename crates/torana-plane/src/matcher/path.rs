@@ -4,8 +4,8 @@ use super::PatternError;
 use std::cmp::Ordering;
 use std::fmt;
 use torana_core::canonical::{TargetError, canonical_path};
-use torana_core::regex::Regex;
 use torana_core::rewrite::RoutePath;
+use torana_expr::regex::Regex;
 
 /// More would be a mistake; it also bounds the depth of the trie, and so of
 /// the recursion that walks it.

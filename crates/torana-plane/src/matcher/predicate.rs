@@ -5,10 +5,10 @@ use ipnet::IpNet;
 use std::borrow::Cow;
 use torana_core::captures::Captures;
 use torana_core::cookie;
-use torana_core::expr::{Expr, Fault, Subject};
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::query::{self, Decoded};
-use torana_core::regex::Regex;
+use torana_expr::regex::Regex;
+use torana_expr::{Expr, Fault, Subject};
 
 /// What a header's or query parameter's value must be. Case-sensitive.
 ///

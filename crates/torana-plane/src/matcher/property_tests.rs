@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::cmp::Reverse;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use torana_core::regex::Regex;
+use torana_expr::regex::Regex;
 
 const HOSTS: [&str; 6] = ["", "a.x", "*.x", "b.a.x", "*.a.x", "y"];
 const PATHS: [&str; 27] = [

@@ -5,7 +5,7 @@ use super::{HostPattern, MediaPattern, RoutePattern, ValueMatch, route_id};
 use std::collections::HashMap;
 use torana_core::exchange::RouteId;
 use torana_core::head::Method;
-use torana_core::regex::Regex;
+use torana_expr::regex::Regex;
 
 /// A route no request can reach.
 #[derive(Clone, Debug, PartialEq, Eq)]

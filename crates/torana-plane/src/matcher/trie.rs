@@ -6,7 +6,7 @@ use super::host::HostPattern;
 use super::path::Segment;
 use std::ops::{ControlFlow, Range};
 use torana_core::captures::Captures;
-use torana_core::regex::{AnyOf, Regex};
+use torana_expr::regex::{AnyOf, Regex};
 
 /// Up to this many literal children are compared one by one: for a handful
 /// that is faster than hashing.

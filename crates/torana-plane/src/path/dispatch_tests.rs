@@ -117,8 +117,12 @@ fn targets_may_warn_and_ask_about_their_route() {
     config["listeners"] = serde_json::json!([{ "address": "127.0.0.1:0" }]);
     let none = std::collections::BTreeMap::new();
     let loaded = torana_config::load_text("test.json".as_ref(), config.to_string(), &kinds, &none);
-    let source =
-        crate::compile::Source { config: loaded.config.as_ref().unwrap(), checksum: "abc", watch: &Default::default() };
+    let source = crate::compile::Source {
+        config: loaded.config.as_ref().unwrap(),
+        checksum: "abc",
+        watch: &Default::default(),
+        runtime: None,
+    };
     let compiled = crate::compile::compile(source, REGISTRIES, None);
     let said: Vec<_> = compiled.diagnostics.iter().map(|warning| warning.message.as_str()).collect();
     assert_eq!(said, ["/api/{version}/* of ways", "/moved/* of moved"]);

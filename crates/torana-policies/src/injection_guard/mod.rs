@@ -26,13 +26,13 @@ use torana_core::names::KnownName;
 use torana_core::payload::{self, Media};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::{Refusal, Rejection};
-use torana_core::reshape::with_budget;
 use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::units::ByteSize;
 use torana_core::verdict::{Decision, Verdict};
 use torana_core::written::{OneOrMany, Spanned, Written};
 use torana_core::{cookie, query};
+use torana_reshape::with_budget;
 use value::{Kind, Wanted, attack};
 
 torana_core::refusals! {

@@ -9,7 +9,6 @@ use super::{Anchor, Cost, RateLimit, Set};
 use std::sync::atomic::AtomicU64;
 use std::time::{Instant, SystemTime};
 use torana_core::diagnostic::{Diagnostic, Span};
-use torana_core::expr::{Expr, Kind, Parts};
 use torana_core::names::HeaderName;
 use torana_core::site::{Site, find_store, keep};
 use torana_core::store::memory::MemoryCounters;
@@ -17,6 +16,7 @@ use torana_core::store::quota::Quota;
 use torana_core::store::{MOST_QUOTAS, quota};
 use torana_core::units::Duration;
 use torana_core::written::{Spanned, Written};
+use torana_expr::{Expr, Kind, Parts};
 
 pub(super) fn compile(config: &Config, written: &Written, site: &dyn Site) -> Result<RateLimit, Vec<Diagnostic>> {
     let mut problems = Vec::new();

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use torana_core::cookie;
 use torana_core::exchange::Exchange;
-use torana_core::expr::{Expr, Subject, Value};
 use torana_core::names::{HeaderName, KnownName};
+use torana_expr::{Expr, Subject, Value};
 
 /// A part of a key.
 pub(super) enum Key {

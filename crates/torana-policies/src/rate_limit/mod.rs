@@ -31,7 +31,6 @@ use told::Told;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
-use torana_core::expr::{Expr, Subject, Value};
 use torana_core::outbound::Outbound;
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::{Refusal, Rejection};
@@ -43,6 +42,7 @@ use torana_core::store::quota::{Quota, Standing};
 use torana_core::store::{Counters, Standings, Take, Taken};
 use torana_core::verdict::{Decision, Verdict};
 use torana_core::written::Written;
+use torana_expr::{Expr, Subject, Value};
 
 torana_core::refusals! {
     /// A limit is reached.
@@ -152,7 +152,8 @@ impl PolicyKind for RateLimit {
     const EVENTS: &'static [&'static Event] = EVENTS;
     type Config = Config;
 
-    fn build(config: Config, written: &Written, site: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
+    fn build(mut config: Config, written: &Written, site: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
+        config.add_plans(site)?;
         compile::compile(&config, written, site).map(|policy| Arc::new(policy) as Arc<dyn Policy>)
     }
 }

@@ -410,3 +410,27 @@ fn mistakes_are_said_where_they_are() {
         assert!(said(config).starts_with(&format!("error {code}")), "{config}: {}", said(config));
     }
 }
+
+#[test]
+fn a_plan_of_the_configuration_has_its_limits_where_the_policy_says_none() {
+    let build = |plan: &str, config: &str| {
+        let site = TestNames::new("r", "/*").counting(EVENTS).with_plan("gold", plan);
+        (torana_core::policy::entry::<RateLimit>().build)(&written(config), &site)
+    };
+    let passed = |policy: &dyn Policy| {
+        let ask = |_: &usize| {
+            let mut asked = testing::exchange("GET / HTTP/1.1\nHost: a");
+            plan("gold")(&mut asked);
+            let reply = testing::reply("200");
+            !testing::run(policy, &mut asked, reply).starts_with("rejected")
+        };
+        (0..9).filter(ask).count()
+    };
+    let three = r#"{ "rate_limit": [ { "requests": 3, "per": "1h" } ], "other": 1 }"#;
+    let own = r#"{ "requests": 1, "per": "1h" }"#;
+    assert_eq!(build(three, own).ok().map(|policy| passed(&*policy)), Some(3));
+    let tiers = r#"{ "requests": 1, "per": "1h", "tiers": { "gold": { "requests": 2, "per": "1h" } } }"#;
+    assert_eq!(build(three, tiers).ok().map(|policy| passed(&*policy)), Some(2));
+    assert_eq!(build("{}", own).ok().map(|policy| passed(&*policy)), Some(1));
+    assert!(build(r#"{ "rate_limit": { "request": 3 } }"#, own).is_err());
+}

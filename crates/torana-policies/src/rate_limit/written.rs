@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use torana_core::diagnostic::Diagnostic;
+use torana_core::site::Site;
 use torana_core::store::quota;
 use torana_core::units::Duration;
 use torana_core::written::{OneOrMany, Spanned};
@@ -29,8 +31,9 @@ pub struct Config {
     /// Several limits, each with a name: up to 8. The strictest decides.
     #[serde(default)]
     pub limits: Vec<Spanned<Limit>>,
-    /// Other limits for callers of a plan: its name, and one limit or several. Callers without a
-    /// plan, or with one that is not listed, have the limits above.
+    /// Other limits for callers of a plan: its name, and one limit or several. Plans that are not
+    /// listed here have those under `plans`, `rate_limit`. Callers without a plan, or with one that
+    /// has no limits in either place, have the limits above.
     #[serde(default)]
     pub tiers: BTreeMap<Spanned<String>, OneOrMany<Spanned<Limit>>>,
     /// Whose requests are counted together: one part of a request, or several. Default `consumer`.
@@ -69,6 +72,19 @@ pub struct Config {
     /// What replies say about the limits. Default `all`.
     #[serde(default)]
     pub headers: Headers,
+}
+
+impl Config {
+    /// Takes the limits that `plans` says, where `tiers` says none.
+    pub(super) fn add_plans(&mut self, site: &dyn Site) -> Result<(), Vec<Diagnostic>> {
+        for name in site.plans() {
+            let part = site.plan(name).and_then(|plan| plan.get("rate_limit"));
+            if let Some(part) = part.filter(|_| !self.tiers.contains_key(name)) {
+                self.tiers.insert(Spanned::new(name.to_owned(), part.span), part.decode()?);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A limit.

@@ -20,12 +20,12 @@ use torana_core::payload::{self, Media, Statuses};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::Reply;
-use torana_core::reshape::{self, Fault, Reshape, TextFault, Val};
 use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::units::ByteSize;
 use torana_core::verdict::{Decision, Verdict};
 use torana_core::written::{Spanned, Written};
+use torana_reshape::{self as reshape, Fault, Reshape, TextFault, Val};
 use variables::Variables;
 
 torana_core::refusals! {

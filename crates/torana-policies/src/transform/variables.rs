@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 use torana_core::exchange::Exchange;
 use torana_core::identity::Names;
 use torana_core::query;
-use torana_core::reshape::{Val, from_value};
 use torana_core::site::Site;
+use torana_reshape::{Val, from_value};
 
 /// Makes the values of variables.
 pub(super) struct Variables {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::reader::Reader;
-use torana_core::reshape::{Fault, Val, text};
+use torana_reshape::{Fault, Val, text};
 
 /// Deepest element: as deep as JSON may be.
 const DEEPEST: usize = 100;

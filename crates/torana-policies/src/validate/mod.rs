@@ -26,12 +26,12 @@ use torana_core::policy::{Policy, PolicyKind};
 use torana_core::query;
 use torana_core::refusal::{FieldError, Refusal, Rejection};
 use torana_core::reply::Reply;
-use torana_core::reshape::{TextFault, with_budget};
 use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::units::ByteSize;
 use torana_core::verdict::{Decision, Verdict};
 use torana_core::written::{OneOrMany, Spanned, Written};
+use torana_reshape::{TextFault, with_budget};
 
 torana_core::refusals! {
     /// A part of the request does not match its schema; `errors` in the reply says which.

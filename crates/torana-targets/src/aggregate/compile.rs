@@ -8,13 +8,13 @@ use super::written::{Config, Fail, PartConfig};
 use std::collections::BTreeMap;
 use torana_core::canonical::canonical_path;
 use torana_core::diagnostic::{Diagnostic, did_you_mean};
-use torana_core::expr::{Expr, ExprError, Part as RequestPart};
 use torana_core::head::{Method, Status};
 use torana_core::names::{HeaderName, KnownName};
-use torana_core::reshape::{self, Reshape, Val};
 use torana_core::rewrite::RoutePath;
 use torana_core::target::{Names, find_upstream};
 use torana_core::written::{Entry, Node, Spanned, Written};
+use torana_expr::{Expr, ExprError, Part as RequestPart};
+use torana_reshape::{self as reshape, Reshape, Val};
 
 /// Most parts: their answers are held in memory together.
 const MOST_PARTS: usize = 32;

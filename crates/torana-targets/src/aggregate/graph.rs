@@ -10,8 +10,8 @@ use torana_core::deadline::Deadline;
 use torana_core::exchange::Exchange;
 use torana_core::names::HeaderName;
 use torana_core::outbound::Outbound;
-use torana_core::reshape::{self, Val};
 use torana_core::verdict::LocalBoxFuture;
+use torana_reshape::{self as reshape, Val};
 
 /// The parts of an aggregate or of a variant of it, in the order written.
 pub(super) struct Graph {

@@ -29,14 +29,14 @@ use torana_core::deadline::Deadline;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
-use torana_core::expr::{Expr, Subject};
 use torana_core::head::{Method, Status};
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::{Reply, ReplyFields};
-use torana_core::reshape::{self, Reshape, Val};
 use torana_core::target::{Answer, Names, Target, TargetKind, UpstreamId};
 use torana_core::written::Written;
+use torana_expr::{Expr, Subject};
+use torana_reshape::{self as reshape, Reshape, Val};
 pub use written::Config;
 
 torana_core::refusals! {

@@ -6,19 +6,19 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use torana_core::aside;
 use torana_core::body::{Body, CollectError};
 use torana_core::deadline::Deadline;
 use torana_core::exchange::Exchange;
-use torana_core::expr::{Expr, Subject};
 use torana_core::head::{Fields, Method, ReplyHead, Status};
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::outbound::{Outbound, OutboundRequest};
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
-use torana_core::reshape::{self, Budget, LARGEST_INLINE, Reshape, Val};
 use torana_core::site::UpstreamId;
 use torana_core::trace::{IdSource, TraceContext};
+use torana_expr::{Expr, Subject};
+use torana_reshape::aside;
+use torana_reshape::{self as reshape, Budget, LARGEST_INLINE, Reshape, Val};
 
 /// A part, ready to be asked for.
 pub(super) struct Part {

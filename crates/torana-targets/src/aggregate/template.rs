@@ -12,8 +12,8 @@ use torana_core::diagnostic::did_you_mean;
 use torana_core::exchange::Exchange;
 use torana_core::names::HeaderName;
 use torana_core::query;
-use torana_core::reshape::{self, Val};
 use torana_core::rewrite::RoutePath;
+use torana_reshape::{self as reshape, Val};
 
 /// What references stand for while an aggregate is made.
 #[derive(Clone, Copy)]

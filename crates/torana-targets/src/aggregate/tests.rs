@@ -159,6 +159,10 @@ impl Outbound for Worker {
         ))
     }
 
+    fn compute(&self, _: Box<dyn FnOnce() + Send>) -> LocalBoxFuture<'static, ()> {
+        unreachable!("aggregates have what is large done aside");
+    }
+
     fn spawn(&self, _: LocalBoxFuture<'static, ()>) {
         unreachable!("aggregates do nothing beside the exchange");
     }

@@ -7,12 +7,12 @@ use super::written::{Config, VariantConfig, overlaid};
 use super::{Aggregate, PARTIAL_HEADER, Shape, Variant};
 use std::fmt::Write;
 use torana_core::diagnostic::{Diagnostic, did_you_mean};
-use torana_core::expr::{Expr, Part as RequestPart};
 use torana_core::head::Status;
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::reply::ReplyFields;
 use torana_core::target::Names;
 use torana_core::written::{Entry, Spanned, Written};
+use torana_expr::{Expr, Part as RequestPart};
 
 pub(super) fn build(config: &Config, written: &Written, names: &dyn Names) -> Result<Aggregate, Vec<Diagnostic>> {
     let mut problems = Vec::new();

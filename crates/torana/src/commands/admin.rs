@@ -17,14 +17,29 @@ const REPLY_BYTES: u64 = 64 << 20;
 /// # Errors
 /// Nobody answers, or not with JSON; the text says what to do.
 pub(super) fn post(address: &str, token: Option<&str>, path: &str, body: &Value) -> Result<(u16, Value), String> {
+    ask(address, token, "POST", path, body)
+}
+
+/// Asks for `path`, with `body` unless it is null; the status and the JSON of
+/// the reply.
+///
+/// # Errors
+/// Nobody answers, or not with JSON; the text says what to do.
+pub(super) fn ask(
+    address: &str,
+    token: Option<&str>,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> Result<(u16, Value), String> {
     if token.is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
         return Err("the token has characters that cannot be sent in a header".to_owned());
     }
     let (host, mut stream) = connect(address)?;
-    let body = body.to_string();
+    let body = if body.is_null() { String::new() } else { body.to_string() };
     let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
     let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: {host}\r\n{authorization}content-type: application/json\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\n{authorization}content-type: application/json\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );

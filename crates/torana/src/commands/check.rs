@@ -9,7 +9,7 @@ use torana_core::diagnostic::Diagnostic;
 use torana_upstream::state::Watch;
 
 pub(super) fn run(check: &cli::Check, terminal: Terminal) -> ExitCode {
-    let built = wire::build(&check.file, None, &Watch::default());
+    let built = wire::build(&check.file, None, &Watch::default(), &wire::Keeper::idle());
     let failed = built.diagnostics.iter().any(Diagnostic::is_error);
     match check.format {
         Format::Json => terminal.out(&format!("{:#}\n", built.to_json())),

@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod demo;
 mod explain;
+mod key;
 mod routes;
 mod run;
 mod schema;
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Run(run) => run::run(run, terminal),
         Command::Check(check) => check::run(&check, terminal),
         Command::Explain(explain) => explain::run(&explain, terminal),
+        Command::Key(key) => key::run(&key, terminal),
         Command::Routes(routes) => routes::run(&routes, terminal),
         Command::Schema(_) => schema::run(terminal),
         Command::Demo(demo) => demo::run(&demo, terminal),
@@ -42,7 +44,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
 /// The plan of the configuration at `path`, for commands that only ask about
 /// it. Prints what is wrong with it; warnings are `check`'s business.
 fn plan(path: &Path, terminal: Terminal) -> Result<Plan, ExitCode> {
-    let mut built = wire::build(path, None, &Watch::default());
+    let mut built = wire::build(path, None, &Watch::default(), &wire::Keeper::idle());
     built.plan.take().ok_or_else(|| {
         terminal.error(&built.rendered(terminal.error_style()));
         ExitCode::from(FAILED)

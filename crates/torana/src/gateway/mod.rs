@@ -10,11 +10,13 @@
 //! | `torana-log` | writes the access log |
 //! | `torana-health` | probes endpoints |
 //! | `torana-discovery` | asks DNS and reads files for endpoints that come and go |
+//! | `torana-keys` | notices when the file of keys that were made changes or is gone |
 //! | `torana-events` | tells of endpoints and breakers that change |
 //! | `torana-upgrade` | hands the sockets to a new process |
 
 mod accepting;
 mod admin;
+mod consumers;
 mod descriptors;
 mod discovery;
 mod events;
@@ -27,6 +29,7 @@ mod worker;
 
 use crate::terminal::Terminal;
 use crate::wire;
+use crate::wire::Keeper;
 use discovery::Endpoints;
 use heritage::{Heritage, Role};
 use reload::Reloader;
@@ -145,7 +148,8 @@ impl Gateway {
         let since = SystemTime::now();
         let metrics = Metrics::new();
         let watch = events::watch(&metrics)?;
-        let mut built = wire::build(&options.path, None, &watch);
+        let keeper = Keeper::default();
+        let mut built = wire::build(&options.path, None, &watch, &keeper);
         let Some(plan) = built.plan.take() else { return Err(StartError::Config(Box::new(built))) };
         terminal.error(&built.rendered(terminal.error_style()));
         let output = log_output(&plan);
@@ -173,8 +177,7 @@ impl Gateway {
             accepting: Arc::default(),
         };
         let workers = workers(count, &common)?;
-        let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
-        let shared = Arc::new(Shared::new(Common { log: LogSink::none(), ..common }, commands));
+        let shared = shared_of(common, &workers, keeper)?;
         let admin_socket = listen(&shared, &mut heritage, admin_opened)?;
         let admin_at = admin_socket.as_ref().and_then(|(socket, _)| socket.shown());
         shared.note(&shared.common.cell.load(), &built, "start", None, false);
@@ -351,6 +354,12 @@ enum End {
 
 async fn stop_signal(signals: &mut Signals) {
     while !matches!(signals.next().await, Asked::Stop(_)) {}
+}
+
+fn shared_of(common: Common, workers: &[Worker], keeper: Keeper) -> io::Result<Arc<Shared>> {
+    consumers::watch(&keeper)?;
+    let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
+    Ok(Arc::new(Shared::new(Common { log: LogSink::none(), ..common }, commands, keeper)))
 }
 
 /// Listens everywhere; answers what the admin interface serves on.

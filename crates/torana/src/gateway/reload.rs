@@ -41,7 +41,7 @@ impl Reload for Reloader {
     fn reload(&mut self, cause: &'static str) -> Report {
         service_manager::reloading();
         let before = self.shared.common.cell.load();
-        let built = wire::build(&self.path, Some(&before), &self.watch);
+        let built = wire::build(&self.path, Some(&before), &self.watch, &self.shared.keeper);
         self.disk = built.loaded.clone();
         self.files.clone_from(&built.files);
         let report = self.take_up(built, &before, cause, None);
@@ -53,7 +53,7 @@ impl Reload for Reloader {
     fn roll_back(&mut self, revision: u64) -> Option<Report> {
         let loaded = self.shared.history().source(revision)?;
         let before = self.shared.common.cell.load();
-        let built = wire::build_again(loaded, Some(&before), &self.watch);
+        let built = wire::build_again(loaded, Some(&before), &self.watch, &self.shared.keeper);
         Some(self.take_up(built, &before, Cause::Rollback.as_str(), Some(revision)))
     }
 
@@ -125,6 +125,9 @@ impl Reloader {
         }
         if accepted && plan.upgrade_socket != before.upgrade_socket {
             text.push_str("warning: `upgrade.socket` changes with the next start\n");
+        }
+        if accepted && plan.state_dir != before.state_dir {
+            text.push_str("warning: `state_dir` changes with the next start\n");
         }
         Report {
             accepted,

@@ -1,9 +1,10 @@
 //! The running gateway as the control plane sees it.
 
+use super::consumers;
 use super::sockets::Sockets;
 use super::worker::{Command, Common};
 use crate::show;
-use crate::wire::{self, Built};
+use crate::wire::{self, Built, Keeper};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::UnboundedSender;
 use torana_config::Loaded;
 use torana_control::revisions::{History, Listed, Revision};
-use torana_control::running::{Drain, NotDone, NotThere, Operation, Running};
+use torana_control::running::{ConsumerAsk, ConsumerProblem, Drain, NotDone, NotThere, Operation, Running};
 use torana_plane::explain::{Question, explain_running};
 use torana_plane::metrics::{Standings, exposition};
 use torana_plane::plan::Plan;
@@ -24,11 +25,13 @@ pub(crate) struct Shared {
     pub(crate) workers: Vec<UnboundedSender<Command>>,
     sockets: Mutex<Sockets>,
     history: Mutex<History<Arc<Loaded>>>,
+    /// Who keeps keys that are made.
+    pub(crate) keeper: Keeper,
 }
 
 impl Shared {
-    pub(crate) fn new(common: Common, workers: Vec<UnboundedSender<Command>>) -> Shared {
-        Shared { common, workers, sockets: Mutex::default(), history: Mutex::default() }
+    pub(crate) fn new(common: Common, workers: Vec<UnboundedSender<Command>>, keeper: Keeper) -> Shared {
+        Shared { common, workers, sockets: Mutex::default(), history: Mutex::default(), keeper }
     }
 
     pub(crate) fn sockets(&self) -> MutexGuard<'_, Sockets> {
@@ -116,6 +119,10 @@ impl Running for Shared {
             Question { method: &asked.method, url: &asked.url, headers: &asked.headers, client_ip: asked.client };
         let explanation = explain_running(&plan, &question).map_err(|error| error.to_string())?;
         serde_json::to_value(&explanation).map_err(|error| error.to_string())
+    }
+
+    fn consumers(&self, asked: &ConsumerAsk) -> Result<Value, ConsumerProblem> {
+        consumers::answer(asked, &self.common.cell.load().consumers, self.keeper.opened())
     }
 
     fn metrics(&self) -> String {

@@ -155,7 +155,7 @@ fn long_answers_are_read_beside_the_worker() {
     let services = Services::answering(&[("/all", Says::Json(200, long))]);
     let built = build(config, "/x/{id}");
     let mut exchange = request(&services, "GET /x/7 HTTP/1.1\nHost: a");
-    let shown = show(torana_core::aside::block_on(built.begin(&mut exchange)));
+    let shown = show(torana_reshape::aside::block_on(built.begin(&mut exchange)));
     assert_eq!(shown, format!(r#"200 {{"few":[79996,79998],"sum":799980000,"all":{long}}}"#));
 }
 

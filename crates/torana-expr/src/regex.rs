@@ -6,7 +6,6 @@
 //! Classes such as `\d` and `\w`, and `(?i)`, are about ASCII: paths are, and
 //! with Unicode tables a dozen bytes of pattern become megabytes.
 
-use crate::captures::Captures;
 use regex_automata::meta;
 use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::util::syntax as options;
@@ -14,6 +13,7 @@ use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Hir, HirKind, Look};
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use torana_core::captures::Captures;
 
 /// Longest pattern, in bytes.
 const LONGEST: usize = 2_048;

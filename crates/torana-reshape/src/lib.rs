@@ -14,11 +14,12 @@
 //!
 //! Programs are their operator's: the limits are for mistakes, and for what a
 //! stranger's input makes of an honest program. Input is a stranger's, and is
-//! read by [`json::read`](crate::json::read).
+//! read by [`json::read`](torana_core::json::read).
 //!
 //! Numbers keep the digits they came with: `1.10` and integers of any size
 //! pass through unchanged.
 
+pub mod aside;
 mod guard;
 mod natives;
 mod value;
@@ -29,8 +30,6 @@ mod tests;
 pub use jaq_json::Val;
 pub use value::{from_value, read, text, to_value, write};
 
-use crate::aside;
-use crate::json::JsonError;
 use bytes::Bytes;
 use jaq_core::data::HasLut;
 use jaq_core::load::{self, Arena, File, Loader, lex};
@@ -40,6 +39,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use torana_core::json::JsonError;
 
 /// A program, compiled. Cheap to clone, shared by all threads.
 #[derive(Clone)]

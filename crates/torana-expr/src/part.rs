@@ -1,11 +1,11 @@
 //! The parts of a request an expression can read.
 
 use super::{Fault, Subject};
-use crate::cookie;
-use crate::names::HeaderName;
-use crate::query::{self, Decoded};
 use std::borrow::Cow;
 use std::fmt;
+use torana_core::cookie;
+use torana_core::names::HeaderName;
+use torana_core::query;
 
 /// One part of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -134,15 +134,8 @@ impl Part {
 
 /// The values of the cookies of a name, in all `Cookie` fields.
 fn cookies<'a>(subject: &Subject<'a>, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    let fields = subject.head.fields.get_all(crate::names::KnownName::Cookie);
+    let fields = subject.head.fields.get_all(torana_core::names::KnownName::Cookie);
     fields.flat_map(cookie::pairs).filter(move |(given, _)| *given == name.as_bytes()).map(|(_, value)| value)
-}
-
-/// Decoding copies only what has escapes.
-impl<'a> From<Decoded<'a>> for Cow<'a, [u8]> {
-    fn from(value: Decoded<'a>) -> Cow<'a, [u8]> {
-        value.as_plain().map_or_else(|| Cow::Owned(value.clone().collect()), Cow::Borrowed)
-    }
 }
 
 impl fmt::Display for Part {

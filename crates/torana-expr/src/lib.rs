@@ -50,6 +50,7 @@ mod limits;
 mod lower;
 mod part;
 mod read;
+pub mod regex;
 mod test;
 
 #[cfg(test)]
@@ -57,16 +58,16 @@ mod tests;
 
 pub use part::{Part, Parts};
 
-use crate::canonical::CanonicalTarget;
-use crate::captures::Captures;
-use crate::exchange::{Exchange, Tls};
-use crate::head::Head;
-use crate::identity::Identity;
 use computed::Computed;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use test::{Test, Text};
+use torana_core::canonical::CanonicalTarget;
+use torana_core::captures::Captures;
+use torana_core::exchange::{Exchange, Tls};
+use torana_core::head::Head;
+use torana_core::identity::Identity;
 
 /// An expression, compiled. Equal to another if it was written alike.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 use super::*;
-use crate::head::Version;
 use proptest::prelude::*;
+use torana_core::head::Version;
 
 /// A request and who sent it.
 struct Asked {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::json::JsonError;
+use torana_core::json::JsonError;
 
 fn run_with(program: &str, input: &str, variables: &[(&str, &str)], budget: Budget) -> Result<String, Fault> {
     let names: Vec<&str> = variables.iter().map(|(name, _)| *name).collect();

@@ -85,6 +85,10 @@ impl Outbound for Way {
         Box::pin(poll_fn(move |_| if publisher.is_over.get() { Poll::Ready(()) } else { Poll::Pending }))
     }
 
+    fn compute(&self, _: Box<dyn FnOnce() + Send>) -> LocalBoxFuture<'static, ()> {
+        unreachable!("keys are not computed")
+    }
+
     fn spawn(&self, work: LocalBoxFuture<'static, ()>) {
         WORK.with_borrow_mut(|list| list.push(work));
         go_on();

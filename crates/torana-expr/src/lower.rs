@@ -7,10 +7,10 @@ use super::part::Part;
 use super::read::Source;
 use super::test::{Test, Text};
 use super::{ExprError, Root};
-use crate::names::HeaderName;
 use crate::regex::Regex;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, ListExpr, LiteralValue, operators as op};
 use std::net::IpAddr;
+use torana_core::names::HeaderName;
 
 pub(super) fn lower(source: &Source, kind: Type) -> Result<(Root, Vec<Part>), ExprError> {
     let mut lowering = Lowering { source, parts: Vec::new() };
@@ -203,7 +203,7 @@ impl Lowering<'_> {
             }
             "within" => {
                 let text = literal(argument).unwrap_or_default();
-                let network: crate::units::Network = text.parse().map_err(|_| {
+                let network: torana_core::units::Network = text.parse().map_err(|_| {
                     let message = format!("`{text}` is not an address or a network");
                     self.source.error(argument, message, "write `10.0.0.0/8`, with zeros behind the prefix")
                 })?;

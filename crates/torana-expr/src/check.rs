@@ -2,9 +2,9 @@
 
 use super::read::Source;
 use super::{ExprError, Kind};
-use crate::diagnostic::did_you_mean;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
 use std::fmt;
+use torana_core::diagnostic::did_you_mean;
 
 /// The type of a part of an expression.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,11 +5,11 @@ use serde::Deserialize;
 use std::time::SystemTime;
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::exchange::Exchange;
-use torana_core::expr::{Expr, Parts, Subject};
 use torana_core::names::is_token_byte;
 use torana_core::units::Network;
 use torana_core::wanted::Wanted;
 use torana_core::written::{OneOrMany, Spanned};
+use torana_expr::{Expr, Parts, Subject};
 
 /// Conditions as written.
 #[derive(Debug, Default)]

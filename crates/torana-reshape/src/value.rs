@@ -1,12 +1,12 @@
 //! Values of programs from and to JSON.
 
 use super::{Fault, Val};
-use crate::json::{self, JsonError};
 use bytes::Bytes;
 use jaq_core::ValT;
 use jaq_json::{Map, Num};
 use serde_json::{Number, Value};
 use std::fmt::{self, Write};
+use torana_core::json::{self, JsonError};
 
 /// Reads a stranger's JSON, strictly ([`json::check`]); numbers keep their
 /// digits.

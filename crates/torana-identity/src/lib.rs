@@ -1,0 +1,29 @@
+//! Who a caller is and what it may: the policies of that, one file (or folder)
+//! each. The others are in `torana-policies`, and the same rules hold.
+
+pub mod any_of;
+pub mod api_key;
+pub mod authorize;
+pub mod basic_auth;
+pub mod csrf;
+pub mod forward_auth;
+pub mod hmac_auth;
+pub mod ip_filter;
+pub mod jwt;
+pub mod mtls;
+
+use torana_core::policy::{PolicyEntry, entry};
+
+/// Every kind of policy about callers.
+pub const REGISTRY: &[PolicyEntry] = &[
+    entry::<any_of::AnyOf>(),
+    entry::<api_key::ApiKey>(),
+    entry::<authorize::Authorize>(),
+    entry::<basic_auth::BasicAuth>(),
+    entry::<csrf::Csrf>(),
+    entry::<forward_auth::ForwardAuth>(),
+    entry::<hmac_auth::HmacAuth>(),
+    entry::<ip_filter::IpFilter>(),
+    entry::<jwt::Jwt>(),
+    entry::<mtls::Mtls>(),
+];
