@@ -45,7 +45,6 @@
 //! unrolled; so time is bounded by the length of the text.
 
 mod check;
-mod computed;
 mod limits;
 mod lower;
 mod part;
@@ -58,10 +57,10 @@ mod tests;
 
 pub use part::{Part, Parts};
 
-use computed::Computed;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use test::computed::Computed;
 use test::{Test, Text};
 use torana_core::canonical::CanonicalTarget;
 use torana_core::captures::Captures;

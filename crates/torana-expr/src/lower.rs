@@ -2,9 +2,9 @@
 //! interpreter where something is computed.
 
 use super::check::{Type, is_client_ip};
-use super::computed::{Computed, Variable, name};
 use super::part::Part;
 use super::read::Source;
+use super::test::computed::{Computed, Variable, name};
 use super::test::{Test, Text};
 use super::{ExprError, Root};
 use crate::regex::Regex;

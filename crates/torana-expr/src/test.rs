@@ -1,9 +1,11 @@
 //! Conditions that are decided without the interpreter.
 
-use super::computed::Computed;
+pub(super) mod computed;
+
 use super::part::Part;
 use super::{Fault, Subject, Value};
 use crate::regex::Regex;
+use computed::Computed;
 use ipnet::IpNet;
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -1,8 +1,8 @@
 //! What is computed by the interpreter.
 
-use super::part::Part;
-use super::test::{Test, text_of};
-use super::{Fault, Subject, Value};
+use super::{Test, text_of};
+use crate::part::Part;
+use crate::{Fault, Subject, Value};
 use cel::common::types::{CelBool, CelString};
 use cel::{Context, Env, IdedExpr};
 use std::borrow::Cow;
@@ -19,19 +19,19 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
 /// An expression whose parts of the request, and conditions decided without the
 /// interpreter, are variables `$0`, `$1` …
 #[derive(Clone)]
-pub(super) struct Computed {
-    pub(super) program: IdedExpr,
-    pub(super) variables: Vec<Variable>,
+pub(crate) struct Computed {
+    pub(crate) program: IdedExpr,
+    pub(crate) variables: Vec<Variable>,
 }
 
 #[derive(Clone)]
-pub(super) enum Variable {
+pub(crate) enum Variable {
     Text(Part),
     Test(Test),
 }
 
 impl Computed {
-    pub(super) fn value<'a>(&'a self, subject: &Subject<'a>) -> Result<Value<'a>, Fault<'a>> {
+    pub(crate) fn value<'a>(&'a self, subject: &Subject<'a>) -> Result<Value<'a>, Fault<'a>> {
         let mut context = Context::with_env(Arc::clone(&ENV));
         let mut fault = None;
         for (index, variable) in self.variables.iter().enumerate() {
@@ -61,6 +61,6 @@ impl Computed {
 }
 
 /// The name of a variable; not one that can be written.
-pub(super) fn name(index: usize) -> String {
+pub(crate) fn name(index: usize) -> String {
     format!("${index}")
 }
