@@ -8,7 +8,10 @@ use torana_policies::REGISTRY;
 const CONFIGS: [(&str, &str); 5] = [
     ("transform", r#"{ "request": { "from": "xml", "force": true }, "response": { "to": "xml", "force": true } }"#),
     ("transform", r#"{ "request": { "to": "xml", "force": true }, "response": { "from": "xml", "force": true } }"#),
-    ("validate", r#"{ "body": { "type": "object", "properties": { "a": { "pattern": "^a+$", "format": "email" } } } }"#),
+    (
+        "validate",
+        r#"{ "body": { "type": "object", "properties": { "a": { "pattern": "^a+$", "format": "email" } } } }"#,
+    ),
     ("redact", r#"{ "request": { "remove": ["/**/a", "/b/*/c"], "mask": "/*/d" } }"#),
     ("injection_guard", "{}"),
 ];

@@ -13,13 +13,18 @@ fuzz_target!(|input: &[u8]| {
     let mut parts = input.splitn(2, |&byte| byte == 0);
     let (program, json) = (parts.next().unwrap_or_default(), parts.next().unwrap_or(b"null"));
     let Ok(value) = read(json) else { return };
-    let Some(program) = std::str::from_utf8(program).ok().and_then(|text| Reshape::compile(text, &["$request"]).ok()) else {
+    let Some(program) = std::str::from_utf8(program).ok().and_then(|text| Reshape::compile(text, &["$request"]).ok())
+    else {
         return;
     };
     let Ok(result) = program.run(value, vec![Default::default()], BUDGET) else { return };
     let mut out = Vec::new();
     if write(&result, 1 << 20, &mut out).is_ok() {
         // Only a member that was made twice by different bytes of no text could stand twice.
-        assert!(read(&out).is_ok() || String::from_utf8_lossy(&out).contains('\u{fffd}'), "{}", String::from_utf8_lossy(&out));
+        assert!(
+            read(&out).is_ok() || String::from_utf8_lossy(&out).contains('\u{fffd}'),
+            "{}",
+            String::from_utf8_lossy(&out)
+        );
     }
 });

@@ -15,7 +15,7 @@ use crate::reply::Reply;
 use crate::site::Site;
 use crate::stage::Stage;
 use crate::verdict::Verdict;
-use crate::written::{KindUse, Written};
+use crate::written::{Entry, KindUse, Node, Spanned, Written};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -105,6 +105,9 @@ pub trait PolicyKind {
     const EVENTS: &'static [&'static Event] = &[];
     /// What people may have it do; see [`Site::offer`].
     const OPERATIONS: &'static [&'static Operation] = &[];
+    /// The key that a list in place of the configuration is the value of: one
+    /// that most have nothing to say besides.
+    const LIST: Option<&'static str> = None;
     /// Its configuration; field docs are the reference page.
     type Config: DeserializeOwned + JsonSchema;
 
@@ -138,6 +141,13 @@ pub struct PolicyEntry {
 /// Makes a policy of its configuration as written.
 pub type BuildPolicy = fn(&Written, &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>>;
 
+/// The schema of a configuration that may be the list of its `key` as well.
+fn or_list(key: Option<&str>, map: Schema) -> Schema {
+    let list = key.and_then(|key| map.get("properties")?.get(key)?.get("items").cloned());
+    let (Some(key), Some(items)) = (key, list) else { return map };
+    schemars::json_schema!({ "x-torana-list": key, "anyOf": [map, { "type": "array", "items": items }] })
+}
+
 /// The registry entry of `K`.
 #[must_use]
 pub const fn entry<K: PolicyKind>() -> PolicyEntry {
@@ -148,8 +158,15 @@ pub const fn entry<K: PolicyKind>() -> PolicyEntry {
         refusals: K::REFUSALS,
         events: K::EVENTS,
         operations: K::OPERATIONS,
-        schema: <K::Config as JsonSchema>::json_schema,
-        build: |written, site| K::build(written.decode::<K::Config>()?, written, site),
+        schema: |generator| or_list(K::LIST, <K::Config as JsonSchema>::json_schema(generator)),
+        build: |written, site| match (K::LIST, &written.node) {
+            (Some(key), Node::List(_)) => {
+                let entry = Entry { key: Spanned::new(key.to_owned(), written.span), value: written.clone() };
+                let whole = Written::new(Node::Map(vec![entry]), written.span);
+                K::build(whole.decode::<K::Config>()?, &whole, site)
+            }
+            _ => K::build(written.decode::<K::Config>()?, written, site),
+        },
     }
 }
 

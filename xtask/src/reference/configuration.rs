@@ -86,14 +86,19 @@ impl Pages<'_> {
 
     /// One of several maps that may stand in a place, told apart by their only key: a policy.
     fn member(&mut self, key: &str, property: &Value, met: &mut Vec<String>) {
-        let inside = std::iter::once(property).chain(alternatives(property));
-        let Some(map) = inside.into_iter().find(|schema| schema["properties"].is_object()) else { return };
+        let alternatives: Vec<&Value> = alternatives(property);
+        let inside = alternatives.iter().flat_map(|schema| std::iter::once(*schema).chain(self::alternatives(schema)));
+        let inside: Vec<&Value> = std::iter::once(property).chain(inside).collect();
+        let Some(map) = inside.iter().find(|schema| schema["properties"].is_object()) else { return };
         self.page.push_str(&format!("\n### {key}\n\n"));
         if let Some(description) = map["description"].as_str() {
             self.page.push_str(&format!("{description}\n\n"));
         }
         if let Some(properties) = map["properties"].as_object() {
             self.table(map, properties, met);
+        }
+        if let Some(list) = inside.iter().find_map(|schema| schema["x-torana-list"].as_str()) {
+            self.page.push_str(&format!("\nA list in place of the map is its `{list}`.\n"));
         }
     }
 

@@ -150,6 +150,7 @@ impl PolicyKind for RateLimit {
     const STAGE: Stage = Stage::Meter;
     const REFUSALS: &'static [&'static Refusal] = REFUSALS;
     const EVENTS: &'static [&'static Event] = EVENTS;
+    const LIST: Option<&'static str> = Some("limits");
     type Config = Config;
 
     fn build(mut config: Config, written: &Written, site: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {

@@ -434,3 +434,15 @@ fn a_plan_of_the_configuration_has_its_limits_where_the_policy_says_none() {
     assert_eq!(build("{}", own).ok().map(|policy| passed(&*policy)), Some(1));
     assert!(build(r#"{ "rate_limit": { "request": 3 } }"#, own).is_err());
 }
+
+#[test]
+fn a_list_is_the_limits_of_the_policy() {
+    let entry = torana_core::policy::entry::<RateLimit>();
+    let shown = |config: &str| testing::transcript(&entry, config, "GET / HTTP/1.1\nHost: a", "200");
+    let list =
+        r#"[ { "name": "minute", "requests": 100, "per": "1m" }, { "name": "hour", "requests": 5000, "per": "1h" } ]"#;
+    let said = shown(list);
+    assert!(said.contains("\"minute\";q=100;w=60") && said.contains("\"hour\";q=5000;w=3600"), "{said}");
+    let mistake = shown(r#"[ { "name": "minute", "request": 100, "per": "1m" } ]"#);
+    assert!(mistake.contains("did you mean `requests`"), "{mistake}");
+}

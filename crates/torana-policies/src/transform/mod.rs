@@ -68,7 +68,7 @@ impl PolicyKind for Transform {
         let mut problems = Vec::new();
         if config.request.is_none() && config.response.is_none() && site.is_whole() {
             let message = "this transformation changes nothing";
-            let hint = "`request: { jq: … }`, `response: { jq: … }`, or both";
+            let hint = "`request: '…'`, `response: '…'`, or both";
             problems.push(Diagnostic::error("transform.nothing", message).at(written.span).hint(hint));
         }
         let request = config.request.as_ref().and_then(|shape| {

@@ -179,3 +179,12 @@ fn all_mistakes_at_once() {
     assert!(run("{}", "GET / HTTP/1.1\nHost: a", "200").starts_with("error transform.nothing"));
     assert!(run(r#"{ "request": {} }"#, "GET / HTTP/1.1\nHost: a", "200").starts_with("error transform.nothing"));
 }
+
+#[test]
+fn a_program_alone_is_a_whole_shape() {
+    let long = shaped(r#"{ "jq": "{id: .user_id}" }"#, r#"{"user_id":7}"#);
+    assert_eq!(shaped(r#""{id: .user_id}""#, r#"{"user_id":7}"#), long);
+    assert!(long.contains(r#"{"id":7}"#), "{long}");
+    assert!(shaped(r#""{id: ""#, "{}").contains("error transform."), "{}", shaped(r#""{id: ""#, "{}"));
+    assert!(shaped("7", "{}").contains("expected a program in jq or a map"), "{}", shaped("7", "{}"));
+}
