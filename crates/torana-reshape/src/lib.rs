@@ -137,7 +137,7 @@ pub enum TextFault {
 pub const LARGEST_INLINE: usize = 32 * 1024;
 
 /// Does `work`, which runs programs on text of this size, on the calling worker
-/// if that is quick, else aside (see [`crate::aside`]).
+/// if that is quick, else aside (see [`mod@crate::aside`]).
 ///
 /// # Errors
 /// Those of `work`, and where too much is being done aside.
@@ -257,7 +257,7 @@ impl Reshape {
     }
 
     /// [`run`](Self::run), on the calling worker if that is quick, else
-    /// aside (see [`crate::aside`]). `size` is how long the input is as text.
+    /// aside (see [`mod@crate::aside`]). `size` is how long the input is as text.
     ///
     /// # Errors
     /// As `run`, and where too much is being done aside.

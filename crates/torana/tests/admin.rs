@@ -162,16 +162,18 @@ fn the_pages_are_as_their_description_says() {
     let scratch = Scratch::new();
     let upstreams = "upstreams: { team/users: { endpoints: [ http://127.0.0.1:1 ] } }\n";
     // Its operations are described, and somebody has to do them.
-    let config = format!("{}{upstreams}policies: [ {{ cache: {{}} }} ]\n", answering("here"));
+    let config = format!("{}{upstreams}state_dir: state\npolicies: [ {{ cache: {{}} }} ]\n", answering("here"));
     let (_gateway, _, admin) = start(&scratch.write("torana.yaml", &config));
     let json = |method: &str, path: &str| {
         let question = r#"{ "method": "GET", "url": "/" }"#;
         let (status, reply) = match path {
             "/explain" => ask_with_body(admin, method, path, question),
             "/cache/purge" => ask_with_body(admin, method, path, r#"{ "all": true }"#),
+            "/consumers" if method == "POST" => ask_with_body(admin, method, path, r#"{ "name": "new" }"#),
+            _ if method == "POST" && path.starts_with("/consumers/") => ask_with_body(admin, method, path, "{}"),
             _ => ask(admin, method, path),
         };
-        assert_eq!(status, 200, "{reply}");
+        assert_eq!(status, 200, "{method} {path}: {reply}");
         serde_json::from_str::<serde_json::Value>(reply.split_once("\r\n\r\n").unwrap().1).unwrap()
     };
     let description = json("GET", "/openapi.json");
@@ -182,7 +184,19 @@ fn the_pages_are_as_their_description_says() {
             let Some(members) = schema["properties"].as_object() else { continue };
             // The last revision takes the place of the one before.
             let newest = json("GET", "/revisions")["revisions"][0]["id"].to_string();
-            let named = [("{id}", &*newest), ("{name}", "team%2Fusers"), ("{address}", "127.0.0.1:1")];
+            // What one page removes the next one needs.
+            let consumer = format!("caller-{compared}");
+            let mut key = String::new();
+            let name = if path.starts_with("/consumers/") {
+                let made = format!("{{ \"name\": \"{consumer}\" }}");
+                assert_eq!(ask_with_body(admin, "POST", "/consumers", &made).0, 200);
+                let keys = json("POST", &format!("/consumers/{consumer}/keys"));
+                key.push_str(keys["id"].as_str().unwrap());
+                &*consumer
+            } else {
+                "team%2Fusers"
+            };
+            let named = [("{id}", &*newest), ("{name}", name), ("{key}", &*key), ("{address}", "127.0.0.1:1")];
             let asked = named.iter().fold(path.clone(), |path, (name, value)| path.replace(name, value));
             let page = json(&method.to_uppercase(), &asked);
             assert_eq!(page.as_object().unwrap().len(), members.len(), "{path}");

@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// A socket to serve on, listening already.
@@ -92,6 +92,8 @@ pub struct Place(mpsc::UnboundedSender<Message>);
 enum Message {
     /// Serve here, or nowhere.
     Serve(Option<(Socket, Rules)>),
+    /// Serve nowhere, and say when that is so.
+    Leave(oneshot::Sender<()>),
     /// From now on these are the rules where it is served.
     Judge(Rules),
     Stop,
@@ -103,6 +105,14 @@ impl Place {
     pub fn serve_on(&self, socket: Option<(Socket, Rules)>) {
         // A stopped interface needs no socket.
         let _ = self.0.send(Message::Serve(socket));
+    }
+
+    /// Serves nowhere from now on; over when nothing is accepted any more.
+    pub async fn leave(&self) {
+        let (left, done) = oneshot::channel();
+        let _ = self.0.send(Message::Leave(left));
+        // An interface that has stopped accepts nothing either.
+        let _ = done.await;
     }
 
     /// Goes on serving under other rules, on open connections too.
@@ -176,6 +186,12 @@ async fn run(parts: Rc<Parts>, mut messages: mpsc::UnboundedReceiver<Message>) {
                         old.close();
                     }
                     site = socket.and_then(|(socket, rules)| Site::new(socket, rules));
+                }
+                Some(Message::Leave(left)) => {
+                    if let Some(old) = site.take() {
+                        old.close();
+                    }
+                    let _ = left.send(());
                 }
                 Some(Message::Judge(rules)) => {
                     if let Some(site) = &site {

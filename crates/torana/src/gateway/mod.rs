@@ -266,7 +266,8 @@ impl Gateway {
                     self.pace()
                 }
                 End::TakenOver => {
-                    self.admin.place().serve_on(None);
+                    // First, so that whoever reads what is said finds the other one.
+                    self.admin.place().leave().await;
                     notice::say("another process serves now: connections end here after their current request");
                     // Whoever asks whether we are ready asks the other one.
                     Pace { readiness_delay: Duration::ZERO, idle_patience: IDLE_PATIENCE_TAKEN_OVER, ..self.pace() }
