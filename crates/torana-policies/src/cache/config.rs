@@ -49,8 +49,8 @@ pub struct Config {
     /// Default: no, since APIs that say nothing seldom mean it.
     pub heuristics: bool,
     /// Whether every caller has copies of its own, by identity or credentials. Then replies to requests with credentials are
-    /// kept without `public`; `private` ones are still not. Default: no.
-    pub per_identity: bool,
+    /// kept without `public`; `private` ones are still not. Default: yes with `ttl`, else no.
+    pub per_identity: Option<bool>,
     /// Whether cookies of requests mean nothing to the target, so that they are no credentials. Default: no.
     pub ignore_cookies: bool,
     /// Whether replies that set cookies are kept, without the cookies. Default: no.
@@ -95,7 +95,7 @@ impl Default for Config {
             collapse: true,
             collapse_wait: Duration::from_secs(5),
             heuristics: false,
-            per_identity: false,
+            per_identity: None,
             ignore_cookies: false,
             strip_set_cookie: false,
             credentials: OneOrMany::default(),
@@ -155,7 +155,7 @@ pub(super) fn check(config: Config) -> Result<Checked, Vec<Diagnostic>> {
         sort: config.query.sort,
         headers,
         credentials,
-        per_identity: config.per_identity,
+        per_identity: config.per_identity.unwrap_or(config.ttl.is_some()),
         ignore_cookies: config.ignore_cookies,
     };
     Ok(Checked { memory, key, tags, config })

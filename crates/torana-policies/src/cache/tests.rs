@@ -199,7 +199,20 @@ fn never_across_hosts_schemes_or_users() {
 
 #[test]
 fn with_copies_for_everyone_each_caller_gets_its_own() {
-    let bench = Bench::new(r#"{ "per_identity": true }"#);
+    each_caller_gets_its_own(r#"{ "per_identity": true }"#);
+}
+
+#[test]
+fn a_ttl_is_for_each_caller_unless_it_is_said_to_be_for_all() {
+    each_caller_gets_its_own(r#"{ "ttl": "60s" }"#);
+    let bench = Bench::new(r#"{ "ttl": "60s", "per_identity": false }"#);
+    for _ in 0..2 {
+        assert_eq!(bench.send_as(GET, Some("alice"), "200\n\nown").label, "MISS");
+    }
+}
+
+fn each_caller_gets_its_own(config: &str) {
+    let bench = Bench::new(config);
     for (subject, body) in [(Some("alice"), "a"), (Some("bob"), "b"), (None, "nobody")] {
         let seen = bench.send_as(GET, subject, &format!("200\nCache-Control: max-age=60\n\n{body}"));
         assert_eq!(seen.short(), ("MISS", body));
