@@ -200,8 +200,9 @@ fn the_configuration_wins_over_what_was_made_with_a_warning() {
     gateway.rewrite(&CONFIG.replace("consumers:\n", "consumers:\n  - { name: partner, active: false }\n"));
     wait_for("the change", || (with_key(&gateway, &key).status() == 401).then_some(()));
     assert_eq!(judged(&gateway, &key), "api_key.inactive");
-    let text = gateway.admin("GET", "/diagnostics").text();
-    assert!(text.contains("consumers.shadowed"), "{text}");
+    // A plan is in force a moment before its report is there to be read.
+    let warns = |gateway: &Gateway| gateway.admin("GET", "/diagnostics").text().contains("consumers.shadowed");
+    wait_for("the warning", || warns(&gateway).then_some(()));
     let refused = admin(&gateway, "POST", "/consumers", &json!({ "name": "partner" }));
     assert_eq!((refused.status(), refused.code()), (409, "admin.written".into()));
 }
