@@ -3,7 +3,6 @@
 use super::algorithm::{Algorithm, Allowed};
 use super::claims::Rules;
 use super::key::{Key, KeySet};
-use super::place::Place;
 use super::remote::{RemoteKeys, Source, origin};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +11,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use torana_core::ask::Ask;
+use torana_core::credential::Place;
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::reserved::not_ownable;

@@ -16,7 +16,6 @@ mod config;
 mod json;
 mod jws;
 mod key;
-mod place;
 mod refusals;
 mod remote;
 
@@ -33,7 +32,6 @@ use claims::Rules;
 use config::{Authority, Keys};
 use jws::{Jws, Misread};
 use key::Signature;
-use place::{Found, Place};
 use refusals::{
     ALGORITHM, AMBIGUOUS, CLAIM, ISSUER, KEY_UNKNOWN, KEYS_UNAVAILABLE, MALFORMED, MISSING, SIGNATURE, challenge,
 };
@@ -41,6 +39,7 @@ use remote::{Known, Manner, RemoteKeys};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use torana_core::credential::{self, Found, Place};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
@@ -199,7 +198,7 @@ type Judged = Result<Arc<Verified>, Rejection>;
 impl Jwt {
     fn candidate(&self, exchange: &Exchange, now: u64) -> Candidate {
         let wrong = |refusal: &'static Refusal, why: &str| Candidate::Wrong(Rejection::new(refusal).because(why));
-        let (token, index) = match place::find(&self.places, exchange) {
+        let (token, index) = match credential::find(&self.places, exchange) {
             Found::None => return Candidate::None,
             Found::Several => return wrong(&AMBIGUOUS, "there is more than one"),
             Found::One(token, _) if token.len() > self.longest => {

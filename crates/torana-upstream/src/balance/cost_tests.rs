@@ -27,7 +27,7 @@ impl Candidates for Plain {
 }
 
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement: run alone, with --release --nocapture"]
 fn cost_of_a_pick() {
     let bounded = Algorithm::ConsistentHash { bound: Some(HASH_BOUND) };
     for (name, algorithm, heaviest, busy) in [
