@@ -16,19 +16,27 @@ impl<'a> Object<'a> {
         Object { out, empty: true }
     }
 
+    /// Names are ours: letters, digits and `_`, which need no escaping.
     fn name(&mut self, name: &'static str) -> &mut Vec<u8> {
+        debug_assert!(name.bytes().all(is_plain));
+        // Most values fit as well.
+        self.out.reserve(name.len() + 40);
         if !self.empty {
             self.out.push(b',');
         }
         self.empty = false;
-        push_string(name.as_bytes(), self.out);
-        self.out.push(b':');
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
         self.out
     }
 
     /// A member with a string.
     pub(crate) fn string(&mut self, name: &'static str, value: &str) {
-        push_string(value.as_bytes(), self.name(name));
+        let out = self.name(name);
+        out.push(b'"');
+        push_escaped(value, out);
+        out.push(b'"');
     }
 
     /// A member with a number.
@@ -62,13 +70,47 @@ pub(crate) fn push_string(text: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The inside of a string.
+#[inline]
 pub(crate) fn push_escaped(text: &str, out: &mut Vec<u8>) {
+    if are_plain(text.as_bytes()) { out.extend_from_slice(text.as_bytes()) } else { push_each(text, out) }
+}
+
+/// Whether `byte` stands in a string as it is. DEL is allowed by JSON but moves
+/// the cursor of some terminals.
+const fn is_plain(byte: u8) -> bool {
+    byte >= b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f
+}
+
+/// Whether all of `bytes` are plain, eight at a time: nearly all that is
+/// logged is.
+fn are_plain(bytes: &[u8]) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // The highest bit of bytes below `limit`, and perhaps of some above such a
+    // one: the classic search for a small byte.
+    let below = |word: u64, limit: u8| word.wrapping_sub(LOW * u64::from(limit)) & !word & HIGH;
+    let is = |word: u64, byte: u8| below(word ^ (LOW * u64::from(byte)), 1);
+    let special = |bytes: [u8; 8]| {
+        let word = u64::from_le_bytes(bytes);
+        below(word, b' ') | is(word, b'"') | is(word, b'\\') | is(word, 0x7f)
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    let found = words.iter().fold(0, |found, word| found | special(*word));
+    // The last eight overlap those before.
+    let last = match bytes.last_chunk::<8>() {
+        Some(last) => special(*last) == 0,
+        None => rest.iter().all(|byte| is_plain(*byte)),
+    };
+    found == 0 && last
+}
+
+#[cold]
+fn push_each(text: &str, out: &mut Vec<u8>) {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     let bytes = text.as_bytes();
     let mut kept = 0;
     for (index, &byte) in bytes.iter().enumerate() {
-        // DEL is allowed by JSON but moves the cursor of some terminals.
-        if byte >= b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f {
+        if is_plain(byte) {
             continue;
         }
         out.extend_from_slice(bytes.get(kept..index).unwrap_or_default());
@@ -106,6 +148,26 @@ mod tests {
             prop_assert!(!out.iter().any(|&byte| byte < b' ' || byte == 0x7f));
             let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
             prop_assert_eq!(value["x"].as_str().unwrap(), String::from_utf8_lossy(&bytes));
+        }
+
+        #[test]
+        fn many_bytes_at_once_are_judged_as_each_is(bytes in proptest::collection::vec(any::<u8>(), 0..20), plain in "[ -~é]{0,20}") {
+            prop_assert_eq!(are_plain(&bytes), bytes.iter().all(|byte| is_plain(*byte)));
+            prop_assert_eq!(are_plain(plain.as_bytes()), plain.bytes().all(is_plain));
+        }
+    }
+
+    #[test]
+    fn one_special_byte_is_found_wherever_it_stands() {
+        for special in [0, 0x1f, b'"', b'\\', 0x7f] {
+            for length in 1..=24 {
+                for at in 0..length {
+                    let mut bytes = vec![b'a'; length];
+                    assert!(are_plain(&bytes));
+                    bytes[at] = special;
+                    assert!(!are_plain(&bytes), "{special} at {at} of {length}");
+                }
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::plan::Plan;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Instant, SystemTime};
+use time::Stamp;
 use torana_core::exchange::Exchange;
 
 /// Complete lines, each with its line feed.
@@ -53,19 +54,20 @@ impl LogSink {
 /// A worker's lines that have not been handed over yet.
 pub(crate) struct LogBuffer {
     batch: LogBatch,
+    stamp: Stamp,
     sink: LogSink,
     metrics: Arc<WorkerMetrics>,
 }
 
 impl LogBuffer {
     pub(crate) fn new(sink: LogSink, metrics: Arc<WorkerMetrics>) -> LogBuffer {
-        LogBuffer { batch: LogBatch::default(), sink, metrics }
+        LogBuffer { batch: LogBatch::default(), stamp: Stamp::default(), sink, metrics }
     }
 
     /// Adds the line of an exchange that was over at `ended`, by the clock on
     /// the wall at `wall`.
     pub(crate) fn record(&mut self, plan: &Plan, exchange: &Exchange, ended: Instant, wall: SystemTime) {
-        record::write(plan, exchange, ended, wall, &mut self.batch.text);
+        record::write(plan, exchange, ended, (wall, &mut self.stamp), &mut self.batch.text);
         self.batch.lines += 1;
         if self.batch.text.len() >= BATCH_BYTES {
             self.flush();

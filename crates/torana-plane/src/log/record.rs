@@ -1,10 +1,11 @@
 //! One line.
 
 use super::query::write_redacted;
-use super::time::{write_millis, write_rfc3339};
+use super::time::{Stamp, write_millis};
 use crate::json::{Object, push_string};
 use crate::plan::Plan;
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
 use torana_core::exchange::Exchange;
 use torana_core::trace::TraceContext;
@@ -16,11 +17,17 @@ const LONGEST_RAW_PATH: usize = 512;
 ///
 /// Every string passes the JSON encoder. Members that do not apply are left
 /// out; durations are milliseconds with microseconds as decimals.
-pub(super) fn write(plan: &Plan, exchange: &Exchange, ended: Instant, wall: SystemTime, out: &mut Vec<u8>) {
+pub(super) fn write(
+    plan: &Plan,
+    exchange: &Exchange,
+    ended: Instant,
+    (wall, stamp): (SystemTime, &mut Stamp),
+    out: &mut Vec<u8>,
+) {
     let mut line = Object::new(out);
     line.with("ts", |out| {
         out.push(b'"');
-        write_rfc3339(wall, out);
+        stamp.write(wall, out);
         out.push(b'"');
     });
     request(&mut line, exchange);
@@ -55,8 +62,7 @@ fn request(line: &mut Object<'_>, exchange: &Exchange) {
         line.with("raw_path", |out| push_string(path, out));
     }
     line.string("version", exchange.version().as_str());
-    // Writing to a Vec cannot fail.
-    line.with("client_ip", |out| drop(write!(out, "\"{}\"", exchange.client_ip)));
+    line.with("client_ip", |out| write_ip(exchange.client_ip, out));
     if let Some(identity) = &exchange.identity {
         line.string("consumer", &identity.subject);
     }
@@ -104,6 +110,27 @@ fn durations(line: &mut Object<'_>, exchange: &Exchange, ended: Instant) {
     }
 }
 
+fn write_ip(address: IpAddr, out: &mut Vec<u8>) {
+    out.push(b'"');
+    match address {
+        IpAddr::V4(address) => {
+            let [first, rest @ ..] = address.octets();
+            let mut buffer = itoa::Buffer::new();
+            out.extend_from_slice(buffer.format(first).as_bytes());
+            for octet in rest {
+                out.push(b'.');
+                out.extend_from_slice(buffer.format(octet).as_bytes());
+            }
+        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
+    out.push(b'"');
+}
+
 fn write_trace_id(trace: TraceContext, out: &mut Vec<u8>) {
-    let _ = write!(out, "\"{:032x}\"", trace.trace);
+    out.push(b'"');
+    // `00-` and 32 digits: what upstreams are told.
+    out.extend_from_slice(trace.to_traceparent().get(3..35).unwrap_or_default());
+    out.push(b'"');
 }
