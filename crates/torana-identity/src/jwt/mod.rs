@@ -43,6 +43,7 @@ use torana_core::credential::{self, Found, Place};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
+use torana_core::head::FieldName;
 use torana_core::identity::{Facts, claim};
 use torana_core::names::{HeaderName, is_value_byte};
 use torana_core::policy::{Policy, PolicyKind};
@@ -206,7 +207,7 @@ impl Jwt {
             }
             Found::One(token, index) => (token, index),
         };
-        let digest = Digest::of(&token);
+        let digest = self.cache.digest(&token);
         if let Some(known) = self.cache.find(&digest, now).filter(|known| self.is_current(known, now)) {
             return Candidate::Known(known, index);
         }
@@ -345,12 +346,17 @@ impl Jwt {
             place.strip(exchange, self.forward_token);
         }
         let fields = &mut exchange.head.fields;
+        // Most requests have no names but those that are known.
+        let may_have_others = fields.may_have_unknown();
         for name in &self.owned {
-            fields.remove(name);
+            if may_have_others || matches!(name, HeaderName::Known(_)) {
+                fields.remove(name);
+            }
         }
         for (name, value) in &verified.headers {
-            // Checked when it was verified.
-            let _ = fields.append_text(name.as_str().as_bytes(), value);
+            // Checked when it was verified. Of two claims that make one header, both are told.
+            let known = if let HeaderName::Known(known) = name { Some(*known) } else { None };
+            let _ = fields.append_named(FieldName { known, text: name.as_str().as_bytes() }, value);
         }
         exchange.identity = Some(verified.identity.clone());
     }

@@ -1,5 +1,6 @@
 //! What clients are told.
 
+use std::cell::RefCell;
 use std::fmt::Write;
 use torana_core::head::Fields;
 use torana_core::names::{HeaderName, KnownName};
@@ -34,24 +35,30 @@ pub(super) fn retry_after(rejection: Rejection, seconds: u64) -> Rejection {
 }
 
 impl Told {
+    /// Whether anything is written at all.
+    pub(super) const fn any(self) -> bool {
+        self.ietf || self.legacy
+    }
+
     /// Writes how it stands. A reply may have limits of another policy: its
     /// `RateLimit` is a list, and of the other fields the outer policy's stay.
     pub(super) fn write(self, quotas: &[Quota], policy: &str, standings: &[Standing], fields: &mut Fields) {
-        let mut text = String::with_capacity(48);
-        // Names and numbers: whatever is said here can stand in a header.
-        let mut add = |name: &[u8], value: &str| {
-            let _ = fields.append_text(name, value.as_bytes());
-        };
         if self.ietf {
+            let mut text = TEXT.take();
+            text.clear();
             for (quota, standing) in quotas.iter().zip(standings) {
-                let comma = if text.is_empty() { "" } else { ", " };
-                let _ = write!(text, "{comma}\"{}\";r={}", quota.name, standing.left);
+                text.extend_from_slice(if text.is_empty() { b"\"" } else { b", \"" });
+                text.extend_from_slice(quota.name.as_bytes());
+                text.extend_from_slice(b"\";r=");
+                text.extend_from_slice(itoa::Buffer::new().format(standing.left).as_bytes());
                 if quota.algorithm != Algorithm::Concurrency {
-                    let _ = write!(text, ";t={}", seconds(soonest(standing)));
+                    text.extend_from_slice(b";t=");
+                    text.extend_from_slice(itoa::Buffer::new().format(seconds(soonest(standing))).as_bytes());
                 }
             }
-            add(b"ratelimit-policy", policy);
-            add(b"ratelimit", &text);
+            add(KnownName::RateLimitPolicy, policy.as_bytes(), fields);
+            add(KnownName::RateLimit, &text, fields);
+            TEXT.replace(text);
         }
         if self.legacy {
             self.legacy(quotas, standings, fields);
@@ -59,19 +66,19 @@ impl Told {
     }
 
     fn legacy(self, quotas: &[Quota], standings: &[Standing], fields: &mut Fields) {
+        let Some((quota, standing)) = least(quotas, standings) else { return };
+        for (name, number) in [
+            (KnownName::XRateLimitLimit, quota.amount),
+            (KnownName::XRateLimitRemaining, standing.left),
+            (KnownName::XRateLimitReset, seconds(soonest(standing))),
+        ] {
+            fields.set_own(name, itoa::Buffer::new().format(number).as_bytes());
+        }
         let mut set = |name: &str, number: u64| {
             if let Some(name) = HeaderName::new(name) {
                 let _ = fields.set(name, number.to_string().as_bytes());
             }
         };
-        // The least left in proportion; products of 128 bits are exact.
-        let share = |(quota, standing): &(&Quota, &Standing)| {
-            u128::from(standing.left) * (1 << 64) / u128::from(quota.most().max(1))
-        };
-        let Some((quota, standing)) = quotas.iter().zip(standings).min_by_key(share) else { return };
-        set("x-ratelimit-limit", quota.amount);
-        set("x-ratelimit-remaining", standing.left);
-        set("x-ratelimit-reset", seconds(soonest(standing)));
         if quotas.len() > 1 {
             for (quota, standing) in quotas.iter().zip(standings) {
                 set(&format!("x-ratelimit-limit-{}", quota.name), quota.amount);
@@ -79,6 +86,31 @@ impl Told {
             }
         }
     }
+}
+
+thread_local! {
+    /// Where `RateLimit` is put together.
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Adds a field. Names of limits and numbers: whatever is said here can stand
+/// in one.
+fn add(name: KnownName, value: &[u8], fields: &mut Fields) {
+    if fields.contains(name) {
+        let _ = fields.append(name, value);
+    } else {
+        fields.set_own(name, value);
+    }
+}
+
+/// The one with the least left, in proportion.
+fn least<'a>(quotas: &'a [Quota], standings: &'a [Standing]) -> Option<(&'a Quota, &'a Standing)> {
+    let mut pairs = quotas.iter().zip(standings);
+    if pairs.len() == 1 {
+        return pairs.next();
+    }
+    // Products of 128 bits are exact.
+    pairs.min_by_key(|(quota, standing)| u128::from(standing.left) * (1 << 64) / u128::from(quota.most().max(1)))
 }
 
 /// When there is more: of a limit that refuses, when it no longer does; else
