@@ -3,7 +3,7 @@
 use super::freshness::Rules;
 use super::key::KeyRules;
 use super::store::Store;
-use super::{Inner, Names};
+use super::Inner;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -162,10 +162,9 @@ pub(super) fn check(config: Config) -> Result<Checked, Vec<Diagnostic>> {
 }
 
 impl Checked {
-    pub(super) fn into_inner(self, store: Arc<Store>, tally: Arc<Tally>) -> Result<Inner, Vec<Diagnostic>> {
+    pub(super) fn into_inner(self, store: Arc<Store>, tally: Arc<Tally>) -> Inner {
         let Checked { key, tags, config, .. } = self;
-        let name = |text| HeaderName::new(text).ok_or_else(Vec::new);
-        Ok(Inner {
+        Inner {
             store,
             rules: Rules {
                 ttl: config.ttl.map(Duration::std),
@@ -181,8 +180,7 @@ impl Checked {
             makes_etags: config.etag,
             heeds_requests: config.heed_requests,
             tags,
-            names: Names { x_cache: name("x-cache")?, cache_status: name("cache-status")? },
             tally,
-        })
+        }
     }
 }

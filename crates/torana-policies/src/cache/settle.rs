@@ -4,7 +4,7 @@ use super::directives::Directives;
 use super::entry::{Entry, Open, kept_fields, push_selecting, vary};
 use super::freshness::{initial_age, is_understood, lifetime};
 use super::tee::Tee;
-use super::{Fetch, INVALIDATED, Inner, REVALIDATED, STALE, STORED, time};
+use super::{Fetch, INVALIDATED, Inner, REVALIDATED, STALE, STORED, answer, say, time};
 use bytes::Bytes;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl Draft {
         self.entry.body = body;
         self.inner.tally.count(&STORED);
         let question = &self.fetch.question;
-        self.inner.store.put(&question.key, question.uri, self.entry);
+        self.inner.store.put(&question.key, question.wish.uri, self.entry);
         // Now those who wait find it: the lead goes with the fetch.
     }
 
@@ -55,7 +55,7 @@ impl Inner {
             if !fetch.is_beside && matches!(code, 500 | 502 | 503 | 504) && this.survives(&fetch, &stale, now) {
                 this.tally.count(&STALE);
                 let status = format!("hit; fwd=stale; fwd-status={code}");
-                return Some(this.answer(&fetch.question, &stale, now, "STALE", &status));
+                return Some(answer(&fetch.question.wish.conditions, &stale, now, "STALE", &status));
             }
         }
         let why = fetch.why;
@@ -76,7 +76,7 @@ impl Inner {
             reply.head.fields.remove(name);
         }
         let stored = if is_kept { "; stored" } else { "" };
-        this.say(reply, "MISS", &format!("torana; fwd={why}; fwd-status={code}{stored}{collapsed}"));
+        say(reply, "MISS", &format!("torana; fwd={why}; fwd-status={code}{stored}{collapsed}"));
         None
     }
 
@@ -100,15 +100,15 @@ impl Inner {
             entry = self.timed(entry, Arc::new(kept_fields(&merged, time::wall(), &self.tags)), said, fetch, now);
             let directives = Directives::of(&entry.fields);
             if !directives.no_store && !directives.private {
-                self.store.put(&question.key, question.uri, entry.clone());
+                self.store.put(&question.key, question.wish.uri, entry.clone());
             }
         }
-        self.answer(question, &entry, now, "REVALIDATED", "hit; fwd=stale; fwd-status=304")
+        answer(&question.wish.conditions, &entry, now, "REVALIDATED", "hit; fwd=stale; fwd-status=304")
     }
 
     /// Whether `stale` may be used although the target fails (RFC 5861 §4).
     fn survives(&self, fetch: &Fetch, stale: &Entry, now: Instant) -> bool {
-        let said = fetch.question.said.stale_if_error.map(Duration::from_secs);
+        let said = fetch.question.wish.said.stale_if_error.map(Duration::from_secs);
         let most = stale.if_error.max(said.unwrap_or_default());
         !stale.must_revalidate && !stale.no_cache && stale.staleness(now).is_some_and(|stale| stale < most)
     }
@@ -127,7 +127,7 @@ impl Inner {
         }
         let shared = said.public || said.s_maxage.is_some();
         let open = Open { to_authorization: shared || said.origin_revalidates, to_others: shared };
-        let brought = fetch.question.credentials;
+        let brought = fetch.question.wish.credentials;
         let is_for_all = (!brought.authorization || open.to_authorization) && (!brought.others || open.to_others);
         if !is_for_all && !self.key.per_identity {
             return None;
@@ -203,15 +203,15 @@ impl Inner {
 
     /// What an unsafe request has changed is not used any more (RFC 9111 §4.4):
     /// its own URI, and those of this host that the reply names.
-    pub(super) fn invalidate(&self, exchange: &Exchange, reply: &Reply, now: Instant) {
+    pub(super) fn invalidate(&self, exchange: &Exchange, reply: &Reply) {
         let target = exchange.target();
         let is_success = (200..400).contains(&reply.head.status.code());
         if exchange.head.method.is_safe() || !is_success || target.form() != TargetForm::Origin {
             return;
         }
         self.tally.count(&INVALIDATED);
-        let route = "";
-        self.store.outdate(self.key.of(exchange, &self.store, route).1, now);
+        let now = time::now();
+        self.store.outdate(self.key.of(exchange, &self.store, "", &mut Vec::new()), now);
         for name in [KnownName::Location, KnownName::ContentLocation] {
             let named = reply.head.fields.get_single(name).ok().flatten();
             if let Some(uri) = named.and_then(|uri| of_same_host(uri, exchange)) {
