@@ -164,7 +164,8 @@ impl PolicyKind for Cache {
 
 impl Policy for Cache {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Verdict<'a> {
-        match self.0.ask(exchange, time::now()) {
+        let began = time::of(exchange);
+        match self.0.ask(exchange, began) {
             Asked::Go(Ok(fetch)) => exchange.carried.put(self, fetch),
             Asked::Go(Err(passed)) => exchange.carried.put(self, passed),
             Asked::Answer(reply) => return (*reply).into(),

@@ -39,6 +39,7 @@ use remote::{Known, Manner, RemoteKeys};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use torana_core::clock::wall_at;
 use torana_core::credential::{self, Found, Place};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
@@ -125,7 +126,7 @@ fn fingerprint(written: &Written) -> String {
 
 impl Policy for Jwt {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Verdict<'a> {
-        let now = unix_now();
+        let now = seconds(wall_at(exchange.notes.started));
         let (candidate, index) = match self.candidate(exchange, now) {
             Candidate::None if self.optional => return Verdict::CONTINUE,
             Candidate::None => return challenge(Rejection::new(&MISSING)).into(),
@@ -378,6 +379,10 @@ fn text(value: &Value) -> Option<String> {
 }
 
 fn unix_now() -> u64 {
+    seconds(SystemTime::now())
+}
+
+fn seconds(time: SystemTime) -> u64 {
     // A clock before 1970 lets nothing expire, so it counts as the latest.
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
 }

@@ -1,9 +1,9 @@
 //! What can be written under `cache`.
 
+use super::Inner;
 use super::freshness::Rules;
 use super::key::KeyRules;
 use super::store::Store;
-use super::Inner;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
