@@ -3,11 +3,25 @@
 //! Every string goes through [`push_string`], so nothing a stranger sent can
 //! end a value or a line (CVE-2024-45808 and its siblings).
 
-/// Writes one object into a buffer, member by member.
+/// Writes one object into a buffer, member by member. Names come from
+/// [`member!`].
 pub(crate) struct Object<'a> {
     out: &'a mut Vec<u8>,
     empty: bool,
 }
+
+/// The name of a member as it is written: between comma and colon, in one piece
+/// so that it is written in one go.
+#[derive(Clone, Copy)]
+pub(crate) struct Member(#[doc(hidden)] pub(crate) &'static str);
+
+/// The [`Member`] of a name in letters, digits and `_`.
+macro_rules! member {
+    ($name:literal) => {
+        $crate::json::Member(concat!(",\"", $name, "\":"))
+    };
+}
+pub(crate) use member;
 
 impl<'a> Object<'a> {
     /// Opens the object.
@@ -16,37 +30,38 @@ impl<'a> Object<'a> {
         Object { out, empty: true }
     }
 
-    /// Names are ours: letters, digits and `_`, which need no escaping.
-    fn name(&mut self, name: &'static str) -> &mut Vec<u8> {
-        debug_assert!(name.bytes().all(is_plain));
-        // Most values fit as well.
-        self.out.reserve(name.len() + 40);
-        if !self.empty {
-            self.out.push(b',');
+    #[inline(always)]
+    fn name(&mut self, Member(text): Member) -> &mut Vec<u8> {
+        if self.empty {
+            self.empty = false;
+            self.out.extend_from_slice(text.as_bytes().get(1..).unwrap_or_default());
+        } else {
+            self.out.extend_from_slice(text.as_bytes());
         }
-        self.empty = false;
-        self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
         self.out
     }
 
     /// A member with a string.
-    pub(crate) fn string(&mut self, name: &'static str, value: &str) {
-        let out = self.name(name);
-        out.push(b'"');
-        push_escaped(value, out);
-        out.push(b'"');
+    #[inline(always)]
+    pub(crate) fn string(&mut self, name: Member, value: &str) {
+        push_quoted(value, self.name(name));
     }
 
     /// A member with a number.
-    pub(crate) fn number(&mut self, name: &'static str, value: u64) {
-        let mut buffer = itoa::Buffer::new();
-        self.name(name).extend_from_slice(buffer.format(value).as_bytes());
+    #[inline(always)]
+    pub(crate) fn number(&mut self, name: Member, value: u64) {
+        let out = self.name(name);
+        if value < 10 {
+            // Attempts, bytes of bodies that are not there.
+            out.push(b"0123456789"[(value % 10) as usize]);
+        } else {
+            out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        }
     }
 
     /// A member written by `write`, which must write one JSON value.
-    pub(crate) fn with(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
+    #[inline(always)]
+    pub(crate) fn with(&mut self, name: Member, write: impl FnOnce(&mut Vec<u8>)) {
         write(self.name(name));
     }
 
@@ -54,6 +69,14 @@ impl<'a> Object<'a> {
     pub(crate) fn end(self) {
         self.out.push(b'}');
     }
+}
+
+/// A string with its quotes.
+fn push_quoted(text: &str, out: &mut Vec<u8>) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    push_escaped(text, out);
+    out.push(b'"');
 }
 
 /// Appends `text` as a JSON string (RFC 8259 §7). What is not UTF-8 becomes
@@ -138,15 +161,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_one_json_string_on_one_line(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn any_bytes_are_one_json_string_on_one_line(
+            bytes in proptest::collection::vec(any::<u8>(), 0..64),
+            number in prop_oneof![0..20_u64, any::<u64>()],
+        ) {
             let mut out = Vec::new();
             let mut object = Object::new(&mut out);
-            object.string("a", "b");
-            object.number("n", 7);
-            object.with("x", |out| push_string(&bytes, out));
+            object.string(member!("a"), "b");
+            object.number(member!("n"), number);
+            object.with(member!("x"), |out| push_string(&bytes, out));
             object.end();
             prop_assert!(!out.iter().any(|&byte| byte < b' ' || byte == 0x7f));
             let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            prop_assert_eq!((value["a"].as_str(), value["n"].as_u64()), (Some("b"), Some(number)));
             prop_assert_eq!(value["x"].as_str().unwrap(), String::from_utf8_lossy(&bytes));
         }
 

@@ -2,7 +2,7 @@
 
 use super::query::write_redacted;
 use super::time::{Stamp, write_millis};
-use crate::json::{Object, push_string};
+use crate::json::{Member, Object, member, push_string};
 use crate::plan::Plan;
 use std::io::Write;
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ pub(super) fn write(
     out: &mut Vec<u8>,
 ) {
     let mut line = Object::new(out);
-    line.with("ts", |out| {
+    line.with(member!("ts"), |out| {
         out.push(b'"');
         stamp.write(wall, out);
         out.push(b'"');
@@ -33,14 +33,14 @@ pub(super) fn write(
     request(&mut line, exchange);
     answer(&mut line, plan, exchange);
     durations(&mut line, exchange, ended);
-    line.number("request_bytes", exchange.notes.request_bytes);
-    line.number("response_bytes", exchange.notes.response_bytes);
-    line.string("request_id", &exchange.request_id);
+    line.number(member!("request_bytes"), exchange.notes.request_bytes);
+    line.number(member!("response_bytes"), exchange.notes.response_bytes);
+    line.string(member!("request_id"), &exchange.request_id);
     if exchange.trace.trace != 0 {
-        line.with("trace_id", |out| write_trace_id(exchange.trace, out));
+        line.with(member!("trace_id"), |out| write_trace_id(exchange.trace, out));
     }
     if let Some(tls) = &exchange.connection.tls {
-        line.string("tls", tls.version);
+        line.string(member!("tls"), tls.version);
     }
     line.end();
     out.push(b'\n');
@@ -48,46 +48,46 @@ pub(super) fn write(
 
 fn request(line: &mut Object<'_>, exchange: &Exchange) {
     let target = exchange.target();
-    line.string("method", exchange.head.method_text());
-    line.string("host", target.host());
-    line.string("path", target.path());
+    line.string(member!("method"), exchange.head.method_text());
+    line.string(member!("host"), target.host());
+    line.string(member!("path"), target.path());
     if let Some(query) = target.query() {
-        line.with("query", |out| write_redacted(query, out));
+        line.with(member!("query"), |out| write_redacted(query, out));
     }
     let raw = exchange.head.raw_target();
     if target.path().is_empty() && !raw.is_empty() {
         // Refused before it had a meaning; the query may hold secrets.
         let path = raw.split(|&byte| byte == b'?').next().unwrap_or_default();
         let path = path.get(..LONGEST_RAW_PATH).unwrap_or(path);
-        line.with("raw_path", |out| push_string(path, out));
+        line.with(member!("raw_path"), |out| push_string(path, out));
     }
-    line.string("version", exchange.version().as_str());
-    line.with("client_ip", |out| write_ip(exchange.client_ip, out));
+    line.string(member!("version"), exchange.version().as_str());
+    line.with(member!("client_ip"), |out| write_ip(exchange.client_ip, out));
     if let Some(identity) = &exchange.identity {
-        line.string("consumer", &identity.subject);
+        line.string(member!("consumer"), &identity.subject);
     }
 }
 
 fn answer(line: &mut Object<'_>, plan: &Plan, exchange: &Exchange) {
     let notes = &exchange.notes;
     if let Some(route) = exchange.route.and_then(|id| plan.route(id)) {
-        line.string("route", &route.name);
+        line.string(member!("route"), &route.name);
     }
     if let Some(upstream) = notes.upstream.and_then(|id| plan.upstream(id)) {
-        line.string("upstream", &upstream.name);
+        line.string(member!("upstream"), &upstream.name);
     }
     if let Some(endpoint) = &notes.endpoint {
-        line.string("endpoint", endpoint);
+        line.string(member!("endpoint"), endpoint);
     }
-    line.number("status", u64::from(notes.status.code()));
+    line.number(member!("status"), u64::from(notes.status.code()));
     if let Some(code) = notes.code {
-        line.string("code", code);
+        line.string(member!("code"), code);
     }
     if let Some(cause) = &notes.cause {
-        line.string("cause", cause);
+        line.string(member!("cause"), cause);
     }
     if notes.attempts > 0 {
-        line.number("attempts", u64::from(notes.attempts));
+        line.number(member!("attempts"), u64::from(notes.attempts));
     }
 }
 
@@ -95,18 +95,18 @@ fn answer(line: &mut Object<'_>, plan: &Plan, exchange: &Exchange) {
 /// asked, until it was connected, until its reply began.
 fn durations(line: &mut Object<'_>, exchange: &Exchange, ended: Instant) {
     let notes = &exchange.notes;
-    let mut part = |name: &'static str, from: Instant, to: Instant| {
+    let mut part = |name: Member, from: Instant, to: Instant| {
         line.with(name, |out| write_millis(to.saturating_duration_since(from), out));
     };
-    part("duration_ms", notes.started, ended);
+    part(member!("duration_ms"), notes.started, ended);
     let Some(dispatched) = notes.dispatched else { return };
-    part("policies_ms", notes.started, dispatched);
+    part(member!("policies_ms"), notes.started, dispatched);
     if let Some(connected) = notes.connected {
-        part("connect_ms", dispatched, connected);
+        part(member!("connect_ms"), dispatched, connected);
     }
     if let Some(replied) = notes.replied {
-        part("ttfb_ms", notes.connected.unwrap_or(dispatched), replied);
-        part("response_ms", replied, ended);
+        part(member!("ttfb_ms"), notes.connected.unwrap_or(dispatched), replied);
+        part(member!("response_ms"), replied, ended);
     }
 }
 
