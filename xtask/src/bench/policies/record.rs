@@ -23,6 +23,7 @@ frame is `bench/torana.yaml`, `bench/nginx.conf` and `bench/haproxy.cfg`; what a
 
 - **instructions** and **allocations** are those of user space for each request, counted by callgrind over sixteen
   connections that send together. They are exact: a busy machine changes nothing. What policies cost is best read there.
+  valgrind does not know the processor's instructions for SHA, so where new tokens are verified it counts more than is run.
 - Before a row is timed its proxies have to show that they do what it says (200, `X-Cache: HIT`, headers at the origin);
   what the gateway's own counters say afterwards has to fit: of *new* tokens not one was known, of copies not one was missing.
 - `five`: cors, ip_filter, body_limit, rate_limit, headers. `fifteen`: bot_detection, csrf, authorize, load_shed, enrich,
