@@ -47,6 +47,17 @@ impl<'a> Object<'a> {
         push_quoted(value, self.name(name));
     }
 
+    /// A member with a string of ours, which needs no escaping.
+    #[inline(always)]
+    pub(crate) fn constant(&mut self, name: Member, value: &'static str) {
+        debug_assert!(are_plain(value.as_bytes()));
+        let out = self.name(name);
+        out.reserve(value.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
+    }
+
     /// A member with a number.
     #[inline(always)]
     pub(crate) fn number(&mut self, name: Member, value: u64) {

@@ -357,7 +357,10 @@ impl Jwt {
         for (name, value) in &verified.headers {
             // Checked when it was verified. Of two claims that make one header, both are told.
             let known = if let HeaderName::Known(known) = name { Some(*known) } else { None };
-            let _ = fields.append_named(FieldName { known, text: name.as_str().as_bytes() }, value);
+            match known.filter(|known| !fields.contains(*known)) {
+                Some(known) => fields.set_own(known, value),
+                None => drop(fields.append_named(FieldName { known, text: name.as_str().as_bytes() }, value)),
+            }
         }
         exchange.identity = Some(verified.identity.clone());
     }

@@ -36,6 +36,9 @@ const WAITING_BATCHES: usize = 64;
 /// A worker hands over a batch when it has grown to so many bytes.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// Room for a line of the usual length, and then some.
+const LINE_BYTES: usize = 2048;
+
 impl LogSink {
     /// A sink, and the end where the lines come out.
     #[must_use]
@@ -79,8 +82,9 @@ impl LogBuffer {
         if self.batch.lines == 0 {
             return;
         }
-        // The next batch will be about as long as this one.
-        let next = LogBatch { text: Vec::with_capacity(self.batch.text.len()), lines: 0 };
+        // The next batch will be about as long as this one; a little more, and
+        // its last line does not move all others.
+        let next = LogBatch { text: Vec::with_capacity(self.batch.text.len() + LINE_BYTES), lines: 0 };
         let batch = std::mem::replace(&mut self.batch, next);
         let lines = batch.lines;
         if let Some(sender) = &self.sink.0

@@ -61,7 +61,7 @@ fn request(line: &mut Object<'_>, exchange: &Exchange) {
         let path = path.get(..LONGEST_RAW_PATH).unwrap_or(path);
         line.with(member!("raw_path"), |out| push_string(path, out));
     }
-    line.string(member!("version"), exchange.version().as_str());
+    line.constant(member!("version"), exchange.version().as_str());
     line.with(member!("client_ip"), |out| write_ip(exchange.client_ip, out));
     if let Some(identity) = &exchange.identity {
         line.string(member!("consumer"), &identity.subject);
