@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use torana_core::diagnostic::Span;
+use torana_core::give_way::give_way;
 use torana_core::written::{Entry, Node, Written};
 
 use crate::load::Loaded;
@@ -52,11 +53,19 @@ pub fn documents(loaded: &Loaded) -> Vec<Document> {
 
 /// Whether a key sounds as if its value were to be kept to oneself.
 fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase().replace('-', "_");
-    let last = key.rsplit('_').next().unwrap_or_default();
-    matches!(last, "token" | "secret" | "password" | "passwd" | "apikey" | "authorization" | "cookie")
-        || key.ends_with("api_key")
-        || key.ends_with("password_hash")
+    const WORDS: [&str; 7] = ["token", "secret", "password", "passwd", "apikey", "authorization", "cookie"];
+    let mut words = key.rsplit(['_', '-']);
+    let last = words.next().unwrap_or_default();
+    let before = words.next().unwrap_or_default().as_bytes();
+    let ends = |first: &str, second: &str| {
+        last.eq_ignore_ascii_case(second)
+            && before
+                .len()
+                .checked_sub(first.len())
+                .and_then(|at| before.get(at..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(first.as_bytes()))
+    };
+    WORDS.iter().any(|word| last.eq_ignore_ascii_case(word)) || ends("api", "key") || ends("password", "hash")
 }
 
 /// Texts under `value`, the value of a secret key, that are not references: a reference may be seen.
@@ -72,6 +81,7 @@ fn keys_of(entry: &Entry) -> impl Iterator<Item = &Written> {
 
 /// The places of plain secrets in `tree`.
 fn find(tree: &Written, spans: &mut Vec<Span>) {
+    give_way();
     tree.items().iter().for_each(|item| find(item, spans));
     for entry in tree.entries() {
         if is_secret(&entry.key) {
