@@ -32,7 +32,7 @@ pub struct Config {
     /// The largest body that is kept, at most a sixteenth of `memory`. Default `1MiB`.
     pub max_object: Spanned<ByteSize>,
     /// Which of `stores` keeps copies besides, for all gateways that share it: what one has fetched, the others need not, and
-    /// what is purged at one is purged at all. While it cannot be reached, each goes on with its memory. How much it may keep
+    /// what is purged at one is purged at all within two seconds. While it cannot be reached, each goes on with its memory. How much it may keep
     /// is its own to limit (`maxmemory` of Redis). Default `memory`: none.
     pub store: Spanned<String>,
     /// Keeps good replies (200, 203, 204, 300, 301, 308) for so long, whatever they say about their freshness, or if they
