@@ -17,7 +17,7 @@
 //! | `limits` | what takes many connections or streams to show |
 //! | `consumers` | keys and other credentials, and the file they are kept in |
 //! | `overload` | too long, too many, or twice |
-//! | `rate_limit` | limits that gateways share through Redis |
+//! | `rate_limit`, `shared_cache` | limits and copies that gateways share through Redis |
 //! | `control` | reload and shutdown |
 //! | `hand_over` | socket activation, and one process taking over from another |
 //! | `smuggling`, `downgrade` | requests with two readings, from HTTP/1.1 and from HTTP/2 |
@@ -48,6 +48,7 @@ mod overload;
 mod rate_limit;
 mod resilience;
 mod scenarios;
+mod shared_cache;
 mod smuggling;
 mod streaming;
 mod tls;

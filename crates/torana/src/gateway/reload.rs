@@ -5,7 +5,7 @@ use super::discovery::Endpoints;
 use super::heritage::Heritage;
 use super::log_output;
 use super::shared::Shared;
-use crate::wire;
+use crate::wire::{self, Input};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::io;
@@ -24,7 +24,7 @@ use torana_upstream::state::Watch;
 
 /// Loads, compiles, binds and swaps.
 pub(crate) struct Reloader {
-    pub(crate) path: PathBuf,
+    pub(crate) input: Input,
     pub(crate) shared: Arc<Shared>,
     pub(crate) log: LogControl,
     pub(crate) admin: Place,
@@ -43,7 +43,7 @@ impl Reload for Reloader {
         service_manager::reloading();
         let report = giving_way(|| {
             let before = self.shared.common.cell.load();
-            let built = wire::build(&self.path, Some(&before), &self.watch, &self.shared.keeper);
+            let built = wire::build(&self.input, Some(&before), &self.watch, &self.shared.keeper);
             self.disk = built.loaded.clone();
             self.files.clone_from(&built.files);
             self.take_up(built, &before, cause, None)
