@@ -22,7 +22,21 @@ const SECRET: [&str; 14] = [
 ];
 
 /// What stands for a value that is not written.
-const REDACTED: &str = "***";
+pub(crate) const REDACTED: &str = "***";
+
+/// Whether a header of this name holds what proves its sender.
+pub(crate) fn is_credential(header: &str) -> bool {
+    let header = header.to_ascii_lowercase();
+    matches!(header.as_str(), "cookie" | "authorization" | "proxy-authorization" | "signature")
+        || ["token", "api-key", "apikey", "secret", "password"].iter().any(|part| header.contains(part))
+}
+
+/// `query` with secret-shaped values replaced.
+pub(crate) fn redacted_query(query: &str) -> String {
+    let mut quoted = Vec::new();
+    write_redacted(query, &mut quoted);
+    serde_json::from_slice(&quoted).unwrap_or_default()
+}
 
 /// Appends `query` as a JSON string, secret-shaped values replaced.
 pub(super) fn write_redacted(query: &str, out: &mut Vec<u8>) {
