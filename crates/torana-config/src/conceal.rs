@@ -45,11 +45,13 @@ fn secrets_of(entry: &Entry) -> impl Iterator<Item = &Written> {
     values.filter(is_one).chain(keys).chain(Some(&entry.value).filter(|value| has_secret_query(value)))
 }
 
-/// Whether it is a URL with a parameter that sounds like a secret.
+/// Whether it is a URL, or a path, with a parameter that sounds like a secret. `{name}` stands for something else.
 fn has_secret_query(value: &Written) -> bool {
-    let url = value.as_str().filter(|text| value.reference.is_none() && text.contains("://"));
-    let query = url.and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
-    query.split('&').any(|pair| pair.split_once('=').is_some_and(|(name, _)| is_secret(name)))
+    let is_target = |text: &&str| text.starts_with('/') || text.contains("://");
+    let target = value.as_str().filter(|text| value.reference.is_none() && is_target(text));
+    let query = target.and_then(|target| target.split_once('?')).map_or("", |(_, query)| query);
+    let is_one = |(name, value): (&str, &str)| is_secret(name) && !value.is_empty() && !value.starts_with('{');
+    query.split('&').filter_map(|pair| pair.split_once('=')).any(is_one)
 }
 
 /// The places of the secrets written down in `tree`, in order, each once: through an alias one could be found twice.
@@ -164,6 +166,15 @@ mod tests {
             assert_eq!(covered.len(), text.len());
         }
         assert_eq!(excerpt("key: abc # d", std::iter::once(5..8)), "key: *** # d");
+    }
+
+    #[test]
+    fn urls_with_a_token_are_secrets_and_templates_are_not() {
+        let yaml = "a: \"http://h/x?a=1&token=2\"\nb: /x?api_key=3\nc: \"/x?token={token}&key=\"\nd: what?token=1\n";
+        let tree = crate::document::parse(torana_core::diagnostic::FileId(0), yaml, crate::document::Format::Yaml).tree;
+        let shown: Vec<_> =
+            places(&tree.unwrap()).iter().map(|span| &yaml[span.start as usize..span.end as usize]).collect();
+        assert_eq!(shown, ["\"http://h/x?a=1&token=2\"", "/x?api_key=3"]);
     }
 
     #[test]

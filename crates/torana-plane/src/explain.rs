@@ -227,7 +227,7 @@ fn explain_as(plan: &Plan, question: &Question<'_>, is_running: bool) -> Result<
     let forecast = upstream.filter(|_| is_running).and_then(|upstream| forecast_of(plan, upstream, &exchange));
     let chosen = forecast.as_ref().and_then(|forecast| forecast.chosen);
     Ok(Explanation {
-        request: asked(&exchange),
+        request: asked(plan, &exchange),
         client_ip: exchange.client_ip,
         candidates: candidates(plan, &exchange),
         policies: route.map(|route| steps(route, &mut exchange)).unwrap_or_default(),
@@ -295,14 +295,14 @@ fn refused(rejection: &Rejection) -> Outcome {
     }
 }
 
-fn asked(exchange: &Exchange) -> Option<Asked> {
+fn asked(plan: &Plan, exchange: &Exchange) -> Option<Asked> {
     let target = exchange.target();
     (!target.path().is_empty()).then(|| Asked {
         method: exchange.head.method_text().to_owned(),
         scheme: target.scheme().as_str(),
         host: target.host().to_owned(),
         path: target.path().to_owned(),
-        query: target.query().map(log::redacted_query),
+        query: target.query().map(|query| log::redacted_query(query, &plan.credential_parameters)),
     })
 }
 
@@ -372,7 +372,7 @@ fn forwarded(plan: &Plan, upstream: UpstreamId, chosen: Option<usize>, exchange:
         upstream: upstream.name.to_string(),
         method: exchange.head.method_text().to_owned(),
         path: exchange.forward_path().to_owned(),
-        query: exchange.forward_query().map(log::redacted_query),
+        query: exchange.forward_query().map(|query| log::redacted_query(query, &plan.credential_parameters)),
         headers,
     })
 }

@@ -367,7 +367,7 @@ impl Compiler<'_> {
                 (None, None) => problems.push(
                     Diagnostic::error("jwt.public_key", "this is no public key")
                         .at(pem.span)
-                        .hint("RSA, P-256, P-384 or Ed25519 in PEM: `-----BEGIN PUBLIC KEY-----`"),
+                        .hint("RSA of 2048 bits or more, P-256, P-384 or Ed25519 in PEM: `-----BEGIN PUBLIC KEY-----`"),
                 ),
             }
         }
