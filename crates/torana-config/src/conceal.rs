@@ -178,6 +178,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_decoded_does_not_show_in_debug_output() {
+        let yaml = "admin: { token: hunter2hunter2hunter2 }\nlisteners: [ { address: 127.0.0.1:80 } ]\nupstreams: { a: { \
+                    endpoints: [ http://127.0.0.1:1 ], sticky: { cookie: c, secret: hunter2hunter2hunter2 } } }\nroutes: \
+                    [ { name: r, upstream: a } ]\n";
+        let nothing = std::collections::BTreeMap::<String, String>::new();
+        let path = std::path::Path::new("t.yaml");
+        let loaded = crate::load_text(path, yaml.to_owned(), &crate::schema::Kinds::default(), &nothing);
+        let shown = format!("{:?}", loaded.config.unwrap());
+        assert!(shown.contains("Sticky") && shown.contains("Admin") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
     fn messages_do_not_repeat_secrets() {
         let said = message(
             "found `hunter2hunter2` in `http://me:pw@host/`, not `http://host/`",
