@@ -9,14 +9,17 @@ use super::{
     BYPASS, COLLAPSED, Fetch, HIT, Inner, MISS, ONLY_IF_CACHED, Passed, Question, REFRESHED, STALE, Wish, answer, time,
 };
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_core::body::{Body, Progress};
+use torana_core::exchange::outbound::Outbound;
 use torana_core::exchange::{Exchange, Upgrade};
 use torana_core::head::{Fields, Method};
 use torana_core::names::KnownName;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
+use torana_core::store::Position;
 use torana_core::verdict::LocalBoxFuture;
 
 /// What becomes of a request.
@@ -27,6 +30,29 @@ pub(super) enum Asked {
     Reject(Rejection),
     /// Somebody asks for the same. When the future is over, [`Inner::ask_again`].
     Wait(Box<Question>, LocalBoxFuture<'static, ()>),
+    /// The store may have it. When that has been seen, [`Inner::ask_again`].
+    Look(Box<Question>, Option<Lead>),
+}
+
+/// What has been tried for a question.
+pub(super) enum Turn {
+    /// Nothing.
+    First,
+    /// It has waited for another, and will not do so again.
+    Waited,
+    /// It has looked into the store, maybe for others who wait.
+    Looked { lead: Option<Lead>, has_found: bool },
+}
+
+impl Turn {
+    /// How a copy was come by, for `Cache-Status`.
+    fn told(&self) -> &'static str {
+        match self {
+            Turn::First | Turn::Looked { has_found: false, .. } => "hit",
+            Turn::Waited => "hit; collapsed",
+            Turn::Looked { has_found: true, .. } => "hit; detail=store",
+        }
+    }
 }
 
 /// What there is for a question.
@@ -66,20 +92,23 @@ impl Inner {
         let looked = self.look(&key, &wish, fields, now);
         let asked = match looked.0 {
             // No key is kept of what is answered at once.
-            Found::Usable(entry) => self.hit(&wish, &entry, now, "hit"),
-            _ => self.decide(exchange, Question { key: Key::from(&*key), wish }, looked, now, false),
+            Found::Usable(entry) => self.hit(&wish, &entry, now, Turn::First.told()),
+            _ => self.decide(exchange, Question { key: Key::from(&*key), wish }, looked, now, Turn::First),
         };
         KEY.replace(key);
         asked
     }
 
-    /// [`ask`](Inner::ask) for who has waited, and will not do so again.
-    pub(super) fn ask_again(self: &Arc<Self>, exchange: &mut Exchange, question: Question, now: Instant) -> Asked {
+    /// [`ask`](Inner::ask) for who has tried something.
+    pub(super) fn ask_again(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        question: Question,
+        now: Instant,
+        turn: Turn,
+    ) -> Asked {
         let looked = self.look(&question.key, &question.wish, &exchange.head.fields, now);
-        match looked.0 {
-            Found::Usable(entry) => self.hit(&question.wish, &entry, now, "hit; collapsed"),
-            _ => self.decide(exchange, question, looked, now, true),
-        }
+        self.decide(exchange, question, looked, now, turn)
     }
 
     /// Answers with a copy that may be used as it is.
@@ -90,17 +119,19 @@ impl Inner {
         Asked::Answer(Box::new(answer(&wish.conditions, entry, now, label, status)))
     }
 
-    /// What becomes of a request that no copy answers as it is.
+    /// What becomes of a request for which there is this.
     fn decide(
         self: &Arc<Self>,
         exchange: &mut Exchange,
         question: Question,
         (found, is_unkept): (Found, bool),
         now: Instant,
-        has_waited: bool,
+        turn: Turn,
     ) -> Asked {
+        let is_first = matches!(turn, Turn::First);
+        let has_waited = matches!(turn, Turn::Waited);
         let stale = match found {
-            Found::Usable(entry) => return self.hit(&question.wish, &entry, now, "hit"),
+            Found::Usable(entry) => return self.hit(&question.wish, &entry, now, turn.told()),
             Found::Meanwhile(entry) => {
                 self.tally.count(&STALE);
                 let reply = answer(&question.wish.conditions, &entry, now, "STALE", "hit");
@@ -110,8 +141,13 @@ impl Inner {
             Found::Stale(entry) => Ok(entry),
             Found::Nothing(why) => Err(why),
         };
+        let may_look = is_first && self.shared.is_some() && !question.wish.said.no_cache && !is_unkept;
         if question.wish.said.only_if_cached {
-            return Asked::Reject(Rejection::new(&ONLY_IF_CACHED));
+            return if may_look {
+                Asked::Look(Box::new(question), None)
+            } else {
+                Asked::Reject(Rejection::new(&ONLY_IF_CACHED))
+            };
         }
         let why = stale.as_ref().err().copied().unwrap_or("stale");
         let stale = stale.ok();
@@ -121,8 +157,11 @@ impl Inner {
             !question.wish.conditions.has_range() || stale.as_ref().is_some_and(|entry| entry.has_validator());
         let may_keep = exchange.head.method == Method::Get && asks_for_whole && !question.wish.said.no_store;
         let may_share = self.key.per_identity || !question.wish.credentials.any() || stale.is_some();
-        let mut lead = None;
-        if let Some(wait) = self.collapse.filter(|_| may_keep && may_share && !is_unkept && !has_waited) {
+        let mut lead = match turn {
+            Turn::Looked { lead, .. } => lead,
+            Turn::First | Turn::Waited => None,
+        };
+        if let Some(wait) = self.collapse.filter(|_| may_keep && may_share && !is_unkept && is_first) {
             match Lead::or_follow(&self.store, &question.key) {
                 Joined::Lead(first) => lead = Some(first),
                 Joined::Follow(follow) => {
@@ -137,6 +176,9 @@ impl Inner {
                 }
             }
         }
+        if may_look {
+            return Asked::Look(Box::new(question), lead);
+        }
         self.tally.count(&MISS);
         let request = if may_keep { exchange.head.fields.clone() } else { Fields::default() };
         let validates = stale.as_ref().is_some_and(|entry| validate(entry, &mut exchange.head.fields));
@@ -144,6 +186,7 @@ impl Inner {
             question,
             request,
             asked: now,
+            heard: self.heard(exchange.outbound.as_ref()),
             stale,
             validates,
             may_keep,
@@ -153,6 +196,11 @@ impl Inner {
             is_beside: false,
         };
         Asked::Go(Ok(Box::new(fetch)))
+    }
+
+    /// What is to be remembered of other gateways when the target is asked.
+    fn heard(&self, outbound: Option<&Rc<dyn Outbound>>) -> Option<(Position, Rc<dyn Outbound>)> {
+        Some((self.shared.as_ref()?.position(), outbound?.clone()))
     }
 
     /// What there is under `key`, and whether it is known that nothing of it
@@ -195,6 +243,7 @@ impl Inner {
             question,
             request: exchange.head.fields.clone(),
             asked: now,
+            heard: self.heard(Some(&outbound)),
             stale: Some(stale),
             validates,
             may_keep: true,

@@ -39,7 +39,7 @@ impl Credentials {
     }
 }
 
-const BETWEEN: u8 = 0;
+pub(super) const BETWEEN: u8 = 0;
 
 /// Headers that tell who calls in any case, besides `Authorization`.
 const OTHERS: NameSet = NameSet::of(&[KnownName::ProxyAuthorization, KnownName::XApiKey]);
@@ -65,15 +65,15 @@ impl KeyRules {
         place
     }
 
-    /// The place of another URI among the moments of `store`.
-    pub(super) fn place_of(&self, store: &Store, host: &str, port: u16, path_and_query: &str) -> usize {
+    /// Another URI, as it is within keys.
+    pub(super) fn uri(&self, host: &str, port: u16, path_and_query: &str) -> Vec<u8> {
         let (path, query) = match path_and_query.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (path_and_query, None),
         };
         let mut uri = Vec::new();
         self.push_uri(host, port, path, query, &mut uri);
-        store.place(&*uri)
+        uri
     }
 
     fn push_uri(&self, host: &str, port: u16, path: &str, query: Option<&str>, key: &mut Vec<u8>) {
@@ -180,23 +180,12 @@ fn fits(known: &str, name: &str) -> bool {
     }
 }
 
-/// What of a key people name when they purge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Named<'a> {
-    pub(super) route: &'a [u8],
-    /// Host and port.
-    pub(super) authority: &'a [u8],
-    pub(super) path: &'a [u8],
-    /// With its `?`.
-    pub(super) query: &'a [u8],
-}
-
-impl<'a> Named<'a> {
-    pub(super) fn of(key: &'a [u8]) -> Named<'a> {
-        let mut parts = key.split(|byte| *byte == BETWEEN);
-        let mut next = || parts.next().unwrap_or_default();
-        let (route, _scheme) = (next(), next());
-        Named { route, authority: next(), path: next(), query: next() }
+/// The part of a key that is the URI: host and port, path, query.
+pub(super) fn uri_of(key: &[u8]) -> &[u8] {
+    let mut ends = key.iter().enumerate().filter(|(_, byte)| **byte == BETWEEN).map(|(at, _)| at);
+    match (ends.nth(1), ends.nth(2)) {
+        (Some(scheme), Some(query)) => key.get(scheme + 1..query).unwrap_or_default(),
+        _ => &[],
     }
 }
 
@@ -284,9 +273,10 @@ mod tests {
 
     #[test]
     fn keys_tell_what_people_name() {
-        let key = key(&KeyRules::default(), "GET /a/b?c=d HTTP/1.1\nHost: shop.example");
-        let named = Named::of(&key);
-        assert_eq!((named.route, named.path, named.query), (&b"route"[..], &b"/a/b"[..], &b"?c=d"[..]));
-        assert_eq!(named.authority, authority("shop.example", 80));
+        let rules = KeyRules { per_identity: true, ..KeyRules::default() };
+        let key = key(&rules, "GET /a/b?c=d HTTP/1.1\nHost: shop.example\nCookie: secret");
+        assert_eq!(uri_of(&key), [&authority("shop.example", 80)[..], b"/a/b", b"?c=d"].join(&BETWEEN));
+        assert_eq!(uri_of(&key), rules.uri("shop.example", 80, "/a/b?c=d"));
+        assert!(uri_of(b"").is_empty() && uri_of(b"a\0b\0c").is_empty());
     }
 }
