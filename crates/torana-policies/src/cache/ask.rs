@@ -38,7 +38,7 @@ enum Found {
 
 impl Inner {
     pub(super) fn ask(self: &Arc<Self>, exchange: &mut Exchange, now: Instant) -> Asked {
-        if let Some(why) = bypass(exchange) {
+        if let Some(why) = bypass(exchange).or_else(|| self.key.cannot_tell(exchange).then_some("bypass")) {
             self.tally.count(&BYPASS);
             return Asked::Go(Err(Passed(why)));
         }
