@@ -12,7 +12,7 @@
 //! place, and survives reloads.
 
 use super::key::KeySet;
-use super::{FAILED, FETCHED, json};
+use super::{FAILED, FETCHED, object};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -333,7 +333,7 @@ async fn fetch(source: &Source, outbound: &dyn Outbound) -> Result<Fetched, Box<
         }
     };
     let (fields, text) = ask(upstream, path, outbound).await?;
-    let set = json::object(&text).ok_or("the key set is not JSON")?;
+    let set = object(&text).ok_or("the key set is not JSON")?;
     let keys = KeySet::of_jwks(&set).ok_or("the key set holds no key of use")?;
     Ok(Fetched { keys, text, age: age(&fields) })
 }
@@ -354,7 +354,7 @@ async fn ask(upstream: UpstreamId, path: String, outbound: &dyn Outbound) -> Res
 
 /// Path and query of the key set that a discovery document names.
 fn discovered(document: &[u8], issuer: &str) -> Result<String, Box<str>> {
-    let document = json::object(document).ok_or("the discovery document is not JSON")?;
+    let document = object(document).ok_or("the discovery document is not JSON")?;
     let text = |name: &str| document.get(name).and_then(serde_json::Value::as_str);
     if text("issuer") != Some(issuer) {
         return Err("the discovery document is another issuer's".into());

@@ -13,7 +13,7 @@ use torana_core::names::{HeaderName, KnownName};
 use torana_core::rewrite::RoutePath;
 use torana_core::target::{Names, find_upstream};
 use torana_core::written::{Entry, Node, Spanned, Written};
-use torana_expr::{Expr, ExprError, Part as RequestPart};
+use torana_expr::Expr;
 use torana_reshape::{self as reshape, Reshape, Val};
 
 /// Most parts: their answers are held in memory together.
@@ -347,26 +347,9 @@ impl<'a> Compiler<'a> {
 
     /// A condition on the request.
     pub(super) fn condition(&mut self, text: &Spanned<String>) -> Option<Expr> {
-        const CODE: &str = "aggregate.when";
-        let expr = match Expr::condition(text) {
-            Ok(expr) => expr,
-            Err(ExprError { message, hint, offset }) => {
-                self.report(misread(CODE, text, message, &hint, offset));
-                return None;
-            }
-        };
-        for part in expr.reads() {
-            if let RequestPart::Capture { name, offset } = part
-                && !self.path.names.iter().any(|known| **known == **name)
-            {
-                let near = did_you_mean(name, self.path.names.iter().map(String::as_str));
-                let hint = near.map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
-                let message = format!("the route's path captures no `{name}`");
-                self.report(misread(CODE, text, message, &hint, *offset));
-                return None;
-            }
-        }
-        Some(expr)
+        let captures = self.path.names;
+        let place = torana_expr::Written { code: "aggregate.when", captures, is_whole: self.names.is_whole() };
+        place.condition(text).map_err(|problem| self.report(*problem)).ok()
     }
 
     fn when(&mut self, text: &Spanned<String>) -> Option<When> {

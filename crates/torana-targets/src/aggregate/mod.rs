@@ -22,7 +22,6 @@ mod written;
 
 use bytes::Bytes;
 use graph::{Broken, Collected, Graph};
-use part::beside;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_core::deadline::Deadline;
@@ -31,6 +30,7 @@ use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
 use torana_core::head::{Method, Status};
 use torana_core::names::{HeaderName, KnownName};
+use torana_core::outbound::Outbound;
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::{Reply, ReplyFields};
 use torana_core::target::{Answer, Names, Target, TargetKind, UpstreamId};
@@ -128,7 +128,7 @@ impl Aggregate {
         let latest = self.latest(exchange, Instant::now());
         let collected = shape.graph.collect(exchange, &self.captures, &outbound, latest).await;
         let result = match collected {
-            Ok(collected) => self.reply(shape, collected, exchange).await,
+            Ok(collected) => self.reply(shape, &*outbound, collected, exchange).await,
             Err(broken) => Err(rejection(&shape.graph, &broken)),
         };
         match &result {
@@ -155,7 +155,13 @@ impl Aggregate {
         whole.earlier(self.timeout.map_or(Deadline::NONE, |time| Deadline::after(now, time)))
     }
 
-    async fn reply(&self, shape: &Shape, collected: Collected, exchange: &mut Exchange) -> Result<Reply, Rejection> {
+    async fn reply(
+        &self,
+        shape: &Shape,
+        worker: &dyn Outbound,
+        collected: Collected,
+        exchange: &mut Exchange,
+    ) -> Result<Reply, Rejection> {
         let Collected { values, size, failures } = collected;
         let parts = &shape.graph.parts;
         let members = parts.iter().zip(values);
@@ -163,7 +169,7 @@ impl Aggregate {
         let mut answer = Val::obj(members.collect());
         let unmade = |fault: reshape::Fault| Rejection::new(&RESPONSE).because(format_args!("`response`: {fault}"));
         if let Some(response) = &shape.response {
-            answer = response.apply(answer, size, Vec::new()).await.map_err(unmade)?;
+            answer = response.apply(Some(worker), answer, size, Vec::new()).await.map_err(unmade)?;
         }
         if self.errors {
             answer =
@@ -173,7 +179,7 @@ impl Aggregate {
             let mut text = Vec::new();
             reshape::write(&answer, MOST_BYTES, &mut text).map(|()| text)
         };
-        let text = beside(size, write).await.and_then(|text| text).map_err(unmade)?;
+        let text = reshape::beside(Some(worker), size, write).await.and_then(|text| text).map_err(unmade)?;
         let mut reply = Reply::new(if failures.is_empty() { self.status } else { self.partial_status });
         let fields = &mut reply.head.fields;
         if !reply.head.status.is_bodiless() {

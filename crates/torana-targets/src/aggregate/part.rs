@@ -2,23 +2,20 @@
 
 use super::template::{Facts, Fault, Template, encode};
 use bytes::Bytes;
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 use torana_core::body::{Body, CollectError};
 use torana_core::deadline::Deadline;
 use torana_core::exchange::Exchange;
 use torana_core::head::{Fields, Method, ReplyHead, Status};
 use torana_core::names::{HeaderName, KnownName};
-use torana_core::outbound::{Outbound, OutboundRequest};
+use torana_core::outbound::{Outbound, OutboundRequest, within};
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 use torana_core::site::UpstreamId;
 use torana_core::trace::{IdSource, TraceContext};
 use torana_expr::{Expr, Subject};
-use torana_reshape::aside;
-use torana_reshape::{self as reshape, Budget, LARGEST_INLINE, Reshape, Val};
+use torana_reshape::{self as reshape, Budget, Reshape, Val};
 
 /// A part, ready to be asked for.
 pub(super) struct Part {
@@ -256,18 +253,16 @@ impl Part {
         request.deadline = latest.earlier(own);
         let left = request.deadline.left(now);
         let sent = outbound.send(self.upstream, request);
-        let work = async { self.read(sent.await.map_err(not_reached)?).await };
-        let Some(left) = left else { return work.await };
-        let late = || Failure::new(Why::Timeout, format_args!("it took more than {left:?}"));
-        let (mut work, mut time) = (std::pin::pin!(work), outbound.sleep(left));
-        poll_fn(|cx| match work.as_mut().poll(cx) {
-            Poll::Pending => time.as_mut().poll(cx).map(|()| Err(late())),
-            done => done,
-        })
-        .await
+        let work = async { self.read(&*outbound, sent.await.map_err(not_reached)?).await };
+        match left {
+            None => work.await,
+            Some(left) => within(&*outbound, left, work)
+                .await
+                .unwrap_or_else(|| Err(Failure::new(Why::Timeout, format_args!("it took more than {left:?}")))),
+        }
     }
 
-    async fn read(&self, reply: Reply) -> Result<Fetched, Failure> {
+    async fn read(&self, worker: &dyn Outbound, reply: Reply) -> Result<Fetched, Failure> {
         let Reply { head, body, .. } = reply;
         let is_success = match &self.success[..] {
             [] => (200..300).contains(&head.status.code()),
@@ -294,29 +289,14 @@ impl Part {
             return Ok(Fetched { value: Val::Null, size });
         }
         is_json.map_err(|cause| Failure::new(Why::NotJson, cause))?;
-        let read = beside(size, move || reshape::read(&bytes)).await;
+        let read = reshape::beside(Some(worker), size, move || reshape::read(&bytes)).await;
         let read = read.map_err(|fault| Failure::new(Why::Unavailable, format_args!("its answer: {fault}")))?;
         let mut value = read.map_err(|error| Failure::new(Why::NotJson, format_args!("its answer: {error}")))?;
         if let Some(select) = &self.select {
-            let selected = select.apply(value, size, Vec::new()).await;
+            let selected = select.apply(Some(worker), value, size, Vec::new()).await;
             value = selected.map_err(|fault| Failure::new(Why::Select, format_args!("`select`: {fault}")))?;
         }
         Ok(Fetched { value, size })
-    }
-}
-
-/// Does what takes longer the more bytes it is about: here, or if they are
-/// many, beside the workers.
-pub(super) async fn beside<T: Send + 'static>(
-    size: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, reshape::Fault> {
-    if size <= LARGEST_INLINE {
-        return Ok(work());
-    }
-    match aside::run(work) {
-        Ok(outcome) => outcome.await.ok_or(reshape::Fault::Broken),
-        Err(aside::Full) => Err(reshape::Fault::Busy),
     }
 }
 

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::Context;
 use torana_core::exchange::{Exchange, RouteId};
 use torana_core::head::Status;
+use torana_core::outbound::{Full, Line, Work};
 use torana_core::policy::{Policy, entry};
 use torana_core::refusal::Rejection;
 use torana_core::testing::{TestNames, show_diagnostics, written};
@@ -85,7 +86,7 @@ impl Outbound for Way {
         Box::pin(poll_fn(move |_| if publisher.is_over.get() { Poll::Ready(()) } else { Poll::Pending }))
     }
 
-    fn compute(&self, _: Box<dyn FnOnce() + Send>) -> LocalBoxFuture<'static, ()> {
+    fn take_aside(&self, _: Line, _: Work) -> Result<(), Full> {
         unreachable!("keys are not computed")
     }
 
