@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 use torana_core::body::CollectError;
+use torana_core::cache_control::Directives;
 use torana_core::deadline::Deadline;
 use torana_core::event::Tally;
 use torana_core::head::Fields;
@@ -377,14 +378,8 @@ pub(super) fn origin(url: &str) -> &str {
 
 /// How long a reply may be used, by its `Cache-Control`, within bounds.
 fn age(fields: &Fields) -> Duration {
-    let seconds = fields.list(KnownName::CacheControl).find_map(|directive| {
-        let text = std::str::from_utf8(directive).ok()?.to_ascii_lowercase();
-        match text.split_once('=') {
-            Some(("max-age", seconds)) => seconds.trim_matches('"').parse().ok(),
-            None if text == "no-store" || text == "no-cache" => Some(0),
-            _ => None,
-        }
-    });
+    let said = Directives::of(fields);
+    let seconds = if said.no_store || said.no_cache { Some(0) } else { said.max_age };
     seconds.map_or(USUAL_AGE, |seconds| Duration::from_secs(seconds).clamp(SHORTEST_AGE, LONGEST_AGE))
 }
 

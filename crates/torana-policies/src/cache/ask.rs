@@ -1,13 +1,13 @@
 //! The way in: a copy, the target, or waiting for who asks it for the same.
 
 use super::conditions::Conditions;
-use super::directives::Directives;
 use super::entry::Entry;
 use super::flight::{Joined, Lead};
 use super::{BYPASS, COLLAPSED, Fetch, HIT, Inner, MISS, ONLY_IF_CACHED, Passed, Question, REFRESHED, STALE, time};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_core::body::{Body, Progress};
+use torana_core::cache_control::Directives;
 use torana_core::exchange::{Exchange, Upgrade};
 use torana_core::head::{Fields, Method};
 use torana_core::names::KnownName;

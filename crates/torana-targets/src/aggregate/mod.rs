@@ -12,6 +12,7 @@
 
 mod compile;
 mod graph;
+mod kept;
 mod part;
 mod reads;
 mod template;
@@ -22,6 +23,7 @@ mod written;
 
 use bytes::Bytes;
 use graph::{Broken, Collected, Graph};
+use part::Tools;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_core::deadline::Deadline;
@@ -33,6 +35,7 @@ use torana_core::names::{HeaderName, KnownName};
 use torana_core::outbound::Outbound;
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::{Reply, ReplyFields};
+use torana_core::store::memory_blobs::MemoryBlobs;
 use torana_core::target::{Answer, Names, Target, TargetKind, UpstreamId};
 use torana_core::written::Written;
 use torana_expr::{Expr, Subject};
@@ -49,6 +52,8 @@ torana_core::refusals! {
 torana_core::events! {
     COMPLETE = "complete" "All parts were there, or were not to be asked.";
     PARTIAL = "partial" "The default stood for a part that failed.";
+    KEPT = "kept" "The answer to a part was kept.";
+    CACHED = "cached" "A part was answered with a kept copy.";
     FAILED = "failed" "A required part failed, or no answer could be made of the parts.";
 }
 
@@ -72,6 +77,8 @@ pub struct Aggregate {
     /// What decides over the variant.
     vary: Vec<ReplyFields>,
     tally: Arc<Tally>,
+    /// Answers that parts keep.
+    kept: Arc<MemoryBlobs>,
     shown: String,
 }
 
@@ -126,7 +133,8 @@ impl Aggregate {
             return Err(Rejection::new(&PART_FAILED).because("there is nothing to ask services with"));
         };
         let latest = self.latest(exchange, Instant::now());
-        let collected = shape.graph.collect(exchange, &self.captures, &outbound, latest).await;
+        let tools = Tools { outbound: &*outbound, kept: &self.kept, tally: &self.tally };
+        let collected = shape.graph.collect(exchange, &self.captures, tools, latest).await;
         let result = match collected {
             Ok(collected) => self.reply(shape, &*outbound, collected, exchange).await,
             Err(broken) => Err(rejection(&shape.graph, &broken)),

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod failures;
+mod keeping;
 mod references;
 mod running;
 
