@@ -1,7 +1,8 @@
 //! Serves HTTP/1.x on one client connection.
 //!
 //! Per request: read the head, attach the body, ask the service, send the
-//! reply, account. An idle connection holds neither a buffer nor an exchange.
+//! reply, account. An idle connection holds neither a buffer nor an exchange,
+//! nor room for the state of serving one.
 
 use crate::buffer::Buffer;
 use crate::drain;
@@ -10,6 +11,7 @@ use crate::recycle;
 use crate::refusals as refuse;
 use crate::serve::link::{BodyState, Link, RequestBody};
 use crate::serve::send::{self, Sending};
+use crate::serve::shelf::Shelf;
 use crate::service::{ListenerId, Service, Settings};
 use crate::timer::{self, Timer};
 use crate::tunnel;
@@ -51,7 +53,7 @@ enum Next {
 }
 
 #[derive(PartialEq, Eq)]
-enum After {
+pub(crate) enum After {
     NextRequest,
     Close,
 }
@@ -65,7 +67,19 @@ struct Wish {
     leave: bool,
 }
 
-struct Server<S> {
+/// What serves the requests of all connections of a worker.
+pub(crate) type Turns<S> = Shelf<Turn<S>, (Server<S>, After)>;
+
+/// One request and the connection it came on.
+pub(crate) struct Turn<S> {
+    server: Server<S>,
+    settings: Settings,
+    exchange: Box<Exchange>,
+    /// Why its head cannot be used.
+    refusal: Option<&'static Refusal>,
+}
+
+pub(crate) struct Server<S> {
     link: Rc<Link>,
     connection: Rc<Connection>,
     service: Rc<S>,
@@ -82,18 +96,21 @@ pub(crate) async fn serve<S: Service>(
     connection: Rc<Connection>,
     listener: ListenerId,
     service: Rc<S>,
+    turns: &Turns<S>,
     http2: bool,
 ) -> Ended {
     let link = Rc::new(Link::new(io));
     let mut server = Server { link, connection, service, timer: Timer::new(), fresh: http2, first: true };
     loop {
         let settings = server.service.settings(listener);
-        let after = match server.next(&settings).await {
+        let (exchange, refusal) = match server.next(&settings).await {
             Next::Closed => break,
             Next::Http2 => return server.into_http2(),
-            Next::Refused(exchange, refusal) => server.refuse(exchange, refusal, &settings).await,
-            Next::Request(exchange) => server.turn(exchange, &settings).await,
+            Next::Refused(exchange, refusal) => (exchange, Some(refusal)),
+            Next::Request(exchange) => (exchange, None),
         };
+        let after;
+        (server, after) = turns.run(Turn { server, settings, exchange, refusal }, Turn::run).await;
         if after == After::Close {
             break;
         }
@@ -102,6 +119,17 @@ pub(crate) async fn serve<S: Service>(
     }
     server.close().await;
     Ended::Closed
+}
+
+impl<S: Service> Turn<S> {
+    async fn run(self) -> (Server<S>, After) {
+        let Turn { mut server, settings, exchange, refusal } = self;
+        let after = match refusal {
+            None => server.turn(exchange, &settings).await,
+            Some(refusal) => server.refuse(exchange, refusal, &settings).await,
+        };
+        (server, after)
+    }
 }
 
 impl<S: Service> Server<S> {

@@ -6,3 +6,4 @@ pub(crate) mod h2;
 mod interim;
 pub(crate) mod link;
 pub(crate) mod send;
+pub(crate) mod shelf;
