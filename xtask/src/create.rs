@@ -132,9 +132,9 @@ mod tests {
 
     #[test]
     fn policies_are_made_in_any_of_their_crates() {
-        let read = |text: &str| {
+        let said = |text: &str| {
             let args: Vec<String> = text.split(' ').map(str::to_owned).collect();
-            super::read(&args).map(|(name, package, stage)| format!("{name} {package} {stage}"))
+            read(&args).map(|(name, package, stage)| format!("{name} {package} {stage}"))
         };
         for (text, expected) in [
             ("policy quota", Some("quota policies Shape")),
@@ -148,7 +148,7 @@ mod tests {
             ("target saml", None),
             ("policy", None),
         ] {
-            assert_eq!(read(text).as_deref(), expected, "{text}");
+            assert_eq!(said(text).as_deref(), expected, "{text}");
         }
         for (package, _) in CRATES {
             let lib = workspace::root().join(format!("crates/torana-{package}/src/lib.rs"));
