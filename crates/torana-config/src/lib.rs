@@ -9,6 +9,7 @@ pub mod report;
 pub mod schema;
 
 mod codes;
+mod conceal;
 mod document;
 mod endpoint_file;
 mod fingerprint;

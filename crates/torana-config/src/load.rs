@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::written::Written;
 
+use crate::conceal;
 use crate::gaps::Gaps;
 use crate::interpolate::{Environment, Expander};
 use crate::merge::merge;
@@ -87,13 +88,9 @@ fn finish(read: files::Read, expander: &Expander<'_>, kinds: &Kinds<'_>) -> Load
     files.extend(expander.files().cloned());
     files.sort();
     files.dedup();
-    Loaded {
-        config: judge(config, &tree, gaps, read.whole, &diagnostics),
-        tree,
-        diagnostics,
-        sources: read.sources,
-        files,
-    }
+    let mut sources = read.sources;
+    sources.cover(conceal::places(&tree));
+    Loaded { config: judge(config, &tree, gaps, read.whole, &diagnostics), tree, diagnostics, sources, files }
 }
 
 #[cfg(test)]

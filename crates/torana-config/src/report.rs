@@ -7,6 +7,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 use torana_core::diagnostic::{Diagnostic, Label, Severity, Span};
 
+use crate::conceal;
 use crate::sources::Sources;
 
 /// How to render.
@@ -64,12 +65,14 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(clean(&diagnostic.message)).id(diagnostic.code.as_ref()));
+    let secrets = sources.secrets();
+    let say = |text: &str| clean(&conceal::message(text, &secrets));
+    let mut group = Group::with_title(level.primary_title(say(&diagnostic.message)).id(diagnostic.code.as_ref()));
     for excerpt in excerpts(diagnostic, sources) {
         group = group.element(excerpt);
     }
     if let Some(hint) = &diagnostic.hint {
-        group = group.element(Level::HELP.with_name("hint").message(clean(hint)));
+        group = group.element(Level::HELP.with_name("hint").message(say(hint)));
     }
     group
 }
@@ -82,9 +85,9 @@ fn clean(text: &str) -> String {
 /// A source line without the control characters the renderer passes on: those of ISO 6429's second
 /// set, which some terminals obey. Each is replaced by a character of as many bytes, so that places
 /// stay right.
-fn visible(text: &str) -> Cow<'_, str> {
+fn visible(text: Cow<'_, str>) -> Cow<'_, str> {
     let second_set = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
-    if text.contains(second_set) { Cow::Owned(text.replace(second_set, "¿")) } else { Cow::Borrowed(text) }
+    if text.contains(second_set) { Cow::Owned(text.replace(second_set, "¿")) } else { text }
 }
 
 /// One excerpt for the labels near the primary one, one more for each that is elsewhere.
@@ -118,19 +121,23 @@ fn excerpt<'a>(
     labels: &[(&'a Label, AnnotationKind)],
     sources: &'a Sources,
 ) -> Option<Snippet<'a, annotate_snippets::Annotation<'a>>> {
-    let file = sources.file(labels.first()?.0.span.file)?;
+    let id = labels.first()?.0.span.file;
+    let file = sources.file(id)?;
     let lines = labels.iter().map(|(label, _)| file.place(label.span.start as usize).line);
     let (first, last) = (lines.clone().min()?, lines.max()?);
     let window = file.lines(first, last);
-    let text = file.text.get(window.clone())?;
-    let annotations = labels.iter().map(|(label, kind)| {
-        // What spans several lines is shown by its first: the reader sees the rest in the file.
-        let start = (label.span.start as usize).clamp(window.start, window.end) - window.start;
-        let line_end = text[start..].find(['\n', '\r']).map_or(text.len(), |end| start + end);
-        let end = (label.span.end as usize).saturating_sub(window.start).clamp(start, line_end);
-        let annotation = kind.span(start..end);
-        if label.text.is_empty() { annotation } else { annotation.label(clean(&label.text)) }
-    });
+    let text = sources.covered(id, window.clone())?;
+    let annotations: Vec<_> = labels
+        .iter()
+        .map(|(label, kind)| {
+            // What spans several lines is shown by its first: the reader sees the rest in the file.
+            let start = (label.span.start as usize).clamp(window.start, window.end) - window.start;
+            let line_end = text[start..].find(['\n', '\r']).map_or(text.len(), |end| start + end);
+            let end = (label.span.end as usize).saturating_sub(window.start).clamp(start, line_end);
+            let annotation = kind.span(start..end);
+            if label.text.is_empty() { annotation } else { annotation.label(clean(&label.text)) }
+        })
+        .collect();
     Some(Snippet::source(visible(text)).line_start(first).path(file.name.as_str()).fold(true).annotations(annotations))
 }
 
@@ -139,17 +146,18 @@ fn excerpt<'a>(
 /// columns in characters) and `related` places.
 #[must_use]
 pub fn to_json(diagnostics: &[Diagnostic], sources: &Sources) -> Value {
+    let secrets = sources.secrets();
     let list = diagnostics.iter().map(|diagnostic| {
         let mut object = json!({
             "severity": diagnostic.severity.as_str(),
             "code": diagnostic.code,
-            "message": diagnostic.message,
+            "message": conceal::message(&diagnostic.message, &secrets),
         });
         if let (Value::Object(object), Some(label)) = (&mut object, &diagnostic.primary) {
             object.extend(place(label.span, sources));
         }
         if let Some(hint) = &diagnostic.hint {
-            object["hint"] = hint.as_str().into();
+            object["hint"] = conceal::message(hint, &secrets).into();
         }
         if !diagnostic.secondary.is_empty() {
             let related = diagnostic.secondary.iter().map(|label| {

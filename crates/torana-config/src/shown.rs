@@ -3,12 +3,10 @@
 
 use serde_json::Value;
 use torana_core::diagnostic::Span;
-use torana_core::written::{Entry, Node, Written};
+use torana_core::written::Written;
 
+use crate::conceal::{self, MASK};
 use crate::load::Loaded;
-
-/// What stands where a secret was.
-const MASK: &str = "***";
 
 /// The text of one configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +22,7 @@ pub struct Document {
 #[must_use]
 pub fn redacted(loaded: &Loaded) -> Value {
     let mut shown = loaded.tree.redacted();
-    mask(&loaded.tree, &mut shown);
+    mask(&loaded.tree, &mut shown, &conceal::places(&loaded.tree));
     shown
 }
 
@@ -32,11 +30,7 @@ pub fn redacted(loaded: &Loaded) -> Value {
 /// sound like secrets.
 #[must_use]
 pub fn documents(loaded: &Loaded) -> Vec<Document> {
-    let mut spans = Vec::new();
-    find(&loaded.tree, &mut spans);
-    // Through an alias one place can be found twice.
-    spans.sort_unstable();
-    spans.dedup();
+    let spans = conceal::places(&loaded.tree);
     let mut documents: Vec<_> =
         loaded.sources.iter().map(|source| Document { path: source.name.clone(), text: source.text.clone() }).collect();
     // From the end, so that places before stay where they are.
@@ -50,66 +44,18 @@ pub fn documents(loaded: &Loaded) -> Vec<Document> {
     documents
 }
 
-/// Whether a key sounds as if its value were to be kept to oneself.
-fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase().replace('-', "_");
-    let last = key.rsplit('_').next().unwrap_or_default();
-    matches!(last, "token" | "secret" | "password" | "passwd" | "apikey" | "authorization" | "cookie")
-        || key.ends_with("api_key")
-        || key.ends_with("password_hash")
-}
-
-/// Texts under `value`, the value of a secret key, that are not references: a reference may be seen.
-fn is_plain(value: &Written) -> bool {
-    matches!(value.node, Node::String(_) | Node::Int(_) | Node::Float(_)) && value.reference.is_none()
-}
-
-/// Keys of consumers: under `keys` a `key` is one, while elsewhere it is the path of a file.
-fn keys_of(entry: &Entry) -> impl Iterator<Item = &Written> {
-    let items = if *entry.key == "keys" { entry.value.items() } else { &[] };
-    items.iter().filter_map(|item| item.get("key")).filter(|key| is_plain(key))
-}
-
-/// The places of plain secrets in `tree`.
-fn find(tree: &Written, spans: &mut Vec<Span>) {
-    tree.items().iter().for_each(|item| find(item, spans));
-    for entry in tree.entries() {
-        if is_secret(&entry.key) {
-            let values = std::iter::once(&entry.value).chain(entry.value.items());
-            spans.extend(values.filter(|value| is_plain(value)).map(|value| value.span));
-        }
-        spans.extend(keys_of(entry).map(|key| key.span));
-        find(&entry.value, spans);
+/// Masks what stands at `places` of `tree` in `shown`, which has its shape.
+fn mask(tree: &Written, shown: &mut Value, places: &[Span]) {
+    if places.binary_search(&tree.span).is_ok() && !shown.is_array() && !shown.is_object() {
+        *shown = MASK.into();
+        return;
     }
-}
-
-/// Masks the plain secrets of `tree` in `shown`, which has its shape.
-fn mask(tree: &Written, shown: &mut Value) {
     for (item, shown) in tree.items().iter().zip(shown.as_array_mut().into_iter().flatten()) {
-        mask(item, shown);
+        mask(item, shown, places);
     }
     for entry in tree.entries() {
-        let Some(shown) = shown.get_mut(entry.key.as_str()) else { continue };
-        mask(&entry.value, shown);
-        if keys_of(entry).next().is_some() {
-            for (item, shown) in entry.value.items().iter().zip(shown.as_array_mut().into_iter().flatten()) {
-                if let (Some(key), Some(shown)) = (item.get("key"), shown.get_mut("key"))
-                    && is_plain(key)
-                {
-                    *shown = MASK.into();
-                }
-            }
-        }
-        if !is_secret(&entry.key) {
-            continue;
-        }
-        if is_plain(&entry.value) {
-            *shown = MASK.into();
-        }
-        for (item, shown) in entry.value.items().iter().zip(shown.as_array_mut().into_iter().flatten()) {
-            if is_plain(item) {
-                *shown = MASK.into();
-            }
+        if let Some(shown) = shown.get_mut(entry.key.as_str()) {
+            mask(&entry.value, shown, places);
         }
     }
 }

@@ -1,14 +1,20 @@
 //! The text of every file that was read, and where in it a byte is.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use torana_core::diagnostic::{FileId, Span};
 
+use crate::conceal;
+
 /// Every file of one load, in the order read.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: Vec<Arc<Source>>,
+    /// Where secrets stand in them, in order.
+    secrets: Arc<[Span]>,
 }
 
 /// One file.
@@ -60,6 +66,26 @@ impl Sources {
         self.file(span.file)?.text.get(span.start as usize..span.end as usize)
     }
 
+    /// Covers the secrets at these places in reports.
+    pub(crate) fn cover(&mut self, secrets: Vec<Span>) {
+        self.secrets = secrets.into();
+    }
+
+    /// The secrets as they are written.
+    pub(crate) fn secrets(&self) -> Vec<&str> {
+        self.secrets.iter().filter_map(|span| self.text(*span)).collect()
+    }
+
+    /// `window` of a file without secrets, in as many bytes.
+    pub(crate) fn covered(&self, id: FileId, window: Range<usize>) -> Option<Cow<'_, str>> {
+        let text = self.file(id)?.text.get(window.clone())?;
+        let places = self.secrets.iter().filter(|span| span.file == id).filter_map(|span| {
+            let (start, end) = ((span.start as usize).max(window.start), (span.end as usize).min(window.end));
+            (start < end).then(|| start - window.start..end - window.start)
+        });
+        Some(conceal::excerpt(text, places))
+    }
+
     /// `file:line` of the start of `span`, for messages.
     #[must_use]
     pub fn shown(&self, span: Span) -> Option<String> {
@@ -92,7 +118,7 @@ impl Source {
     }
 
     /// The byte range of the lines `first..=last`, counted from 1.
-    pub(crate) fn lines(&self, first: usize, last: usize) -> std::ops::Range<usize> {
+    pub(crate) fn lines(&self, first: usize, last: usize) -> Range<usize> {
         let start = self.line_starts.get(first.saturating_sub(1)).copied().unwrap_or(self.text.len());
         let end = self.line_starts.get(last).copied().unwrap_or(self.text.len());
         start..end.max(start)

@@ -3,6 +3,7 @@
 use crate::revisions::Listed;
 use serde_json::Value;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::Duration;
 
 /// The gateway as it runs, for the admin interface. Asked from the admin
@@ -46,10 +47,14 @@ pub trait Running: Send + Sync + 'static {
     ///
     /// # Errors
     /// Nobody does it, or not with these arguments.
-    fn operate(&self, path: &str, arguments: &Value) -> Result<Value, NotDone>;
+    fn operate(&self, path: &str, arguments: &Value) -> Result<Done, NotDone>;
     /// Counts a request that the admin interface refused.
     fn admin_refused(&self, code: &'static str);
 }
+
+/// What came of an operation. It may have to wait for somebody, on the thread
+/// it was asked on.
+pub type Done = Pin<Box<dyn Future<Output = Value>>>;
 
 /// Something to be done with consumers.
 #[derive(Clone, PartialEq)]

@@ -97,6 +97,12 @@ impl Place {
         }
     }
 
+    /// The parameter of the query that it is, if it is one.
+    #[must_use]
+    pub fn parameter(&self) -> Option<&str> {
+        if let Place::Query(name) = self { Some(name) } else { None }
+    }
+
     /// The place as explanations name it.
     #[must_use]
     pub fn describe(&self) -> String {

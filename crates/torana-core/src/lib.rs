@@ -20,6 +20,7 @@ pub mod diagnostic;
 pub mod event;
 pub mod exchange;
 pub mod forwarded;
+pub mod give_way;
 pub mod grpc;
 pub mod head;
 pub mod hop;

@@ -78,6 +78,13 @@ pub trait Policy: Send + Sync {
         &[]
     }
 
+    /// Parameters of the query that this policy takes credentials from. As soon
+    /// as one route of a plan has the policy, no log line and no explanation
+    /// says what they hold, on any route.
+    fn credential_parameters(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
     /// What the policy would make of a request that is not sent, in a few
     /// words: which rule decides, who the caller is. For `torana explain`: it
     /// waits for nothing, counts nothing, and changes nothing but `exchange`,

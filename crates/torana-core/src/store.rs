@@ -161,12 +161,38 @@ pub trait Blobs: Send + Sync {
     fn delete_prefix(&self, prefix: &[u8]) -> Soon<Result<(), StoreError>>;
 }
 
+/// Where something stands in a [`Journal`]; later is greater. 0 is before all.
+pub type Position = u64;
+
+/// What was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Oldest first.
+    pub records: Vec<(Position, Bytes)>,
+    /// Whether something in between may have been forgotten.
+    pub has_gap: bool,
+    /// Whether there may be more.
+    pub has_more: bool,
+}
+
+/// What gateways tell each other, in one order that all of them see. What is
+/// old is forgotten.
+pub trait Journal: Send + Sync {
+    /// Adds `record` to what is told under `topic`, and says where it stands.
+    fn tell(&self, topic: &[u8], record: Bytes) -> Soon<Result<Position, StoreError>>;
+
+    /// What was told after `from`, some of it at a time.
+    fn hear(&self, topic: &[u8], from: Position) -> Soon<Result<Heard, StoreError>>;
+}
+
 /// A store that is named in the configuration.
 pub trait Store: Send + Sync {
     /// Its counters.
     fn counters(&self) -> &dyn Counters;
     /// Its bytes.
     fn blobs(&self) -> &dyn Blobs;
+    /// What its users tell each other.
+    fn journal(&self) -> &dyn Journal;
 }
 
 /// A kind of store: what its configuration is and how it is made.

@@ -6,6 +6,7 @@
 //! | [`gateway`] | the process under test, its configuration, log and metrics |
 //! | [`origin`] | what stands behind it: raw-socket HTTP/1.1 servers that record what they get |
 //! | [`client`] | what stands before it: exact bytes out, replies in |
+//! | [`both`] | one request over either protocol |
 //! | [`dns`] | a name server that answers what a test says |
 //! | [`http2`] | the same two for HTTP/2 |
 //! | [`redis`] | a Redis server of the test's own |
@@ -18,6 +19,7 @@
 //! leaves the loopback device. No `torana-*` crate is used: a mistake of the
 //! codec must not be made a second time by its test.
 
+pub mod both;
 pub mod client;
 pub mod dir;
 pub mod dns;

@@ -3,7 +3,7 @@
 use crate::dir::Dir;
 use crate::wait_for;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A server on a Unix socket in a directory of its own; killed on drop.
@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 pub struct Redis {
     child: Option<Child>,
     dir: Dir,
+    socket: PathBuf,
 }
 
 impl Redis {
@@ -20,19 +21,30 @@ impl Redis {
     /// It does not.
     #[must_use]
     pub fn start() -> Redis {
-        let mut redis = Redis { child: None, dir: Dir::new() };
-        redis.run();
-        redis
+        let dir = Dir::new();
+        let socket = dir.path().join("redis");
+        Redis::in_dir(dir, socket)
     }
 
-    fn socket(&self) -> PathBuf {
-        self.dir.path().join("redis")
+    /// The same with a socket of the test's choosing.
+    ///
+    /// # Panics
+    /// It does not serve.
+    #[must_use]
+    pub fn start_at(socket: &Path) -> Redis {
+        Redis::in_dir(Dir::new(), socket.to_owned())
+    }
+
+    fn in_dir(dir: Dir, socket: PathBuf) -> Redis {
+        let mut redis = Redis { child: None, dir, socket };
+        redis.run();
+        redis
     }
 
     /// Where it is, for `stores`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("unix://{}", self.socket().display())
+        format!("unix://{}", self.socket.display())
     }
 
     /// Starts it again, with nothing in it.
@@ -41,14 +53,15 @@ impl Redis {
     /// It does not start.
     pub fn run(&mut self) {
         let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket", "redis"])
+            .args(["--port", "0", "--save", "", "--unixsocket"])
+            .arg(&self.socket)
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed (Debian: redis-server)");
         self.child = Some(child);
-        wait_for("the Redis server", || UnixStream::connect(self.socket()).ok());
+        wait_for("the Redis server", || UnixStream::connect(&self.socket).ok());
     }
 
     /// Ends it at once.
@@ -57,7 +70,7 @@ impl Redis {
             // It may have ended already.
             let _ = child.kill();
             let _ = child.wait();
-            let _ = std::fs::remove_file(self.socket());
+            let _ = std::fs::remove_file(&self.socket);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `scenarios` | everything that can be written as data |
 //! | `streaming` | bodies, events and tunnels, as they flow |
+//! | `fail_closed` | nobody passes when nobody can tell: everything that proves callers, taken away |
 //! | `failures` | what happens when either side goes away |
 //! | `caching` | copies of replies: who gets them, and who asks for them |
 //! | `resilience` | health, breakers, retries, fallbacks, balancing |
@@ -17,9 +18,10 @@
 //! | `limits` | what takes many connections or streams to show |
 //! | `consumers` | keys and other credentials, and the file they are kept in |
 //! | `overload` | too long, too many, or twice |
-//! | `rate_limit` | limits that gateways share through Redis |
+//! | `rate_limit`, `shared_cache` | limits and copies that gateways share through Redis |
 //! | `control` | reload and shutdown |
 //! | `hand_over` | socket activation, and one process taking over from another |
+//! | `secrets` | nothing that is secret is ever shown, wherever it comes from and goes to |
 //! | `smuggling`, `downgrade` | requests with two readings, from HTTP/1.1 and from HTTP/2 |
 //! | `cve` | other gateways' mistakes, one test each |
 //! | `load` | reloads and slow clients beside traffic |
@@ -34,6 +36,7 @@ mod cve;
 mod deadlines;
 mod discovery;
 mod downgrade;
+mod fail_closed;
 mod failures;
 mod frames;
 mod hand_over;
@@ -48,6 +51,8 @@ mod overload;
 mod rate_limit;
 mod resilience;
 mod scenarios;
+mod secrets;
+mod shared_cache;
 mod smuggling;
 mod streaming;
 mod tls;

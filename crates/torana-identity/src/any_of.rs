@@ -138,6 +138,10 @@ impl Policy for AnyOf {
         &self.owned
     }
 
+    fn credential_parameters(&self) -> Vec<&str> {
+        self.ways.iter().flat_map(|way| way.policy.credential_parameters()).collect()
+    }
+
     fn explain(&self, exchange: &mut Exchange) -> Option<String> {
         let mut all = Vec::new();
         for way in &self.ways {

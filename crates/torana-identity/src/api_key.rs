@@ -164,6 +164,10 @@ impl Policy for ApiKey {
         self.welcome.owned_headers()
     }
 
+    fn credential_parameters(&self) -> Vec<&str> {
+        self.places.iter().filter_map(Place::parameter).collect()
+    }
+
     fn explain(&self, exchange: &mut Exchange) -> Option<String> {
         Some(match self.judge(exchange) {
             Ok(Some((consumer, _))) => {

@@ -12,7 +12,6 @@ use crate::timer::{self, Timer};
 use crate::tls::server::facts;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -45,16 +44,11 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 pub struct ConnectionCount {
     all: AtomicU32,
     shards: [Mutex<HashMap<IpAddr, u32>>; 16],
-    hasher: RandomState,
 }
 
 impl Default for ConnectionCount {
     fn default() -> Self {
-        ConnectionCount {
-            all: AtomicU32::new(0),
-            shards: std::array::from_fn(|_| Mutex::default()),
-            hasher: RandomState::new(),
-        }
+        ConnectionCount { all: AtomicU32::new(0), shards: std::array::from_fn(|_| Mutex::default()) }
     }
 }
 
@@ -65,9 +59,16 @@ impl ConnectionCount {
         self.all.load(Ordering::Relaxed)
     }
 
+    /// By the bits in which clients differ most. Who chooses them can choose whom to share a
+    /// lock with; the map behind it is keyed.
     fn shard(&self, client: IpAddr) -> &Mutex<HashMap<IpAddr, u32>> {
-        let index = usize::try_from(self.hasher.hash_one(client) % 16).unwrap_or(0);
-        &self.shards[index]
+        let octets = match client {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            // The network: what follows it is often random, or always 1.
+            IpAddr::V6(address) => u64::try_from(address.to_bits() >> 64).unwrap_or(0),
+        };
+        let folded = octets ^ (octets >> 8) ^ (octets >> 16) ^ (octets >> 4);
+        &self.shards[usize::try_from(folded % 16).unwrap_or(0)]
     }
 
     /// Counts a connection if the listener's limits allow it.

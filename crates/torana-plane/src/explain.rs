@@ -4,7 +4,7 @@
 //! the request path, run on a plan; only policies are not run: they are named, and
 //! say what they would do ([`explain`](torana_core::policy::Policy::explain)).
 
-use crate::log::LogSink;
+use crate::log::{self, LogSink};
 use crate::matcher::{Facts, Outcome as Matched, Rule};
 use crate::metrics::Metrics;
 use crate::path::{self, Preview};
@@ -229,7 +229,7 @@ fn explain_as(plan: &Plan, question: &Question<'_>, is_running: bool) -> Result<
     let forecast = upstream.filter(|_| is_running).and_then(|upstream| forecast_of(plan, upstream, &exchange));
     let chosen = forecast.as_ref().and_then(|forecast| forecast.chosen);
     Ok(Explanation {
-        request: asked(&exchange),
+        request: asked(plan, &exchange),
         client_ip: exchange.client_ip,
         candidates: candidates(plan, &exchange),
         policies: route.map(|route| steps(route, &mut exchange)).unwrap_or_default(),
@@ -297,14 +297,14 @@ fn refused(rejection: &Rejection) -> Outcome {
     }
 }
 
-fn asked(exchange: &Exchange) -> Option<Asked> {
+fn asked(plan: &Plan, exchange: &Exchange) -> Option<Asked> {
     let target = exchange.target();
     (!target.path().is_empty()).then(|| Asked {
         method: exchange.head.method_text().to_owned(),
         scheme: target.scheme().as_str(),
         host: target.host().to_owned(),
         path: target.path().to_owned(),
-        query: target.query().map(str::to_owned),
+        query: target.query().map(|query| log::redacted_query(query, &plan.credential_parameters)),
     })
 }
 
@@ -364,12 +364,17 @@ fn forwarded(plan: &Plan, upstream: UpstreamId, chosen: Option<usize>, exchange:
     let upstream = plan.upstream(upstream)?;
     exchange.write_host(upstream.endpoints.get(chosen.unwrap_or(0)).map_or("", |endpoint| &endpoint.authority));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let headers = exchange.head.fields.iter().map(|(name, value)| (text(name.text), text(value))).collect();
+    // Explanations are pasted into tickets.
+    let header = |name: String, value: String| match log::is_credential(&name) {
+        true => (name, log::REDACTED.to_owned()),
+        false => (name, value),
+    };
+    let headers = exchange.head.fields.iter().map(|(name, value)| header(text(name.text), text(value))).collect();
     Some(Forwarded {
         upstream: upstream.name.to_string(),
         method: exchange.head.method_text().to_owned(),
         path: exchange.forward_path().to_owned(),
-        query: exchange.forward_query().map(str::to_owned),
+        query: exchange.forward_query().map(|query| log::redacted_query(query, &plan.credential_parameters)),
         headers,
     })
 }

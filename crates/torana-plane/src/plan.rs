@@ -60,6 +60,9 @@ pub struct Plan {
     /// Request headers that belong to some route's policy: removed from what
     /// clients send, in every spelling, on every route.
     pub owned_headers: Vec<HeaderName>,
+    /// Parameters of queries that some route's policy takes credentials from:
+    /// what they hold is not logged, on any route.
+    pub credential_parameters: Vec<Box<str>>,
     /// The access log; `None` when it is off.
     pub access_log: Option<AccessLog>,
     /// How the gateway stops.

@@ -1,4 +1,5 @@
-//! A shared cache for replies (RFC 9111), in the memory of the gateway.
+//! A shared cache for replies (RFC 9111), in the memory of the gateway and, if
+//! there is one, in a store that several gateways share.
 //!
 //! | file | has |
 //! |---|---|
@@ -10,6 +11,7 @@
 //! | `ask.rs` | the way in: answer, ask the target, or wait for who does |
 //! | `settle.rs` | the way back: keep, use again, or pass on |
 //! | `flight.rs`, `store.rs`, `tee.rs` | one asks for all; memory; copying bodies |
+//! | `shared.rs`, `stored.rs` | the tier behind the memory, and what is in it |
 //!
 //! What would be wrong is worse than what is slow: a reply that might be
 //! somebody's own is not kept, and whoever brings credentials gets nothing that
@@ -24,10 +26,14 @@ mod freshness;
 mod key;
 mod purge;
 mod settle;
+mod shared;
 mod store;
+mod stored;
 mod tee;
 mod time;
 
+#[cfg(test)]
+mod shared_tests;
 #[cfg(test)]
 mod suite_tests;
 #[cfg(test)]
@@ -35,14 +41,16 @@ mod tests;
 
 pub use config::Config;
 
-use ask::Asked;
+use ask::{Asked, Turn};
 use conditions::Conditions;
 use entry::Entry;
 use flight::Lead;
 use freshness::Rules;
 use key::{Credentials, KeyRules};
-use purge::{PURGE, Purge};
+use purge::{Meant, PURGE, Purge};
 use settle::Draft;
+use shared::{Heard, Listen, Shared};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{Key, Store};
@@ -50,14 +58,16 @@ use torana_core::cache_control::Directives;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
+use torana_core::exchange::outbound::Outbound;
 use torana_core::head::Fields;
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::operation::Operation;
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::Refusal;
 use torana_core::reply::Reply;
-use torana_core::site::{Site, keep};
+use torana_core::site::{Site, find_store, keep};
 use torana_core::stage::Stage;
+use torana_core::store::{Position, StoreError};
 use torana_core::verdict::{Decision, Verdict};
 use torana_core::written::Written;
 
@@ -77,6 +87,9 @@ torana_core::events! {
     REFRESHED = "refreshed" "The target was asked in the background.";
     INVALIDATED = "invalidated" "A request changed something, and copies of it are not used any more.";
     PURGED = "purged" "Somebody purged copies by hand.";
+    STORE_HIT = "store_hit" "A copy that was not in memory was found in the store.";
+    STORE_KEPT = "store_kept" "A copy was put into the store.";
+    STORE_FAILED = "store_failed" "The store did not do what it was asked; the request went on without it.";
 }
 
 /// The policy `cache`.
@@ -85,6 +98,8 @@ pub struct Cache(Arc<Inner>);
 /// What exchanges, bodies under way and the background share.
 struct Inner {
     store: Arc<Store>,
+    /// The tier behind it.
+    shared: Option<Shared>,
     rules: Rules,
     key: KeyRules,
     /// Largest body that is kept.
@@ -124,6 +139,9 @@ struct Fetch {
     request: Fields,
     /// When the target was asked.
     asked: Instant,
+    /// What had been heard of other gateways then, and who does something beside
+    /// the exchange; nothing without a store.
+    heard: Option<(Position, Rc<dyn Outbound>)>,
     /// What there was, but could not be used as it is.
     stale: Option<Arc<Entry>>,
     /// Whether the target was asked about that.
@@ -153,9 +171,12 @@ impl PolicyKind for Cache {
     fn build(config: Config, _: &Written, site: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
         let checked = config::check(config)?;
         // Copies are kept by this: what changes it makes them unfit.
-        let name = format!("store {} {:?}", checked.memory, checked.key);
+        let name = format!("store {} {:?} {}", checked.memory, checked.key, *checked.store);
+        let shared = find_store(&checked.store, site).map_err(|problem| vec![*problem])?;
+        let shared =
+            shared.map(|shared| Shared::new(shared, site.owner(), &checked.key, keep(site, &name, Heard::default)));
         let store = keep(site, &name, || Arc::new(Store::new(checked.memory)));
-        let inner = Arc::new(checked.into_inner(Arc::clone(&store), site.tally())?);
+        let inner = Arc::new(checked.into_inner(Arc::clone(&store), shared, site.tally())?);
         site.offer(&PURGE, Arc::new(Purge(Arc::clone(&inner))));
         Ok(Arc::new(Cache(inner)))
     }
@@ -163,31 +184,31 @@ impl PolicyKind for Cache {
 
 impl Policy for Cache {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Verdict<'a> {
-        match self.0.ask(exchange, time::now()) {
-            Asked::Go(Ok(fetch)) => exchange.carried.put(self, fetch),
-            Asked::Go(Err(passed)) => exchange.carried.put(self, passed),
-            Asked::Answer(reply) => return (*reply).into(),
-            Asked::Reject(rejection) => return rejection.into(),
-            Asked::Wait(question, wait) => {
-                return Verdict::Wait(Box::pin(async move {
-                    wait.await;
-                    match self.0.ask_again(exchange, *question, time::now()) {
-                        Asked::Answer(reply) => return Decision::Answer(reply),
-                        Asked::Reject(rejection) => return Decision::Reject(rejection),
-                        Asked::Go(Ok(fetch)) => exchange.carried.put(self, fetch),
-                        // Those who have waited do not wait again.
-                        Asked::Go(Err(_)) | Asked::Wait(..) => {}
-                    }
-                    Decision::Continue
-                }));
-            }
+        if self.0.has_to_listen(exchange) {
+            return Verdict::Wait(Box::pin(async move {
+                self.0.listen(exchange).await;
+                let asked = self.0.ask(exchange, time::now());
+                self.pursue(exchange, asked).await
+            }));
         }
-        Verdict::CONTINUE
+        match self.0.ask(exchange, time::now()) {
+            asked @ (Asked::Wait(..) | Asked::Look(..)) => Verdict::Wait(Box::pin(self.pursue(exchange, asked))),
+            Asked::Go(Ok(fetch)) => {
+                exchange.carried.put(self, fetch);
+                Verdict::CONTINUE
+            }
+            Asked::Go(Err(passed)) => {
+                exchange.carried.put(self, passed);
+                Verdict::CONTINUE
+            }
+            Asked::Answer(reply) => (*reply).into(),
+            Asked::Reject(rejection) => rejection.into(),
+        }
     }
 
     fn on_response<'a>(&'a self, exchange: &'a mut Exchange, reply: &'a mut Reply) -> Verdict<'a> {
         let now = time::now();
-        self.0.invalidate(exchange, reply, now);
+        let changed = self.0.invalidate(exchange, reply, now);
         if let Some(fetch) = exchange.carried.take::<Box<Fetch>>(self) {
             if let Some(other) = Inner::settle(&self.0, *fetch, reply, now) {
                 return other.into();
@@ -195,7 +216,44 @@ impl Policy for Cache {
         } else if let Some(Passed(why)) = exchange.carried.take::<Passed>(self) {
             self.0.say(reply, "BYPASS", &format!("torana; fwd={why}"));
         }
+        if let Some(shared) = self.0.shared.as_ref().filter(|_| !changed.is_empty()) {
+            // Whoever asks next, wherever, gets what is there now.
+            return Verdict::Wait(Box::pin(async move {
+                let told = shared.changed(&self.0.store, &changed).await;
+                self.0.went_on(exchange, told);
+                Decision::Continue
+            }));
+        }
         Verdict::CONTINUE
+    }
+}
+
+impl Cache {
+    /// Waits for what a request has to wait for.
+    async fn pursue(&self, exchange: &mut Exchange, mut asked: Asked) -> Decision {
+        loop {
+            let (question, turn) = match asked {
+                Asked::Go(Ok(fetch)) => {
+                    exchange.carried.put(self, fetch);
+                    return Decision::Continue;
+                }
+                Asked::Go(Err(passed)) => {
+                    exchange.carried.put(self, passed);
+                    return Decision::Continue;
+                }
+                Asked::Answer(reply) => return Decision::Answer(reply),
+                Asked::Reject(rejection) => return Decision::Reject(rejection),
+                Asked::Wait(question, wait) => {
+                    wait.await;
+                    (question, Turn::Waited)
+                }
+                Asked::Look(question, lead) => {
+                    let has_found = self.0.look_in_store(exchange, &question).await;
+                    (question, Turn::Looked { lead, has_found })
+                }
+            };
+            asked = self.0.ask_again(exchange, *question, time::now(), turn);
+        }
     }
 }
 
@@ -217,5 +275,84 @@ impl Inner {
         // Digits and words of ours.
         let _ = fields.set(self.names.x_cache.clone(), label.as_bytes());
         let _ = fields.append(self.names.cache_status.clone(), status.as_bytes());
+    }
+
+    /// Whether other gateways have to be heard before anything is answered;
+    /// otherwise that is done beside, if it is time.
+    fn has_to_listen(self: &Arc<Self>, exchange: &Exchange) -> bool {
+        let Some(shared) = &self.shared else { return false };
+        match shared.should_listen(self.store.time(time::now())) {
+            Listen::No => false,
+            Listen::First => true,
+            Listen::Beside(turn) => {
+                if let Some(outbound) = exchange.outbound.as_deref() {
+                    let inner = Arc::clone(self);
+                    outbound.spawn(Box::pin(async move {
+                        let _turn = turn;
+                        if let Some(shared) = &inner.shared
+                            && shared.listen(&inner.store).await.is_err()
+                        {
+                            inner.tally.count(&STORE_FAILED);
+                        }
+                    }));
+                }
+                false
+            }
+        }
+    }
+
+    async fn listen(&self, exchange: &mut Exchange) {
+        if let Some(shared) = &self.shared {
+            let heard = shared.listen(&self.store).await;
+            self.went_on(exchange, heard);
+        }
+    }
+
+    /// Looks in the store for what is not in memory; tells whether it is there.
+    async fn look_in_store(&self, exchange: &mut Exchange, question: &Question) -> bool {
+        let Some(shared) = &self.shared else { return false };
+        let found = shared.look(&self.store, (&question.key, question.uri), &exchange.head.fields).await;
+        let has_found = matches!(found, Ok(true));
+        if has_found {
+            self.tally.count(&STORE_HIT);
+        }
+        self.went_on(exchange, found.map(drop));
+        has_found
+    }
+
+    /// Puts a reply that was kept in memory into the store, beside the exchange.
+    fn save(self: &Arc<Self>, fetch: &Fetch, entry: &Arc<Entry>) {
+        let Some((since, outbound)) = &fetch.heard else { return };
+        let (inner, entry, since) = (Arc::clone(self), Arc::clone(entry), *since);
+        let (key, place) = (fetch.question.key.clone(), fetch.question.uri);
+        outbound.spawn(Box::pin(async move {
+            let Some(shared) = &inner.shared else { return };
+            match shared.save(&inner.store, (&key, place), &entry, since).await {
+                Ok(true) => inner.tally.count(&STORE_KEPT),
+                Ok(false) => {}
+                Err(_) => inner.tally.count(&STORE_FAILED),
+            }
+        }));
+    }
+
+    async fn purge_shared(&self, meant: Meant) -> Result<(), StoreError> {
+        match &self.shared {
+            Some(shared) => {
+                let purged = shared.purge(meant, &self.store).await;
+                if purged.is_err() {
+                    self.tally.count(&STORE_FAILED);
+                }
+                purged
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A store that fails is told of, and nothing else.
+    fn went_on(&self, exchange: &mut Exchange, result: Result<(), StoreError>) {
+        if let Err(error) = result {
+            self.tally.count(&STORE_FAILED);
+            exchange.notes.cause.get_or_insert_with(|| format!("cache: {error}").into());
+        }
     }
 }

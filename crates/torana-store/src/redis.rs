@@ -9,6 +9,7 @@
 
 mod blobs;
 mod counters;
+mod journal;
 mod link;
 
 use counters::Script;
@@ -19,7 +20,7 @@ use serde::Deserialize;
 use std::fmt;
 use std::sync::Arc;
 use torana_core::diagnostic::{Diagnostic, Span};
-use torana_core::store::{Blobs, Counters, Store, StoreKind};
+use torana_core::store::{Blobs, Counters, Journal, Store, StoreKind};
 use torana_core::units::Duration;
 use torana_core::written::{Spanned, Written};
 
@@ -153,6 +154,10 @@ impl Store for Redis {
     }
 
     fn blobs(&self) -> &dyn Blobs {
+        self
+    }
+
+    fn journal(&self) -> &dyn Journal {
         self
     }
 }

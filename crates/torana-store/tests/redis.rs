@@ -13,7 +13,7 @@ use tokio::runtime::LocalOptions;
 use torana_core::store::memory::MemoryCounters;
 use torana_core::store::quota::{Algorithm, Quota};
 use torana_core::store::vectors::{START, Step, VECTORS, Vector};
-use torana_core::store::{Counters, Store, StoreError, StoreKind, Take};
+use torana_core::store::{Counters, Heard, Store, StoreError, StoreKind, Take};
 use torana_core::testing::{show_diagnostics, written};
 use torana_store::redis::Redis;
 
@@ -362,4 +362,53 @@ fn mistakes_are_said_and_secrets_are_not() {
     let written = written(r#"{ "url": "redis://h", "password": "hunter2" }"#);
     let redis = Redis::open(&written.decode().unwrap()).unwrap();
     assert!(!format!("{redis:?}").contains("hunter2"));
+}
+
+#[test]
+fn words_are_heard_in_order_and_what_is_missing_is_noticed() {
+    let mut server = Server::start();
+    let store = store(&format!("{{ {}, \"prefix\": \"p:\" }}", server.config()));
+    let one = |record: &'static str| Bytes::from_static(record.as_bytes());
+    on_worker(async {
+        let journal = store.journal();
+        let hear = async |from| journal.hear(b"topic", from).get().await.unwrap();
+        assert_eq!(hear(0).await, Heard::default(), "nothing was said");
+        let mut positions = Vec::new();
+        for record in ["a", "b", "c"] {
+            positions.push(journal.tell(b"topic", one(record)).get().await.unwrap());
+        }
+        journal.tell(b"other", one("x")).get().await.unwrap();
+        assert!(positions.is_sorted() && positions[0] > 0);
+        let all: Vec<_> = positions.iter().copied().zip(["a", "b", "c"].map(one)).collect();
+        assert_eq!(hear(0).await, Heard { records: all.clone(), has_gap: false, has_more: false });
+        let rest = Heard { records: all[1..].to_vec(), has_gap: false, has_more: false };
+        assert_eq!(hear(positions[0]).await, rest);
+        assert_eq!(hear(positions[2]).await, Heard::default());
+        assert!(hear(positions[0] - 1).await.has_gap, "of what it does not know");
+        // Much, in parts.
+        for _ in 0..1200 {
+            journal.tell(b"topic", one("more")).get().await.unwrap();
+        }
+        let (mut from, mut count) = (0, 0);
+        loop {
+            let heard = hear(from).await;
+            assert!(!heard.has_gap);
+            count += heard.records.len();
+            from = heard.records.last().unwrap().0;
+            if !heard.has_more {
+                break;
+            }
+        }
+        assert_eq!(count, 1203);
+        // All is lost.
+        server.kill();
+        server.restart();
+        while journal.hear(b"topic", from).get().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(hear(from).await, Heard { has_gap: true, ..Heard::default() });
+        let next = journal.tell(b"topic", one("d")).get().await.unwrap();
+        assert!(next > from && hear(from).await.has_gap);
+        assert_eq!(hear(0).await.records, [(next, one("d"))]);
+    });
 }

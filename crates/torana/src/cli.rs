@@ -261,7 +261,9 @@ pub(crate) struct Schema {}
 
 /// Try it: a gateway with sample services, traffic, and curl lines to paste
 ///
-/// Everything runs in this process and on this machine only: nothing is downloaded, and Ctrl-C ends it all.
+/// It runs `examples/microservices.yaml`, a shop of four services behind tokens, limits and a cache, with services that
+/// answer and secrets drawn at random. Everything runs in this process and on this machine only: nothing is downloaded,
+/// and Ctrl-C ends it all.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   torana demo

@@ -5,14 +5,15 @@ use crate::checksum;
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use torana_config::Loaded;
-use torana_config::ProcessEnvironment;
 use torana_config::model::{Config, EndpointUrl, ListenAddress, Origin};
 use torana_config::report::{self, Style};
 use torana_config::schema::Kinds;
+use torana_config::{Environment, Loaded, ProcessEnvironment};
 use torana_control::revisions::Document;
 use torana_control::running::Operation;
 use torana_core::consumer::RuntimeConsumers;
@@ -69,13 +70,45 @@ impl Built {
     }
 }
 
-/// Loads and compiles the configuration at `path`. With the plan in force as
+/// What configurations are made of: files, and what they refer to.
+#[derive(Clone)]
+pub(crate) struct Input {
+    /// A file or a directory.
+    path: PathBuf,
+    variables: BTreeMap<String, String>,
+}
+
+impl Input {
+    /// The files at `path`, and the environment of the process.
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Input {
+        Input { path: path.into(), variables: BTreeMap::new() }
+    }
+
+    /// The same with variables that go before those of the environment, which
+    /// cannot be changed while there are threads.
+    pub(crate) fn with_variables(self, variables: BTreeMap<String, String>) -> Input {
+        Input { variables, ..self }
+    }
+}
+
+impl Environment for Input {
+    fn variable(&self, name: &str) -> Option<OsString> {
+        self.variables.variable(name).or_else(|| ProcessEnvironment.variable(name))
+    }
+}
+
+/// The configuration at `path`, for commands that only ask about it.
+pub(crate) fn look_at(path: &Path) -> Built {
+    build(&Input::new(path), None, &Watch::default(), &Keeper::idle())
+}
+
+/// Loads and compiles a configuration. With the plan in force as
 /// `previous`, what did not change is taken over from it. `watch` is told what
 /// happens to upstreams when the plan is in force.
-pub(crate) fn build(path: &Path, previous: Option<&Plan>, watch: &Watch, keeper: &Keeper) -> Built {
+pub(crate) fn build(input: &Input, previous: Option<&Plan>, watch: &Watch, keeper: &Keeper) -> Built {
     let (policies, targets, stores) = kinds();
     let kinds = Kinds { policies: &policies, targets: &targets, stores: &stores };
-    let loaded = torana_config::load(path, &kinds, &ProcessEnvironment);
+    let loaded = torana_config::load(&input.path, &kinds, input);
     build_again(Arc::new(loaded), previous, watch, keeper)
 }
 
@@ -110,6 +143,9 @@ pub(crate) fn build_again(loaded: Arc<Loaded>, previous: Option<&Plan>, watch: &
         }
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.primary.as_ref().map(|label| label.span));
+    // What a YAML anchor names is looked at wherever it is used; what is wrong
+    // with it is said once.
+    diagnostics.dedup();
     Built { loaded, plan, diagnostics, files }
 }
 
@@ -125,7 +161,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// One that keeps nothing and touches no file: for commands that only look
     /// at a configuration.
-    pub(crate) fn idle() -> Keeper {
+    fn idle() -> Keeper {
         Keeper { is_idle: true, ..Keeper::default() }
     }
 

@@ -67,6 +67,9 @@ fn everything(steps: &mut Steps, options: &Options) -> Outcome<()> {
     steps.tests("documentation tests", cargo().args(["test", "--doc"]).args(workspace));
     let mut tests = tests(&workspace, options);
     steps.tests("tests", tests.env("TORANA_BIN", &binary));
+    // Not of the workspace, so not built for others; its lock file pins what only its tests need.
+    let vendored = ["test", "--locked", "--manifest-path", "vendor/libinjectionrs/Cargo.toml", "--target-dir"];
+    steps.tests("tests of what is vendored", cargo().args(vendored).arg(target.join("vendored")));
     if options.release {
         let build = ["build", "--release", "--locked", "--package", "torana"];
         steps.command("release build", cargo().args(build), Needs::Nothing);

@@ -2,6 +2,7 @@
 //! logs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -184,7 +185,7 @@ pub struct ProxyProtocol {
 }
 
 /// The admin interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// Where it listens. Default `127.0.0.1:9901`. An address that other machines can reach needs a
@@ -206,6 +207,14 @@ pub struct Admin {
     /// `/revisions`. Default 10.
     #[schemars(range(min = 1, max = 100))]
     pub revisions: Spanned<u32>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, hosts, revisions, token: _ } = self;
+        let mut shown = f.debug_struct("Admin");
+        shown.field("address", address).field("hosts", hosts).field("revisions", revisions).finish_non_exhaustive()
+    }
 }
 
 impl Default for Admin {

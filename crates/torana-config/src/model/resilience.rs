@@ -62,7 +62,7 @@ fn hundred_twenty_five() -> Spanned<u16> {
 ///
 /// The cookie holds a keyed digest of the endpoint, not its address. When the endpoint is gone or out,
 /// the request goes to another one and the cookie is set anew.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sticky {
     /// Name of the cookie.
@@ -77,6 +77,14 @@ pub struct Sticky {
     /// `lax`, `strict` or `none`. Default `lax`. `none` makes the cookie `Secure`.
     #[serde(default)]
     pub same_site: SameSite,
+}
+
+impl fmt::Debug for Sticky {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cookie, max_age, same_site, secret: _ } = self;
+        let mut shown = f.debug_struct("Sticky");
+        shown.field("cookie", cookie).field("max_age", max_age).field("same_site", same_site).finish_non_exhaustive()
+    }
 }
 
 /// Whether a cookie goes along with requests from other sites.

@@ -38,7 +38,8 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         if let Some(routes) = &routes {
             consumer.routes.iter().for_each(|route| known_route(route, routes, diagnostics));
         }
-        consumer.keys.iter().for_each(|written| key(written, diagnostics));
+        // What is left of a key in error would seem to be neither this nor that.
+        consumer.keys.iter().filter(|key| !found.has_gap(key.span)).for_each(|written| key(written, diagnostics));
         for password in &*consumer.basic {
             let name = password.username.as_ref().unwrap_or(&consumer.name);
             once(&mut users, name, "passwords are for", diagnostics);
@@ -46,7 +47,9 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         }
         for signer in &consumer.signatures {
             once(&mut signers, &signer.id, "signing keys have the id", diagnostics);
-            signing(signer, diagnostics);
+            if !found.has_gap(signer.span) {
+                signing(signer, diagnostics);
+            }
         }
         for name in &consumer.certificates {
             once(&mut certificates, name, "consumers have the certificate", diagnostics);

@@ -82,7 +82,7 @@ async fn operate(request: Request<Incoming>, client: &Client, operation: &Operat
         Err(error) => Err(NotDone::Arguments(format!("the body is not JSON: {error}"))),
     };
     match done {
-        Ok(done) => Ok(json(StatusCode::OK, &done)),
+        Ok(done) => Ok(json(StatusCode::OK, &done.await)),
         Err(NotDone::Nobody) => Err(NO_POLICY),
         Err(NotDone::Arguments(why)) => {
             client.parts.running.admin_refused(ARGUMENTS.code);

@@ -2,7 +2,7 @@ use super::routes::ROUTES;
 use super::*;
 use crate::revisions::{Document, History, Listed, Revision};
 use crate::running::{
-    ConsumerAsk, ConsumerProblem, ConsumerProblemKind, ConsumerTask, NotDone, NotThere, Reload, Report,
+    ConsumerAsk, ConsumerProblem, ConsumerProblemKind, ConsumerTask, Done, NotDone, NotThere, Reload, Report,
 };
 use crate::supervisor::Supervisor;
 use serde_json::{Value, json};
@@ -94,11 +94,18 @@ impl Running for Fake {
         let path = "/cache/purge".to_owned();
         vec![crate::running::Operation { path, about: "drop copies", arguments: json!({ "type": "object" }) }]
     }
-    fn operate(&self, path: &str, arguments: &Value) -> Result<Value, NotDone> {
+    fn operate(&self, path: &str, arguments: &Value) -> Result<Done, NotDone> {
         match (path, arguments["url"].as_str()) {
             ("/cache/purge", Some("nobody")) => Err(NotDone::Nobody),
             ("/cache/purge", Some("x")) => Err(NotDone::Arguments("`x` is not a URL".to_owned())),
-            ("/cache/purge", url) => Ok(json!({ "results": [{ "purged": url }] })),
+            ("/cache/purge", url) => {
+                let done = json!({ "results": [{ "purged": url }] });
+                Ok(Box::pin(async move {
+                    // Not at once: others are served meanwhile.
+                    tokio::task::yield_now().await;
+                    done
+                }))
+            }
             _ => panic!("{path} is not listed"),
         }
     }

@@ -1,7 +1,7 @@
 //! A store that keeps nothing: it stands in for one in error, so that the rest
 //! of a configuration can be looked through. No plan ever has it.
 
-use super::{Blobs, Counters, Soon, Store, StoreError, Take, Taken};
+use super::{Blobs, Counters, Heard, Journal, Position, Soon, Store, StoreError, Take, Taken};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -20,6 +20,20 @@ impl Store for Nowhere {
 
     fn blobs(&self) -> &dyn Blobs {
         self
+    }
+
+    fn journal(&self) -> &dyn Journal {
+        self
+    }
+}
+
+impl Journal for Nowhere {
+    fn tell(&self, _: &[u8], _: Bytes) -> Soon<Result<Position, StoreError>> {
+        unreachable()
+    }
+
+    fn hear(&self, _: &[u8], _: Position) -> Soon<Result<Heard, StoreError>> {
+        unreachable()
     }
 }
 

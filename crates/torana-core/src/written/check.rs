@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::schema_tree::{choices, properties, types};
 use super::{Entry, Node, SchemaTree, Written};
 use crate::diagnostic::{Diagnostic, Span, did_you_mean, quoted};
+use crate::give_way::give_way;
 use crate::units;
 
 mod describe;
@@ -86,6 +87,53 @@ fn shown(path: &[Step<'_>]) -> String {
     out
 }
 
+/// Whether a value has the type a schema wants.
+enum Fit {
+    No,
+    Yes,
+    /// If this takes its place.
+    As(Node),
+}
+
+fn type_fit(node: &Written, schema: &Value) -> Fit {
+    if schema == &Value::Bool(false) {
+        return Fit::No;
+    }
+    let mut wanted = types(schema);
+    if wanted.is_empty() {
+        if choices(schema).is_none() {
+            return Fit::Yes;
+        }
+        wanted.push("string");
+    }
+    let fits = |wanted: &str| match &node.node {
+        Node::Null => wanted == "null",
+        Node::Bool(_) => wanted == "boolean",
+        Node::Int(_) => wanted == "integer" || wanted == "number",
+        Node::Float(value) => wanted == "number" || (wanted == "integer" && value.fract() == 0.0 && value.abs() < 9e15),
+        Node::String(_) => wanted == "string",
+        Node::List(_) => wanted == "array",
+        Node::Map(_) => wanted == "object",
+    };
+    if wanted.iter().any(|wanted| fits(wanted)) {
+        return match node.node {
+            // JSON writes `1e3` for a thousand. The test above made the conversion exact.
+            #[allow(clippy::cast_possible_truncation, reason = "whole and below 9e15")]
+            Node::Float(value) if wanted.contains(&"integer") => Fit::As(Node::Int(value as i128)),
+            _ => Fit::Yes,
+        };
+    }
+    let whole = node.reference.as_ref().is_some_and(|reference| reference.whole);
+    let Some(text) = node.as_str().filter(|_| whole) else { return Fit::No };
+    let became = wanted.iter().find_map(|wanted| match *wanted {
+        "integer" => text.parse().ok().map(Node::Int),
+        "number" => text.parse().ok().filter(|value: &f64| value.is_finite()).map(Node::Float),
+        "boolean" => text.parse().ok().map(Node::Bool),
+        _ => None,
+    });
+    became.map_or(Fit::No, Fit::As)
+}
+
 /// Whether a part stays in the tree.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -128,6 +176,7 @@ impl<'s> Walk<'s> {
     }
 
     fn node(&mut self, node: &mut Written, schema: &'s Value) -> Fate {
+        give_way();
         if self.path.len() > DEEPEST {
             let message = format!("nested more than {DEEPEST} levels deep");
             return self.report("config.too_deep", node.span, &message, None);
@@ -184,59 +233,20 @@ impl<'s> Walk<'s> {
 
     /// Whether the type fits; a whole reference becomes the number or boolean the schema wants.
     fn right_type(&self, node: &mut Written, schema: &Value) -> bool {
-        if schema == &Value::Bool(false) {
-            return false;
-        }
-        let mut wanted = types(schema);
-        if wanted.is_empty() {
-            if choices(schema).is_none() {
-                return true;
+        match type_fit(node, schema) {
+            Fit::No => false,
+            Fit::Yes => true,
+            Fit::As(became) => {
+                node.node = became;
+                true
             }
-            wanted.push("string");
         }
-        let fits = |wanted: &str| match &node.node {
-            Node::Null => wanted == "null",
-            Node::Bool(_) => wanted == "boolean",
-            Node::Int(_) => wanted == "integer" || wanted == "number",
-            Node::Float(value) => {
-                wanted == "number" || (wanted == "integer" && value.fract() == 0.0 && value.abs() < 9e15)
-            }
-            Node::String(_) => wanted == "string",
-            Node::List(_) => wanted == "array",
-            Node::Map(_) => wanted == "object",
-        };
-        if wanted.iter().any(|wanted| fits(wanted)) {
-            if wanted.contains(&"integer")
-                && let Node::Float(value) = node.node
-            {
-                // JSON writes `1e3` for a thousand. The test above made the conversion exact.
-                #[allow(clippy::cast_possible_truncation, reason = "whole and below 9e15")]
-                {
-                    node.node = Node::Int(value as i128);
-                }
-            }
-            return true;
-        }
-        let whole = node.reference.as_ref().is_some_and(|reference| reference.whole);
-        let Some(text) = node.as_str().filter(|_| whole) else {
-            return false;
-        };
-        let became = wanted.iter().find_map(|wanted| match *wanted {
-            "integer" => text.parse().ok().map(Node::Int),
-            "number" => text.parse().ok().filter(|value: &f64| value.is_finite()).map(Node::Float),
-            "boolean" => text.parse().ok().map(Node::Bool),
-            _ => None,
-        });
-        let Some(became) = became else { return false };
-        node.node = became;
-        true
     }
 
     /// `anyOf` and `oneOf`: the alternatives whose type fits are tried; the nearest one tells what
     /// is wrong.
     fn one_of(&mut self, node: &mut Written, schema: &'s Value, branches: &[&'s Value]) -> Fate {
-        let open: Vec<&'s Value> =
-            branches.iter().copied().filter(|branch| self.may_fit(&mut node.clone(), branch)).collect();
+        let open: Vec<&'s Value> = branches.iter().copied().filter(|branch| self.may_fit(node, branch)).collect();
         let all_choices: Option<Vec<&str>> =
             open.iter().map(|branch| choices(branch)).collect::<Option<Vec<_>>>().map(|all| all.concat());
         match (open.as_slice(), all_choices) {
@@ -256,13 +266,14 @@ impl<'s> Walk<'s> {
         }
     }
 
-    fn may_fit(&self, node: &mut Written, branch: &'s Value) -> bool {
+    fn may_fit(&self, node: &Written, branch: &'s Value) -> bool {
         let nested = self.schema.branches(branch);
         if !nested.is_empty() {
             return nested.into_iter().any(|branch| self.may_fit(node, branch));
         }
         let parsed = branch.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("torana-"));
-        self.right_type(node, branch) || (parsed && !matches!(node.node, Node::List(_) | Node::Map(_) | Node::Null))
+        !matches!(type_fit(node, branch), Fit::No)
+            || (parsed && !matches!(node.node, Node::List(_) | Node::Map(_) | Node::Null))
     }
 
     /// How far a node is from a branch: errors, then keys the branch does not know (all unknown:

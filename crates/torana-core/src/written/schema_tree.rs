@@ -53,7 +53,11 @@ impl SchemaTree {
             let Some(reference) = schema.get("$ref").and_then(Value::as_str) else {
                 return schema;
             };
-            let target = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
+            let target = match reference.strip_prefix("#/$defs/") {
+                // What `schemars` writes: found without taking the pointer apart.
+                Some(name) if !name.contains(['/', '~']) => self.root.get("$defs").and_then(|types| types.get(name)),
+                _ => reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer)),
+            };
             match target {
                 Some(target) => schema = target,
                 None => return &Value::Bool(true),

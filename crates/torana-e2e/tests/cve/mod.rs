@@ -9,8 +9,11 @@
 mod headers;
 mod identity;
 mod paths;
+mod rows;
+mod tokens;
 mod wire;
 
+use torana_e2e::both::Wire;
 use torana_e2e::client::{Client, Reply, get};
 use torana_e2e::gateway::{Gateway, Setup};
 use torana_e2e::origin::{Origin, Seen, ok};
@@ -110,8 +113,12 @@ fn plain() -> (Origin, Gateway) {
 
 /// What the origin saw of a GET request with these header lines.
 fn seen_with(fields: &str) -> Seen {
+    seen_by(Wire::Http1, fields)
+}
+
+fn seen_by(wire: Wire, fields: &str) -> Seen {
     let (origin, gateway) = plain();
-    assert_eq!(gateway.ask(get("/", fields)).status(), 200, "{fields}");
+    assert_eq!(wire.get(&gateway, "/", fields).status, 200, "{fields} over {wire:?}");
     origin.only()
 }
 

@@ -1,9 +1,10 @@
 //! Smuggling and poisoned pools.
 
 use super::{closed_or_refused, plain};
+use torana_e2e::both::Wire;
 use torana_e2e::client::{get, post};
 use torana_e2e::gateway::Setup;
-use torana_e2e::origin::{Origin, Seen, ok};
+use torana_e2e::origin::{Origin, Seen, ok, reply};
 use torana_e2e::wait_for;
 use torana_e2e::wire::Body;
 
@@ -202,15 +203,22 @@ fn cve_2024_32638_early_reply_and_the_pool() {
     assert_eq!(next.connection, 1, "the half-used connection was used again");
 }
 
-/// Pingora, RUSTSEC-2026-0035: a cache key without the host. There is no cache
-/// yet; what there is, the pool, must not mix up hosts either.
+/// Pingora, RUSTSEC-2026-0035: a cache key without the host. Neither the pool nor the cache mixes up hosts.
 #[test]
 fn cve_2026_2836_hosts_are_not_mixed_up() {
-    let origin = Origin::replying(|seen| ok(seen.head.get("host").unwrap_or_default()));
-    let gateway = Setup::new("routes: [ { name: a, upstream: a } ]").origin("a", &origin).start();
-    let mut client = gateway.connect();
-    for host in ["a.example", "b.example", "a.example"] {
-        let reply = client.ask(format!("GET /same HTTP/1.1\r\nhost: {host}\r\n\r\n"));
-        assert_eq!(reply.text(), host);
+    let origin = Origin::replying(|seen| {
+        reply(200, &[("cache-control", "max-age=60")], seen.head.get("host").unwrap_or_default())
+    });
+    for policies in ["", ", policies: [ cache: {} ]"] {
+        let config = format!("routes: [ {{ name: a, upstream: a{policies} }} ]");
+        let gateway = Setup::new(&config).origin("a", &origin).start();
+        let mut client = gateway.connect();
+        for host in ["a.example", "b.example", "a.example", "a.example:81", "a.example"] {
+            let reply = client.ask(format!("GET /same HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+            assert_eq!(reply.text(), host);
+        }
+        for wire in Wire::BOTH {
+            assert_eq!(wire.get(&gateway, "/same", "").text, "gateway.example");
+        }
     }
 }

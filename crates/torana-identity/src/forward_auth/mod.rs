@@ -200,7 +200,9 @@ impl Policy for ForwardAuth {
     }
 
     fn explain(&self, _: &mut Exchange) -> Option<String> {
-        Some(format!("would ask `{}`", self.service.path_and_query))
+        // The query may be how the service knows the gateway.
+        let path = self.service.path_and_query.split('?').next().unwrap_or_default();
+        Some(format!("would ask `{path}`"))
     }
 }
 

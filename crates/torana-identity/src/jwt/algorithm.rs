@@ -83,8 +83,7 @@ impl Algorithm {
         }
     }
 
-    /// The parameters, for those of an RSA key. Keys below 2048 bits verify
-    /// nothing.
+    /// The parameters, for those of an RSA key.
     pub(super) fn rsa(self) -> Option<&'static RsaParameters> {
         match self {
             RS256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),

@@ -30,7 +30,7 @@ use torana_core::written::{OneOrMany, Spanned};
 /// are right. Callers without one get 401 and `No token provided`, with one
 /// that does not count 401 and `Invalid token`; what exactly is wrong is in
 /// the log.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Shared secret of HMAC tokens, such as `${env:JWT_SECRET}` or
@@ -132,7 +132,7 @@ impl Default for Config {
 }
 
 /// A key.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeyConfig {
     /// What tokens call it (`kid`). Without, it may be meant by any token.
@@ -146,7 +146,7 @@ pub struct KeyConfig {
 }
 
 /// An issuer.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IssuerConfig {
     /// Its name, as tokens have it in `iss`.
@@ -367,7 +367,7 @@ impl Compiler<'_> {
                 (None, None) => problems.push(
                     Diagnostic::error("jwt.public_key", "this is no public key")
                         .at(pem.span)
-                        .hint("RSA, P-256, P-384 or Ed25519 in PEM: `-----BEGIN PUBLIC KEY-----`"),
+                        .hint("RSA of 2048 bits or more, P-256, P-384 or Ed25519 in PEM: `-----BEGIN PUBLIC KEY-----`"),
                 ),
             }
         }

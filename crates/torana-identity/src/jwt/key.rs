@@ -58,6 +58,10 @@ const MOST_TRIED: usize = 8;
 /// How many keys of a set are taken up.
 pub(super) const MOST_KEYS: usize = 64;
 
+/// How many bytes the modulus of an RSA key has at least: 2048 bits (RFC 7518 §3.3). Shorter keys would be taken up and
+/// verify nothing.
+const SHORTEST_MODULUS: usize = 256;
+
 impl KeySet {
     /// These.
     pub(super) fn of(keys: Vec<Key>) -> KeySet {
@@ -121,6 +125,7 @@ impl Key {
     pub(super) fn of_pem(id: Option<&str>, pem: &str, allowed: Allowed) -> Option<Key> {
         let der = der(pem)?;
         let parse = |algorithm: Algorithm| {
+            algorithm.rsa().is_none_or(|_| der.len() > SHORTEST_MODULUS).then_some(())?;
             let key = ParsedPublicKey::new(algorithm.public()?, &der).ok()?;
             Some((algorithm, Verifier::Public(key)))
         };
@@ -149,6 +154,9 @@ impl Key {
         let verifiers = match (text("kty")?, text("crv")) {
             ("RSA", _) => {
                 let (n, e) = (number(text("n")?)?, number(text("e")?)?);
+                if n.len() < SHORTEST_MODULUS {
+                    return None;
+                }
                 let parse = |algorithm: Algorithm| {
                     let key = RsaPublicKeyComponents { n: &n, e: &e }.to_parsed_public_key(algorithm.rsa()?).ok()?;
                     Some((algorithm, Verifier::Public(key)))

@@ -20,6 +20,8 @@ mod remote;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 pub use algorithm::Algorithm;
 pub use config::{Config, IssuerConfig, KeyConfig, PlaceConfig};
@@ -157,6 +159,10 @@ impl Policy for Jwt {
 
     fn owned_headers(&self) -> &[HeaderName] {
         &self.owned
+    }
+
+    fn credential_parameters(&self) -> Vec<&str> {
+        self.places.iter().filter_map(Place::parameter).collect()
     }
 
     fn explain(&self, exchange: &mut Exchange) -> Option<String> {

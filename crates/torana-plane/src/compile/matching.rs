@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use torana_config::model::{self, PathMatch, ValueTest};
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::exchange::RouteId;
+use torana_core::give_way::give_way;
 use torana_core::names::HeaderName;
 use torana_core::written::Spanned;
 use torana_expr::regex::Regex;
@@ -26,6 +27,7 @@ pub(super) struct Matched {
 /// Reads what the route at position `order` matches. What cannot be used is
 /// reported and left out.
 pub(super) fn read(route: &Spanned<model::Route>, order: usize, context: &mut Context<'_>) -> Matched {
+    give_way();
     let before = context.diagnostics.len();
     let mut has_path = true;
     let pattern = pattern(route, order, &mut has_path, context);
@@ -169,8 +171,8 @@ fn headers(written: &Values, context: &mut Context<'_>) -> Vec<(HeaderName, Valu
 /// Warns about routes that can never win, comparing those whose patterns are
 /// known.
 pub(super) fn report_shadows(routes: &[Spanned<model::Route>], matched: &[Matched], context: &mut Context<'_>) {
-    let (known, patterns): (Vec<&Spanned<model::Route>>, Vec<RoutePattern>) =
-        routes.iter().zip(matched).filter(|(_, matched)| matched.is_whole).map(|(r, m)| (r, m.pattern.clone())).unzip();
+    let (known, patterns): (Vec<&Spanned<model::Route>>, Vec<&RoutePattern>) =
+        routes.iter().zip(matched).filter(|(_, matched)| matched.is_whole).map(|(r, m)| (r, &m.pattern)).unzip();
     let written = |id: RouteId| known.get(id.0 as usize).copied();
     for shadow in shadowed(&patterns) {
         let Some(route) = written(shadow.route) else { continue };
@@ -179,7 +181,7 @@ pub(super) fn report_shadows(routes: &[Spanned<model::Route>], matched: &[Matche
         let verb = if names.len() == 1 { "takes" } else { "together take" };
         let message =
             format!("route {} is never reached: {} {verb} all its requests", route.name.shown(), names.join(", "));
-        let is_default = patterns.get(shadow.route.0 as usize).is_some_and(RoutePattern::is_default);
+        let is_default = patterns.get(shadow.route.0 as usize).is_some_and(|pattern| pattern.is_default());
         let hint = if is_default {
             "there is one default route, the one without conditions"
         } else {

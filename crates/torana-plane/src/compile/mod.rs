@@ -127,6 +127,7 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         workers: config.workers.as_ref().map(|workers| workers.value),
         listeners,
         owned_headers: owned_headers(&routes),
+        credential_parameters: credential_parameters(&routes),
         routes: routes.into(),
         matcher: Arc::new(crate::matcher::Matcher::compile(patterns)),
         upstreams: upstreams.specs,
@@ -232,6 +233,15 @@ fn admin(admin: &model::Admin) -> Admin {
         hosts: admin.hosts.iter().map(|host| host.value.clone()).collect(),
         revisions: admin.revisions.value,
     }
+}
+
+/// Whoever sends a credential to a route that takes none has sent it all the same.
+fn credential_parameters(routes: &[Route]) -> Vec<Box<str>> {
+    let links = routes.iter().flat_map(|route| &route.chain);
+    let mut names: Vec<Box<str>> = links.flat_map(|link| link.policy.credential_parameters()).map(Into::into).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// A header that one route's policy owns is removed on all routes: a client

@@ -8,6 +8,8 @@ mod query;
 mod record;
 mod time;
 
+pub(crate) use query::{REDACTED, is_credential, redacted_query};
+
 use crate::metrics::WorkerMetrics;
 use crate::plan::Plan;
 use std::sync::Arc;

@@ -22,10 +22,25 @@ const SECRET: [&str; 14] = [
 ];
 
 /// What stands for a value that is not written.
-const REDACTED: &str = "***";
+pub(crate) const REDACTED: &str = "***";
 
-/// Appends `query` as a JSON string, secret-shaped values replaced.
-pub(super) fn write_redacted(query: &str, out: &mut Vec<u8>) {
+/// Whether a header of this name holds what proves its sender.
+pub(crate) fn is_credential(header: &str) -> bool {
+    let header = header.to_ascii_lowercase();
+    matches!(header.as_str(), "cookie" | "authorization" | "proxy-authorization" | "signature")
+        || ["token", "api-key", "apikey", "secret", "password"].iter().any(|part| header.contains(part))
+}
+
+/// `query` with secret-shaped values replaced.
+pub(crate) fn redacted_query(query: &str, credentials: &[Box<str>]) -> String {
+    let mut quoted = Vec::new();
+    write_redacted(query, credentials, &mut quoted);
+    serde_json::from_slice(&quoted).unwrap_or_default()
+}
+
+/// Appends `query` as a JSON string, secret-shaped values and those of the
+/// parameters `credentials` replaced.
+pub(super) fn write_redacted(query: &str, credentials: &[Box<str>], out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = query;
     loop {
@@ -35,7 +50,7 @@ pub(super) fn write_redacted(query: &str, out: &mut Vec<u8>) {
             Some((name, value)) => {
                 push_escaped(name, out);
                 out.push(b'=');
-                push_escaped(if is_secret(name) || is_jwt(value) { REDACTED } else { value }, out);
+                push_escaped(if is_secret(name, credentials) || is_jwt(value) { REDACTED } else { value }, out);
             }
             None => push_escaped(if is_jwt(parameter) { REDACTED } else { parameter }, out),
         }
@@ -46,10 +61,11 @@ pub(super) fn write_redacted(query: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Whether the decoded name holds one of [`SECRET`].
-fn is_secret(name: &str) -> bool {
-    let name: String = decoded(name).map(|byte| char::from(byte.to_ascii_lowercase())).collect();
-    SECRET.iter().any(|part| name.contains(part))
+/// Whether the decoded name holds one of [`SECRET`], or is one of `credentials`.
+fn is_secret(name: &str, credentials: &[Box<str>]) -> bool {
+    let is_one = |one: &str| decoded(name).eq(one.bytes());
+    let lower: String = decoded(name).map(|byte| char::from(byte.to_ascii_lowercase())).collect();
+    SECRET.iter().any(|part| lower.contains(part)) || credentials.iter().any(|one| is_one(one))
 }
 
 /// `%74oken` is a token too.
@@ -80,7 +96,7 @@ mod tests {
 
     fn redacted(query: &str) -> String {
         let mut out = Vec::new();
-        write_redacted(query, &mut out);
+        write_redacted(query, &["visitor".into()], &mut out);
         serde_json::from_slice(&out).unwrap()
     }
 
@@ -91,6 +107,7 @@ mod tests {
         assert_eq!(redacted("%74oken=abc&%7=1"), "%74oken=***&%7=1");
         assert_eq!(redacted("x=eyJhbGciOi.eyJzdWIi.c2ln"), "x=***");
         assert_eq!(redacted("eyJhbGciOi.eyJzdWIi.c2ln"), "***");
+        assert_eq!(redacted("visitor=abc&%76isitor=abc&visitors=abc"), "visitor=***&%76isitor=***&visitors=abc");
         assert_eq!(redacted(""), "");
         assert_eq!(redacted("a&&b=\"c\\&=d"), "a&&b=\"c\\&=d");
     }

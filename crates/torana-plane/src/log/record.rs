@@ -1,6 +1,6 @@
 //! One line.
 
-use super::query::write_redacted;
+use super::query::{REDACTED, write_redacted};
 use super::time::{write_millis, write_rfc3339};
 use crate::json::{Object, push_string};
 use crate::plan::Plan;
@@ -23,7 +23,7 @@ pub(super) fn write(plan: &Plan, exchange: &Exchange, ended: Instant, wall: Syst
         write_rfc3339(wall, out);
         out.push(b'"');
     });
-    request(&mut line, exchange);
+    request(&mut line, plan, exchange);
     answer(&mut line, plan, exchange);
     durations(&mut line, exchange, ended);
     line.number("request_bytes", exchange.notes.request_bytes);
@@ -39,20 +39,37 @@ pub(super) fn write(plan: &Plan, exchange: &Exchange, ended: Instant, wall: Syst
     out.push(b'\n');
 }
 
-fn request(line: &mut Object<'_>, exchange: &Exchange) {
+/// A target that was refused before it had a meaning, without what may hold
+/// secrets: query, fragment, and whatever stands before the host.
+fn unread(raw: &[u8]) -> Vec<u8> {
+    let end = raw.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(raw.len());
+    let path = raw.get(..end).unwrap_or(raw);
+    let start = match path.windows(3).position(|part| part == b"://") {
+        Some(at) => at + 3,
+        None if path.starts_with(b"/") => path.len(),
+        None => 0,
+    };
+    let (before, rest) = path.split_at(start);
+    let authority = rest.split(|&byte| byte == b'/').next().unwrap_or_default();
+    let mut shown = match authority.iter().rposition(|&byte| byte == b'@') {
+        Some(at) => [before, REDACTED.as_bytes(), rest.get(at..).unwrap_or_default()].concat(),
+        None => path.to_vec(),
+    };
+    shown.truncate(LONGEST_RAW_PATH);
+    shown
+}
+
+fn request(line: &mut Object<'_>, plan: &Plan, exchange: &Exchange) {
     let target = exchange.target();
     line.string("method", exchange.head.method_text());
     line.string("host", target.host());
     line.string("path", target.path());
     if let Some(query) = target.query() {
-        line.with("query", |out| write_redacted(query, out));
+        line.with("query", |out| write_redacted(query, &plan.credential_parameters, out));
     }
     let raw = exchange.head.raw_target();
     if target.path().is_empty() && !raw.is_empty() {
-        // Refused before it had a meaning; the query may hold secrets.
-        let path = raw.split(|&byte| byte == b'?').next().unwrap_or_default();
-        let path = path.get(..LONGEST_RAW_PATH).unwrap_or(path);
-        line.with("raw_path", |out| push_string(path, out));
+        line.with("raw_path", |out| push_string(&unread(raw), out));
     }
     line.string("version", exchange.version().as_str());
     // Writing to a Vec cannot fail.
@@ -106,4 +123,29 @@ fn durations(line: &mut Object<'_>, exchange: &Exchange, ended: Instant) {
 
 fn write_trace_id(trace: TraceContext, out: &mut Vec<u8>) {
     let _ = write!(out, "\"{:032x}\"", trace.trace);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_that_were_refused_are_shown_without_secrets() {
+        for (raw, shown) in [
+            ("/a/%00", "/a/%00"),
+            ("/a@b:c", "/a@b:c"),
+            ("/a?token=b", "/a"),
+            ("/a#token=b", "/a"),
+            ("http://me:pw@host/a", "http://***@host/a"),
+            ("http://me:p@w@host", "http://***@host"),
+            ("http://host/a@b", "http://host/a@b"),
+            ("me:pw@host:443", "***@host:443"),
+            ("*", "*"),
+            ("", ""),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&unread(raw.as_bytes())), shown, "{raw}");
+        }
+        assert_eq!(unread(&[b'a'; 2000]).len(), LONGEST_RAW_PATH);
+        assert_eq!(unread(format!("http://{}@host", "a".repeat(2000)).as_bytes()), b"http://***@host");
+    }
 }

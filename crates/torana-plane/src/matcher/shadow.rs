@@ -2,8 +2,10 @@
 
 use super::path::Segment;
 use super::{HostPattern, MediaPattern, RoutePattern, ValueMatch, route_id};
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use torana_core::exchange::RouteId;
+use torana_core::give_way::give_way;
 use torana_core::head::Method;
 use torana_expr::regex::Regex;
 
@@ -25,9 +27,11 @@ pub struct Shadow {
 /// within a group a route is lost if all requests that satisfy it satisfy one
 /// that comes before. Never reports a route that can win.
 #[must_use]
-pub fn shadowed(patterns: &[RoutePattern]) -> Vec<Shadow> {
+pub fn shadowed<P: Borrow<RoutePattern>>(patterns: &[P]) -> Vec<Shadow> {
+    let patterns: Vec<&RoutePattern> = patterns.iter().map(Borrow::borrow).collect();
     let mut groups: HashMap<Key<'_>, Vec<usize>> = HashMap::new();
-    for (route, pattern) in patterns.iter().enumerate() {
+    for (route, &pattern) in patterns.iter().enumerate() {
+        give_way();
         for host in hosts(pattern) {
             let list = groups.entry(Key::new(host, pattern)).or_default();
             if list.last() != Some(&route) {
@@ -38,12 +42,12 @@ pub fn shadowed(patterns: &[RoutePattern]) -> Vec<Shadow> {
     // Below how many of its host patterns is each route covered, and by whom?
     let mut covered: Vec<(usize, Vec<usize>)> = vec![(0, Vec::new()); patterns.len()];
     for mut routes in groups.into_values() {
-        routes.sort_by(|&one, &other| patterns[one].predicate_order(&patterns[other]));
-        find_covered(&routes, patterns, &mut covered);
+        routes.sort_by(|&one, &other| patterns[one].predicate_order(patterns[other]));
+        find_covered(&routes, &patterns, &mut covered);
     }
     let mut shadows = Vec::new();
     for (route, (count, mut by)) in covered.into_iter().enumerate() {
-        let mut distinct: Vec<&HostPattern> = hosts(&patterns[route]).collect();
+        let mut distinct: Vec<&HostPattern> = hosts(patterns[route]).collect();
         distinct.sort_unstable();
         distinct.dedup();
         if count == distinct.len() {
@@ -119,7 +123,7 @@ fn marks_that_cover(pattern: &RoutePattern) -> Vec<Mark<'_>> {
     marks
 }
 
-fn find_covered(routes: &[usize], patterns: &[RoutePattern], covered: &mut [(usize, Vec<usize>)]) {
+fn find_covered(routes: &[usize], patterns: &[&RoutePattern], covered: &mut [(usize, Vec<usize>)]) {
     let mut filed: HashMap<Mark<'_>, Vec<usize>> = HashMap::new();
     for &route in routes {
         let pattern = &patterns[route];
@@ -134,7 +138,7 @@ fn find_covered(routes: &[usize], patterns: &[RoutePattern], covered: &mut [(usi
 /// The routes before `pattern` that leave it nothing.
 fn covering(
     pattern: &RoutePattern,
-    patterns: &[RoutePattern],
+    patterns: &[&RoutePattern],
     filed: &HashMap<Mark<'_>, Vec<usize>>,
 ) -> Option<Vec<usize>> {
     let mut open = OpenMethods::new(pattern);

@@ -4,15 +4,18 @@ use super::conditions::Conditions;
 use super::entry::Entry;
 use super::flight::{Joined, Lead};
 use super::{BYPASS, COLLAPSED, Fetch, HIT, Inner, MISS, ONLY_IF_CACHED, Passed, Question, REFRESHED, STALE, time};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_core::body::{Body, Progress};
 use torana_core::cache_control::Directives;
+use torana_core::exchange::outbound::Outbound;
 use torana_core::exchange::{Exchange, Upgrade};
 use torana_core::head::{Fields, Method};
 use torana_core::names::KnownName;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
+use torana_core::store::Position;
 use torana_core::verdict::LocalBoxFuture;
 
 /// What becomes of a request.
@@ -23,6 +26,29 @@ pub(super) enum Asked {
     Reject(Rejection),
     /// Somebody asks for the same. When the future is over, [`Inner::ask_again`].
     Wait(Box<Question>, LocalBoxFuture<'static, ()>),
+    /// The store may have it. When that has been seen, [`Inner::ask_again`].
+    Look(Box<Question>, Option<Lead>),
+}
+
+/// What has been tried for a question.
+pub(super) enum Turn {
+    /// Nothing.
+    First,
+    /// It has waited for another, and will not do so again.
+    Waited,
+    /// It has looked into the store, maybe for others who wait.
+    Looked { lead: Option<Lead>, has_found: bool },
+}
+
+impl Turn {
+    /// How a copy was come by, for `Cache-Status`.
+    fn told(&self) -> &'static str {
+        match self {
+            Turn::First | Turn::Looked { has_found: false, .. } => "hit",
+            Turn::Waited => "hit; collapsed",
+            Turn::Looked { has_found: true, .. } => "hit; detail=store",
+        }
+    }
 }
 
 /// What there is for a question.
@@ -53,23 +79,26 @@ impl Inner {
             said: if self.heeds_requests { Directives::of_request(fields) } else { Directives::default() },
             credentials: self.key.credentials(exchange),
         };
-        self.decide(exchange, question, now, false)
+        self.ask_again(exchange, question, now, Turn::First)
     }
 
-    /// [`ask`](Inner::ask) for who has waited, and will not do so again.
-    pub(super) fn ask_again(self: &Arc<Self>, exchange: &mut Exchange, question: Question, now: Instant) -> Asked {
-        self.decide(exchange, question, now, true)
-    }
-
-    fn decide(self: &Arc<Self>, exchange: &mut Exchange, question: Question, now: Instant, has_waited: bool) -> Asked {
+    /// [`ask`](Inner::ask) for who has tried something.
+    pub(super) fn ask_again(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        question: Question,
+        now: Instant,
+        turn: Turn,
+    ) -> Asked {
+        let is_first = matches!(turn, Turn::First);
+        let has_waited = matches!(turn, Turn::Waited);
         let (found, is_unkept) = self.look(&question, &exchange.head.fields, now);
         let stale = match found {
             Found::Usable(entry) => {
                 let is_fresh = entry.staleness(now).is_none();
                 self.tally.count(if is_fresh { &HIT } else { &STALE });
                 let label = if is_fresh { "HIT" } else { "STALE" };
-                let status = if has_waited { "hit; collapsed" } else { "hit" };
-                return Asked::Answer(Box::new(self.answer(&question, &entry, now, label, status)));
+                return Asked::Answer(Box::new(self.answer(&question, &entry, now, label, turn.told())));
             }
             Found::Meanwhile(entry) => {
                 self.tally.count(&STALE);
@@ -80,8 +109,13 @@ impl Inner {
             Found::Stale(entry) => Ok(entry),
             Found::Nothing(why) => Err(why),
         };
+        let may_look = is_first && self.shared.is_some() && !question.said.no_cache && !is_unkept;
         if question.said.only_if_cached {
-            return Asked::Reject(Rejection::new(&ONLY_IF_CACHED));
+            return if may_look {
+                Asked::Look(Box::new(question), None)
+            } else {
+                Asked::Reject(Rejection::new(&ONLY_IF_CACHED))
+            };
         }
         let why = stale.as_ref().err().copied().unwrap_or("stale");
         let stale = stale.ok();
@@ -91,8 +125,11 @@ impl Inner {
             !question.conditions.has_range() || stale.as_ref().is_some_and(|entry| entry.has_validator());
         let may_keep = exchange.head.method == Method::Get && asks_for_whole && !question.said.no_store;
         let may_share = self.key.per_identity || !question.credentials.any() || stale.is_some();
-        let mut lead = None;
-        if let Some(wait) = self.collapse.filter(|_| may_keep && may_share && !is_unkept && !has_waited) {
+        let mut lead = match turn {
+            Turn::Looked { lead, .. } => lead,
+            Turn::First | Turn::Waited => None,
+        };
+        if let Some(wait) = self.collapse.filter(|_| may_keep && may_share && !is_unkept && is_first) {
             match Lead::or_follow(&self.store, &question.key) {
                 Joined::Lead(first) => lead = Some(first),
                 Joined::Follow(follow) => {
@@ -107,6 +144,9 @@ impl Inner {
                 }
             }
         }
+        if may_look {
+            return Asked::Look(Box::new(question), lead);
+        }
         self.tally.count(&MISS);
         let request = if may_keep { exchange.head.fields.clone() } else { Fields::default() };
         let validates = stale.as_ref().is_some_and(|entry| validate(entry, &mut exchange.head.fields));
@@ -114,6 +154,7 @@ impl Inner {
             question,
             request,
             asked: now,
+            heard: self.heard(exchange.outbound.as_ref()),
             stale,
             validates,
             may_keep,
@@ -123,6 +164,11 @@ impl Inner {
             is_beside: false,
         };
         Asked::Go(Ok(Box::new(fetch)))
+    }
+
+    /// What is to be remembered of other gateways when the target is asked.
+    fn heard(&self, outbound: Option<&Rc<dyn Outbound>>) -> Option<(Position, Rc<dyn Outbound>)> {
+        Some((self.shared.as_ref()?.position(), outbound?.clone()))
     }
 
     /// What there is for `question`, and whether it is known that nothing of it
@@ -164,6 +210,7 @@ impl Inner {
             question,
             request: exchange.head.fields.clone(),
             asked: now,
+            heard: self.heard(Some(&outbound)),
             stale: Some(stale),
             validates,
             may_keep: true,

@@ -2,6 +2,7 @@
 
 use super::freshness::Rules;
 use super::key::KeyRules;
+use super::shared::Shared;
 use super::store::Store;
 use super::{Inner, Names};
 use schemars::JsonSchema;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::Tally;
 use torana_core::names::HeaderName;
+use torana_core::store::MEMORY;
 use torana_core::units::{ByteSize, Duration};
 use torana_core::written::{OneOrMany, Spanned};
 
@@ -29,6 +31,10 @@ pub struct Config {
     pub memory: Spanned<ByteSize>,
     /// The largest body that is kept, at most a sixteenth of `memory`. Default `1MiB`.
     pub max_object: Spanned<ByteSize>,
+    /// Which of `stores` keeps copies besides, for all gateways that share it: what one has fetched, the others need not, and
+    /// what is purged at one is purged at all within two seconds. While it cannot be reached, each goes on with its memory. How much it may keep
+    /// is its own to limit (`maxmemory` of Redis). Default `memory`: none.
+    pub store: Spanned<String>,
     /// Keeps good replies (200, 203, 204, 300, 301, 308) for so long, whatever they say about their freshness, or if they
     /// say nothing. `no-store`, `no-cache`, `private` and cookies are heeded all the same.
     pub ttl: Option<Duration>,
@@ -88,6 +94,7 @@ impl Default for Config {
         Config {
             memory: ByteSize::mib(64).into(),
             max_object: ByteSize::mib(1).into(),
+            store: MEMORY.into(),
             ttl: None,
             negative_ttl: None,
             stale_while_revalidate: Duration::ZERO,
@@ -112,6 +119,7 @@ impl Default for Config {
 pub(super) struct Checked {
     pub(super) memory: u64,
     pub(super) key: KeyRules,
+    pub(super) store: Spanned<String>,
     tags: Vec<HeaderName>,
     config: Config,
 }
@@ -158,15 +166,21 @@ pub(super) fn check(config: Config) -> Result<Checked, Vec<Diagnostic>> {
         per_identity: config.per_identity.unwrap_or(config.ttl.is_some()),
         ignore_cookies: config.ignore_cookies,
     };
-    Ok(Checked { memory, key, tags, config })
+    Ok(Checked { memory, key, store: config.store.clone(), tags, config })
 }
 
 impl Checked {
-    pub(super) fn into_inner(self, store: Arc<Store>, tally: Arc<Tally>) -> Result<Inner, Vec<Diagnostic>> {
+    pub(super) fn into_inner(
+        self,
+        store: Arc<Store>,
+        shared: Option<Shared>,
+        tally: Arc<Tally>,
+    ) -> Result<Inner, Vec<Diagnostic>> {
         let Checked { key, tags, config, .. } = self;
         let name = |text| HeaderName::new(text).ok_or_else(Vec::new);
         Ok(Inner {
             store,
+            shared,
             rules: Rules {
                 ttl: config.ttl.map(Duration::std),
                 negative_ttl: config.negative_ttl.map(Duration::std),

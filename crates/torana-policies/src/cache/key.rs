@@ -40,7 +40,7 @@ impl Credentials {
     }
 }
 
-const BETWEEN: u8 = 0;
+pub(super) const BETWEEN: u8 = 0;
 
 impl KeyRules {
     /// The key, and the place of the URI among the moments of `store`.
@@ -62,15 +62,15 @@ impl KeyRules {
         (key.into(), place)
     }
 
-    /// The place of another URI among the moments of `store`.
-    pub(super) fn place_of(&self, store: &Store, host: &str, port: u16, path_and_query: &str) -> usize {
+    /// Another URI, as it is within keys.
+    pub(super) fn uri(&self, host: &str, port: u16, path_and_query: &str) -> Vec<u8> {
         let (path, query) = match path_and_query.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (path_and_query, None),
         };
         let mut uri = Vec::new();
         self.push_uri(host, port, path, query, &mut uri);
-        store.place(&*uri)
+        uri
     }
 
     fn push_uri(&self, host: &str, port: u16, path: &str, query: Option<&str>, key: &mut Vec<u8>) {
@@ -115,8 +115,9 @@ impl KeyRules {
         if let Some(who) = exchange.identity.as_ref().and_then(Identity::who) {
             key.push(b'i');
             for which in who {
+                // With lengths: what a token claims may hold any byte.
+                key.extend_from_slice(&(which.len() as u64).to_be_bytes());
                 key.extend_from_slice(which.as_bytes());
-                key.push(BETWEEN);
             }
         }
         for (name, value) in exchange.head.fields.iter() {
@@ -176,23 +177,12 @@ fn fits(known: &str, name: &str) -> bool {
     }
 }
 
-/// What of a key people name when they purge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Named<'a> {
-    pub(super) route: &'a [u8],
-    /// Host and port.
-    pub(super) authority: &'a [u8],
-    pub(super) path: &'a [u8],
-    /// With its `?`.
-    pub(super) query: &'a [u8],
-}
-
-impl<'a> Named<'a> {
-    pub(super) fn of(key: &'a [u8]) -> Named<'a> {
-        let mut parts = key.split(|byte| *byte == BETWEEN);
-        let mut next = || parts.next().unwrap_or_default();
-        let (route, _scheme) = (next(), next());
-        Named { route, authority: next(), path: next(), query: next() }
+/// The part of a key that is the URI: host and port, path, query.
+pub(super) fn uri_of(key: &[u8]) -> &[u8] {
+    let mut ends = key.iter().enumerate().filter(|(_, byte)| **byte == BETWEEN).map(|(at, _)| at);
+    match (ends.nth(1), ends.nth(2)) {
+        (Some(scheme), Some(query)) => key.get(scheme + 1..query).unwrap_or_default(),
+        _ => &[],
     }
 }
 
@@ -256,6 +246,8 @@ mod tests {
         let keys = [
             of("", None),
             of("", Some("alice")),
+            of("", Some("alice\0")),
+            of("", Some("alice\0\0Cookie")),
             of("", Some("bob")),
             of("\nAuthorization: alice", None),
             of("\nCookie: alice", None),
@@ -270,9 +262,10 @@ mod tests {
 
     #[test]
     fn keys_tell_what_people_name() {
-        let key = key(&KeyRules::default(), "GET /a/b?c=d HTTP/1.1\nHost: shop.example");
-        let named = Named::of(&key);
-        assert_eq!((named.route, named.path, named.query), (&b"route"[..], &b"/a/b"[..], &b"?c=d"[..]));
-        assert_eq!(named.authority, authority("shop.example", 80));
+        let rules = KeyRules { per_identity: true, ..KeyRules::default() };
+        let key = key(&rules, "GET /a/b?c=d HTTP/1.1\nHost: shop.example\nCookie: secret");
+        assert_eq!(uri_of(&key), [&authority("shop.example", 80)[..], b"/a/b", b"?c=d"].join(&BETWEEN));
+        assert_eq!(uri_of(&key), rules.uri("shop.example", 80, "/a/b?c=d"));
+        assert!(uri_of(b"").is_empty() && uri_of(b"a\0b\0c").is_empty());
     }
 }

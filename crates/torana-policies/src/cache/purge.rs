@@ -1,6 +1,6 @@
 //! Dropping copies by hand, through the admin interface.
 
-use super::key::{Named, authority};
+use super::key::{BETWEEN, authority, uri_of};
 use super::{Inner, PURGED, time};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,6 +10,7 @@ use torana_core::canonical::CanonicalTarget;
 use torana_core::head::Head;
 use torana_core::names::KnownName;
 use torana_core::operation::{Operate, Operation};
+use torana_core::store::Soon;
 
 /// The operation `purge`.
 pub(super) static PURGE: Operation = Operation {
@@ -33,41 +34,101 @@ struct Which {
     all: bool,
 }
 
+/// Copies that are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Meant {
+    /// Of this URI, as it is within keys.
+    Uri(Vec<u8>),
+    /// Of those that begin so.
+    Prefix(Vec<u8>),
+    Tag(Vec<u8>),
+    All,
+}
+
+impl Meant {
+    /// Whether a copy under `key` with these tags is.
+    pub(super) fn means(&self, key: &[u8], tags: &[Box<[u8]>]) -> bool {
+        match self {
+            Meant::Uri(uri) => uri_of(key) == uri,
+            Meant::Prefix(prefix) => uri_of(key).starts_with(prefix),
+            Meant::Tag(tag) => tags.iter().any(|known| **known == **tag),
+            Meant::All => true,
+        }
+    }
+
+    /// As bytes, for other gateways.
+    pub(super) fn written(&self) -> Vec<u8> {
+        let (kind, rest) = match self {
+            Meant::Uri(uri) => (b'u', &uri[..]),
+            Meant::Prefix(prefix) => (b'p', &prefix[..]),
+            Meant::Tag(tag) => (b't', &tag[..]),
+            Meant::All => (b'a', &[][..]),
+        };
+        [&[kind], rest].concat()
+    }
+
+    /// The same, read.
+    pub(super) fn read(bytes: &[u8]) -> Option<Meant> {
+        match bytes.split_first()? {
+            (b'u', uri) => Some(Meant::Uri(uri.into())),
+            (b'p', prefix) => Some(Meant::Prefix(prefix.into())),
+            (b't', tag) => Some(Meant::Tag(tag.into())),
+            (b'a', []) => Some(Meant::All),
+            _ => None,
+        }
+    }
+}
+
 /// Purges the copies of one cache.
 pub(super) struct Purge(pub(super) Arc<Inner>);
 
-impl Operate for Purge {
-    fn operate(&self, arguments: &Value) -> Result<Value, String> {
+impl Purge {
+    fn meant(&self, arguments: &Value) -> Result<Meant, String> {
         let which: Which = Which::deserialize(arguments).map_err(|error| error.to_string())?;
-        let store = &self.0.store;
-        let now = time::now();
-        let purged = match which {
+        match which {
             Which { url: Some(url), prefix: None, tag: None, all: false } => {
                 let (target, authority) = read(&url)?;
                 let query = self.0.key.query_of(target.query());
-                store.purge(now, |key, _| {
-                    let named = Named::of(key);
-                    named.authority == authority && named.path == target.path().as_bytes() && named.query == query
-                })
+                Ok(Meant::Uri([&authority, target.path().as_bytes(), &query].join(&BETWEEN)))
             }
             Which { url: None, prefix: Some(prefix), tag: None, all: false } => {
                 let (target, authority) = read(&prefix)?;
-                let begins = target.path_and_query().as_bytes();
-                store.purge(now, |key, _| {
-                    let named = Named::of(key);
-                    let mut uri = named.path.iter().chain(named.query);
-                    named.authority == authority && begins.iter().all(|byte| uri.next() == Some(byte))
-                })
+                let path_and_query = match target.query() {
+                    Some(query) => format!("{}\0?{query}", target.path()),
+                    None => target.path().to_owned(),
+                };
+                Ok(Meant::Prefix([&authority, path_and_query.as_bytes()].join(&BETWEEN)))
             }
-            Which { url: None, prefix: None, tag: Some(tag), all: false } => {
-                store.purge(now, |_, entry| entry.tags.iter().any(|known| **known == *tag.as_bytes()))
-            }
-            Which { url: None, prefix: None, tag: None, all: true } => store.purge(now, |_, _| true),
-            _ => return Err("say one of `url`, `prefix`, `tag` and `all`".to_owned()),
-        };
+            Which { url: None, prefix: None, tag: Some(tag), all: false } => Ok(Meant::Tag(tag.into_bytes())),
+            Which { url: None, prefix: None, tag: None, all: true } => Ok(Meant::All),
+            _ => Err("say one of `url`, `prefix`, `tag` and `all`".to_owned()),
+        }
+    }
+
+    fn report(&self, purged: usize) -> Value {
+        let (kept, bytes) = self.0.store.size();
+        json!({ "purged": purged, "kept": kept, "bytes": bytes })
+    }
+}
+
+impl Operate for Purge {
+    fn operate(&self, arguments: &Value) -> Result<Soon<Value>, String> {
+        let meant = self.meant(arguments)?;
+        let purged = self.0.store.purge(time::now(), |key, entry| meant.means(key, &entry.tags));
         self.0.tally.count(&PURGED);
-        let (kept, bytes) = store.size();
-        Ok(json!({ "purged": purged, "kept": kept, "bytes": bytes }))
+        if self.0.shared.is_none() {
+            return Ok(Soon::Now(self.report(purged)));
+        }
+        let inner = Arc::clone(&self.0);
+        Ok(Soon::Later(Box::pin(async move {
+            let result = inner.purge_shared(meant).await;
+            let mut report = Purge(inner).report(purged);
+            report["store"] = match result {
+                Ok(()) => json!({ "purged": true }),
+                Err(error) => json!({ "purged": false, "error": error.to_string() }),
+            };
+            report
+        })))
     }
 }
 

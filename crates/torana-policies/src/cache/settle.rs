@@ -2,6 +2,7 @@
 
 use super::entry::{Entry, Open, kept_fields, push_selecting, vary};
 use super::freshness::{initial_age, is_understood, lifetime};
+use super::key::uri_of;
 use super::tee::Tee;
 use super::{Fetch, INVALIDATED, Inner, REVALIDATED, STALE, STORED, time};
 use bytes::Bytes;
@@ -33,8 +34,9 @@ impl Draft {
         }
         self.entry.body = body;
         self.inner.tally.count(&STORED);
-        let question = &self.fetch.question;
-        self.inner.store.put(&question.key, question.uri, self.entry);
+        let (question, entry) = (&self.fetch.question, Arc::new(self.entry));
+        self.inner.store.put(&question.key, question.uri, entry.clone());
+        self.inner.save(&self.fetch, &entry);
         // Now those who wait find it: the lead goes with the fetch.
     }
 
@@ -50,7 +52,7 @@ impl Inner {
         let code = reply.head.status.code();
         if let Some(stale) = fetch.stale.take() {
             if code == 304 && fetch.validates {
-                return Some(this.revalidated(&fetch, &stale, reply, now));
+                return Some(Inner::revalidated(this, &fetch, &stale, reply, now));
             }
             if !fetch.is_beside && matches!(code, 500 | 502 | 503 | 504) && this.survives(&fetch, &stale, now) {
                 this.tally.count(&STALE);
@@ -81,8 +83,8 @@ impl Inner {
     }
 
     /// The target says that what is kept is still right.
-    fn revalidated(&self, fetch: &Fetch, stale: &Arc<Entry>, reply: &Reply, now: Instant) -> Reply {
-        self.tally.count(&REVALIDATED);
+    fn revalidated(this: &Arc<Inner>, fetch: &Fetch, stale: &Arc<Entry>, reply: &Reply, now: Instant) -> Reply {
+        this.tally.count(&REVALIDATED);
         let question = &fetch.question;
         let said = &reply.head.fields;
         // Of something else than what was asked about: used this once.
@@ -97,13 +99,15 @@ impl Inner {
                 // It is as old as its latest word, not as its first.
                 merged.remove_known(KnownName::Date);
             }
-            entry = self.timed(entry, Arc::new(kept_fields(&merged, time::wall(), &self.tags)), said, fetch, now);
+            entry = this.timed(entry, Arc::new(kept_fields(&merged, time::wall(), &this.tags)), said, fetch, now);
             let directives = Directives::of(&entry.fields);
             if !directives.no_store && !directives.private {
-                self.store.put(&question.key, question.uri, entry.clone());
+                let entry = Arc::new(entry.clone());
+                this.store.put(&question.key, question.uri, entry.clone());
+                this.save(fetch, &entry);
             }
         }
-        self.answer(question, &entry, now, "REVALIDATED", "hit; fwd=stale; fwd-status=304")
+        this.answer(question, &entry, now, "REVALIDATED", "hit; fwd=stale; fwd-status=304")
     }
 
     /// Whether `stale` may be used although the target fails (RFC 5861 §4).
@@ -202,22 +206,29 @@ impl Inner {
     }
 
     /// What an unsafe request has changed is not used any more (RFC 9111 §4.4):
-    /// its own URI, and those of this host that the reply names.
-    pub(super) fn invalidate(&self, exchange: &Exchange, reply: &Reply, now: Instant) {
+    /// its own URI, and those of this host that the reply names. For those who
+    /// share a store: which, with their places.
+    pub(super) fn invalidate(&self, exchange: &Exchange, reply: &Reply, now: Instant) -> Vec<(Vec<u8>, usize)> {
         let target = exchange.target();
         let is_success = (200..400).contains(&reply.head.status.code());
         if exchange.head.method.is_safe() || !is_success || target.form() != TargetForm::Origin {
-            return;
+            return Vec::new();
         }
         self.tally.count(&INVALIDATED);
         let route = "";
-        self.store.outdate(self.key.of(exchange, &self.store, route).1, now);
+        let (key, place) = self.key.of(exchange, &self.store, route);
+        self.store.outdate(place, now);
+        let mut changed = vec![(uri_of(&key).to_vec(), place)];
         for name in [KnownName::Location, KnownName::ContentLocation] {
             let named = reply.head.fields.get_single(name).ok().flatten();
             if let Some(uri) = named.and_then(|uri| of_same_host(uri, exchange)) {
-                self.store.outdate(self.key.place_of(&self.store, target.host(), target.effective_port(), uri), now);
+                let uri = self.key.uri(target.host(), target.effective_port(), uri);
+                let place = self.store.place(&*uri);
+                self.store.outdate(place, now);
+                changed.push((uri, place));
             }
         }
+        changed
     }
 }
 

@@ -16,13 +16,14 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use torana_core::head::Fields;
 
 /// What a resource is kept under; see [`super::key`].
 pub(super) type Key = Arc<[u8]>;
 
 /// The moments of URIs, by their hash: some share one, and are asked for once
 /// more than needed.
-const MOMENTS: usize = 8192;
+pub(super) const MOMENTS: usize = 8192;
 
 /// Locks, and parts of the budget: an object has to fit into one.
 const SHARDS: usize = 8;
@@ -97,14 +98,33 @@ impl Store {
     }
 
     /// Keeps `entry`, unless what it is a reply to has changed since.
-    pub(super) fn put(&self, key: &Key, uri: usize, entry: Entry) {
+    pub(super) fn put(&self, key: &Key, uri: usize, entry: Arc<Entry>) {
         if self.is_before(uri, entry.asked) || entry.asked <= self.purged.load(Ordering::Relaxed) {
             return;
         }
         let before = self.cache.get(key).unwrap_or_default();
         // Two workers at once: one of two variants may get lost, and is asked
         // for again.
-        self.cache.insert(key.clone(), Arc::new(before.with(Arc::new(entry))));
+        self.cache.insert(key.clone(), Arc::new(before.with(entry)));
+    }
+
+    /// Keeps what others have kept, if it is of more use to `request` than what
+    /// is here; tells whether it is.
+    pub(super) fn put_if_fresher(
+        &self,
+        key: &Key,
+        uri: usize,
+        entry: Arc<Entry>,
+        request: &Fields,
+        now: Instant,
+    ) -> bool {
+        let known = self.cache.get(key).and_then(|resource| resource.select(request).cloned());
+        let left = |entry: &Entry| entry.lifetime.as_millis().cast_signed() - entry.age(now).as_millis().cast_signed();
+        let is_better = known.is_none_or(|known| self.is_outdated(uri, &known) || left(&entry) > left(&known));
+        if is_better {
+            self.put(key, uri, entry);
+        }
+        is_better
     }
 
     /// Notes that nothing of `key` could be kept.

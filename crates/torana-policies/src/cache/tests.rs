@@ -49,7 +49,7 @@ fn in_pieces(body: &[u8], breaks: bool) -> Body {
     Body::Stream(Box::new(Pieces { left, breaks }))
 }
 
-fn now<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("nothing in here waits"),
@@ -58,9 +58,9 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 
 /// A cache between tests and a target.
 pub(super) struct Bench {
-    policy: Arc<dyn Policy>,
+    pub(super) policy: Arc<dyn Policy>,
     pub(super) worker: Rc<TestWorker>,
-    names: TestNames,
+    pub(super) names: TestNames,
 }
 
 /// What came of a request.
@@ -81,7 +81,7 @@ impl Seen {
     }
 
     /// Label and body, the two things that mostly matter.
-    fn short(&self) -> (&str, &str) {
+    pub(super) fn short(&self) -> (&str, &str) {
         (&self.label, &self.body)
     }
 }
@@ -97,7 +97,11 @@ pub(super) fn text_of(fields: &Fields) -> String {
 impl Bench {
     pub(super) fn new(config: &str) -> Bench {
         time::AHEAD.set(Duration::ZERO);
-        let names = TestNames::new("test", "/*").counting(EVENTS);
+        Bench::at(config, TestNames::new("test", "/*"))
+    }
+
+    pub(super) fn at(config: &str, names: TestNames) -> Bench {
+        let names = names.counting(EVENTS);
         let policy = (entry::<Cache>().build)(&written(config), &names).unwrap();
         Bench { policy, worker: TestWorker::new(), names }
     }
@@ -106,7 +110,7 @@ impl Bench {
         time::AHEAD.set(time::AHEAD.get() + Duration::from_secs(seconds));
     }
 
-    fn exchange(&self, request: &str) -> Exchange {
+    pub(super) fn exchange(&self, request: &str) -> Exchange {
         let mut exchange = exchange(request);
         exchange.outbound = Some(self.worker.clone());
         exchange.route = Some(RouteId(0));
@@ -118,7 +122,8 @@ impl Bench {
         self.send_as(request, None, answer)
     }
 
-    fn send_as(&self, request: &str, subject: Option<&str>, answer: &str) -> Seen {
+    /// The same for somebody who has proven who that is.
+    pub(super) fn send_as(&self, request: &str, subject: Option<&str>, answer: &str) -> Seen {
         let mut exchange = self.exchange(request);
         exchange.identity = subject.map(|name| Identity::new(name, "test"));
         let asked = match ready(self.policy.on_request(&mut exchange)) {
@@ -136,7 +141,7 @@ impl Bench {
         self.finish(&mut exchange, made, asked)
     }
 
-    fn finish(&self, exchange: &mut Exchange, mut reply: Reply, asked: Option<String>) -> Seen {
+    pub(super) fn finish(&self, exchange: &mut Exchange, mut reply: Reply, asked: Option<String>) -> Seen {
         if let Decision::Answer(other) = ready(self.policy.on_response(exchange, &mut reply)) {
             reply = *other;
         }
@@ -147,7 +152,7 @@ impl Bench {
         Seen { label, status: reply.head.status.code(), head, body, asked }
     }
 
-    fn count(&self, event: &Event) -> u64 {
+    pub(super) fn count(&self, event: &Event) -> u64 {
         let tally = self.names.tally();
         tally.counts().find(|(known, _)| known.name == event.name).map_or(0, |(_, count)| count)
     }
@@ -653,7 +658,7 @@ fn copies_are_purged_by_url_prefix_and_tag() {
     let offered = bench.names.offered.take();
     let purge = |arguments: serde_json::Value| {
         bench.pass(1);
-        offered[0].1.operate(&arguments).map(|done| done["purged"].as_u64().unwrap())
+        offered[0].1.operate(&arguments).map(|done| now(done.get())["purged"].as_u64().unwrap())
     };
     let paths = ["/a", "/a?x=1", "/a/b", "/ab", "/c"];
     let fill = || {

@@ -15,11 +15,15 @@ pub(super) fn now() -> Instant {
     Instant::now()
 }
 
+/// The wall clock.
+pub(super) fn system() -> SystemTime {
+    #[cfg(test)]
+    return SystemTime::now() + AHEAD.get();
+    #[cfg(not(test))]
+    SystemTime::now()
+}
+
 /// Seconds of the wall clock.
 pub(super) fn wall() -> u64 {
-    #[cfg(test)]
-    let now = SystemTime::now() + AHEAD.get();
-    #[cfg(not(test))]
-    let now = SystemTime::now();
-    now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    system().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

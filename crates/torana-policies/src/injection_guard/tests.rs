@@ -96,6 +96,35 @@ fn everyday_values_are_not() {
     }
 }
 
+/// The lines of a list behind its two lines of comment, and whether each is marked as judged wrong.
+fn list(text: &str) -> impl Iterator<Item = (&str, bool)> {
+    text.lines().skip(2).map(|line| line.strip_prefix('!').map_or((line, false), |rest| (rest, true)))
+}
+
+/// What is missed and what is taken for an attack stands in the lists, so that a change either way is seen.
+#[test]
+fn the_lists_are_judged_as_they_say() {
+    let (mut attacks, mut missed, mut values, mut mistaken) = (0, 0, 0, 0);
+    let mut kind = Kind::Sqli;
+    for (payload, is_missed) in list(include_str!("attacks.txt")) {
+        if payload == "xss" {
+            kind = Kind::Xss;
+            continue;
+        }
+        let wanted = Wanted { sqli: kind == Kind::Sqli, xss: kind == Kind::Xss };
+        assert_eq!(attack(payload.as_bytes(), wanted), (!is_missed).then_some(kind), "{payload}");
+        attacks += 1;
+        missed += usize::from(is_missed);
+    }
+    for (value, is_mistaken) in list(include_str!("everyday.txt")) {
+        assert_eq!(attack(value.as_bytes(), BOTH).is_some(), is_mistaken, "{value}");
+        values += 1;
+        mistaken += usize::from(is_mistaken);
+    }
+    // As the guide says.
+    assert_eq!((attacks, missed, values, mistaken), (124, 7, 210, 2));
+}
+
 #[test]
 fn what_is_encoded_once_more_is_recognised() {
     for value in [

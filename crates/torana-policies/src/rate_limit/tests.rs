@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use torana_core::identity::{Facts, Identity};
 use torana_core::store::nowhere::Nowhere;
-use torana_core::store::{Blobs, Soon, Store, StoreError};
+use torana_core::store::{Blobs, Journal, Soon, Store, StoreError};
 use torana_core::testing::{self, TestNames, TestWorker, ready, show_diagnostics, written};
 
 /// A policy and the time of its requests.
@@ -304,6 +304,10 @@ impl Store for Fake {
     }
 
     fn blobs(&self) -> &dyn Blobs {
+        &Nowhere
+    }
+
+    fn journal(&self) -> &dyn Journal {
         &Nowhere
     }
 }

@@ -6,10 +6,9 @@ use crate::terminal::Terminal;
 use crate::wire;
 use std::process::ExitCode;
 use torana_core::diagnostic::Diagnostic;
-use torana_upstream::state::Watch;
 
 pub(super) fn run(check: &cli::Check, terminal: Terminal) -> ExitCode {
-    let built = wire::build(&check.file, None, &Watch::default(), &wire::Keeper::idle());
+    let built = wire::look_at(&check.file);
     let failed = built.diagnostics.iter().any(Diagnostic::is_error);
     match check.format {
         Format::Json => terminal.out(&format!("{:#}\n", built.to_json())),

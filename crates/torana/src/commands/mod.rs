@@ -17,7 +17,6 @@ use crate::wire;
 use std::path::Path;
 use std::process::ExitCode;
 use torana_plane::plan::Plan;
-use torana_upstream::state::Watch;
 
 /// The configuration has errors, or the gateway cannot start.
 const FAILED: u8 = 1;
@@ -44,7 +43,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
 /// The plan of the configuration at `path`, for commands that only ask about
 /// it. Prints what is wrong with it; warnings are `check`'s business.
 fn plan(path: &Path, terminal: Terminal) -> Result<Plan, ExitCode> {
-    let mut built = wire::build(path, None, &Watch::default(), &wire::Keeper::idle());
+    let mut built = wire::look_at(path);
     built.plan.take().ok_or_else(|| {
         terminal.error(&built.rendered(terminal.error_style()));
         ExitCode::from(FAILED)

@@ -4,6 +4,7 @@ use super::FAILED;
 use crate::cli;
 use crate::gateway::{Gateway, Options, Predecessor, StartError, Succession, Successor};
 use crate::terminal::Terminal;
+use crate::wire::Input;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use torana_control::notice;
@@ -20,7 +21,7 @@ pub(super) fn run(run: cli::Run, terminal: Terminal) -> ExitCode {
         .upgrade_from
         .map(|path| if path.as_os_str() == PARENT { Predecessor::Parent } else { Predecessor::At(path) });
     let succession = Some(Succession { predecessor, successor });
-    let options = Options { path: run.file, watch: !run.no_watch, succession };
+    let options = Options { input: Input::new(run.file), watch: !run.no_watch, succession };
     serve(&options, terminal, |gateway| notice::lines(&gateway.summary()), None)
 }
 

@@ -29,7 +29,7 @@ mod worker;
 
 use crate::terminal::Terminal;
 use crate::wire;
-use crate::wire::Keeper;
+use crate::wire::{Input, Keeper};
 use discovery::Endpoints;
 use heritage::{Heritage, Role};
 use reload::Reloader;
@@ -72,7 +72,7 @@ pub(crate) use upgrade::Successor;
 /// What to run.
 pub(crate) struct Options {
     /// The configuration.
-    pub(crate) path: PathBuf,
+    pub(crate) input: Input,
     /// Whether changed files are taken up.
     pub(crate) watch: bool,
     /// How it came to be, and who comes after it; `None`: nobody's business.
@@ -149,7 +149,7 @@ impl Gateway {
         let metrics = Metrics::new();
         let watch = events::watch(&metrics)?;
         let keeper = Keeper::default();
-        let mut built = wire::build(&options.path, None, &watch, &keeper);
+        let mut built = wire::build(&options.input, None, &watch, &keeper);
         let Some(plan) = built.plan.take() else { return Err(StartError::Config(Box::new(built))) };
         terminal.error(&built.rendered(terminal.error_style()));
         let output = log_output(&plan);
@@ -188,7 +188,7 @@ impl Gateway {
             Parts { running: shared.clone(), status: status.clone(), reloads: reloads.clone(), version: version() };
         let admin = Admin::start(parts, admin_socket)?;
         let reloader = Reloader {
-            path: options.path.clone(),
+            input: options.input.clone(),
             shared: shared.clone(),
             log: log.clone(),
             admin: admin.place(),

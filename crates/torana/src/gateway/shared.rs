@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::UnboundedSender;
 use torana_config::Loaded;
 use torana_control::revisions::{History, Listed, Revision};
-use torana_control::running::{ConsumerAsk, ConsumerProblem, Drain, NotDone, NotThere, Operation, Running};
+use torana_control::running::{ConsumerAsk, ConsumerProblem, Done, Drain, NotDone, NotThere, Operation, Running};
 use torana_plane::explain::{Question, explain_running};
 use torana_plane::metrics::{Standings, exposition};
 use torana_plane::plan::Plan;
@@ -143,16 +143,26 @@ impl Running for Shared {
         wire::operations()
     }
 
-    fn operate(&self, path: &str, arguments: &Value) -> Result<Value, NotDone> {
+    fn operate(&self, path: &str, arguments: &Value) -> Result<Done, NotDone> {
         let plan = self.common.cell.load();
         let offers = plan.offers.iter().filter(|offer| wire::path_of(offer.policy, offer.operation) == path);
         let mut results = Vec::new();
         for offer in offers {
-            let mut done = offer.operate.operate(arguments).map_err(NotDone::Arguments)?;
-            done["route"] = offer.route.as_deref().into();
-            results.push(done);
+            let done = offer.operate.operate(arguments).map_err(NotDone::Arguments)?;
+            results.push((done, offer.route.clone()));
         }
-        if results.is_empty() { Err(NotDone::Nobody) } else { Ok(json!({ "results": results })) }
+        if results.is_empty() {
+            return Err(NotDone::Nobody);
+        }
+        Ok(Box::pin(async {
+            let mut shown = Vec::new();
+            for (done, route) in results {
+                let mut done = done.get().await;
+                done["route"] = route.as_deref().into();
+                shown.push(done);
+            }
+            json!({ "results": shown })
+        }))
     }
 
     fn admin_refused(&self, code: &'static str) {

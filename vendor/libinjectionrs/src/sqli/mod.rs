@@ -1280,7 +1280,7 @@ impl<'a> SqliState<'a> {
         if self.tokens.len() >= 2 && self.tokens[1].token_type == TokenType::Keyword {
             // If it's not "INTO OUTFILE" or "INTO DUMPFILE" (MySQL), then treat as safe
             if self.tokens[1].len < 5 || 
-               !self.tokens[1].val.starts_with(b"INTO") {
+               !self.tokens[1].val.get(..4).map_or(false, |word| word.eq_ignore_ascii_case(b"INTO")) {
                 return false;
             }
         }
