@@ -1,15 +1,21 @@
-//! `cargo xtask new policy NAME`: a policy that does nothing yet, in its file and its two lines.
+//! `cargo xtask new policy NAME`: a policy that does nothing yet, in its file and its two lines, in one of the crates of
+//! policies.
 
 use std::fs;
+use std::path::Path;
 
 use crate::Outcome;
 use crate::workspace;
 
 const USAGE: &str = "\
-usage: cargo xtask new policy NAME
+usage: cargo xtask new policy NAME [--crate identity|policies]
 
-Makes crates/torana-policies/src/NAME.rs and registers it. NAME is the configuration key: lower case, `_` between words.
+Makes NAME.rs in crates/torana-policies/src and registers it; with `--crate identity` in crates/torana-identity/src, where
+policies are that are about the caller. NAME is the configuration key: lower case, `_` between words.
 ";
+
+/// Crates of policies, by what stands behind `torana-`, and when those mostly run.
+const CRATES: [(&str, &str); 2] = [("policies", "Shape"), ("identity", "Identify")];
 
 const FILE: &str = r#"//! TODO(you): what the policy does, in one sentence.
 
@@ -34,7 +40,7 @@ pub struct @Type@;
 
 impl PolicyKind for @Type@ {
     const NAME: &'static str = "@name@";
-    const STAGE: Stage = Stage::Shape;
+    const STAGE: Stage = Stage::@Stage@;
     type Config = Config;
 
     fn build(_: Config, _: &Written, _: &dyn Site) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
@@ -63,27 +69,41 @@ mod tests {
 
 /// `cargo xtask new`.
 pub(crate) fn run(args: &[String]) -> Outcome<()> {
-    let [kind, name] = args else { return crate::usage(args, USAGE) };
-    let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if kind != "policy" || !is_name {
-        return crate::usage(args, USAGE);
-    }
-    let src = workspace::root().join("crates/torana-policies/src");
-    let (file, lib) = (src.join(format!("{name}.rs")), src.join("lib.rs"));
-    if file.exists() {
+    let Some((name, package, stage)) = read(args) else { return crate::usage(args, USAGE) };
+    let all = CRATES.map(|(package, _)| workspace::root().join(format!("crates/torana-{package}/src")));
+    let is_there = |path: &Path| path.with_extension("rs").exists() || path.join("mod.rs").exists();
+    // A name is a configuration key, wherever its file is.
+    if let Some(file) = all.iter().map(|src| src.join(name)).find(|path| is_there(path)) {
         return Err(format!("{} is there already", workspace::relative(&file)));
     }
-    let registered = registered(&workspace::read(&lib)?, name)
-        .ok_or("crates/torana-policies/src/lib.rs has no line `pub const REGISTRY: … = &[…];` to add to")?;
+    let src = workspace::root().join(format!("crates/torana-{package}/src"));
+    let (file, lib) = (src.join(format!("{name}.rs")), src.join("lib.rs"));
+    let registered = registered(&workspace::read(&lib)?, name).ok_or_else(|| {
+        format!("{} has no line `pub const REGISTRY: … = &[…];` to add to", workspace::relative(&lib))
+    })?;
     let write = |path, text| fs::write(path, text).map_err(|error| format!("cannot write: {error}"));
-    write(&file, FILE.replace("@name@", name).replace("@Type@", &type_name(name)))?;
+    write(&file, FILE.replace("@name@", name).replace("@Type@", &type_name(name)).replace("@Stage@", stage))?;
     write(&lib, registered)?;
     println!(
         "made {} and registered it; next: its docs, its Config, its behaviour, its tests, then `cargo xtask gen`",
         workspace::relative(&file)
     );
     Ok(())
+}
+
+/// The name of the policy, its crate and its stage; `None`: the arguments say
+/// something else.
+fn read(args: &[String]) -> Option<(&str, &'static str, &'static str)> {
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (name, package) = match words[..] {
+        ["policy", name] => (name, "policies"),
+        ["policy", name, "--crate", package] | ["policy", "--crate", package, name] => (name, package),
+        _ => return None,
+    };
+    let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let (package, stage) = CRATES.into_iter().find(|(known, _)| *known == package.trim_start_matches("torana-"))?;
+    is_name.then_some((name, package, stage))
 }
 
 /// `lib.rs` with the module and the registry entry.
@@ -109,6 +129,33 @@ fn type_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn policies_are_made_in_any_of_their_crates() {
+        let said = |text: &str| {
+            let args: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            read(&args).map(|(name, package, stage)| format!("{name} {package} {stage}"))
+        };
+        for (text, expected) in [
+            ("policy quota", Some("quota policies Shape")),
+            ("policy quota --crate policies", Some("quota policies Shape")),
+            ("policy saml --crate identity", Some("saml identity Identify")),
+            ("policy --crate torana-identity saml", Some("saml identity Identify")),
+            ("policy saml --crate targets", None),
+            ("policy saml --crate", None),
+            ("policy Saml", None),
+            ("policy --crate", None),
+            ("target saml", None),
+            ("policy", None),
+        ] {
+            assert_eq!(said(text).as_deref(), expected, "{text}");
+        }
+        for (package, _) in CRATES {
+            let lib = workspace::root().join(format!("crates/torana-{package}/src/lib.rs"));
+            let added = registered(&workspace::read(&lib).unwrap(), "quota").unwrap();
+            assert!(added.contains("pub mod quota;\n") && added.contains("entry::<quota::Quota>()"), "{package}");
+        }
+    }
 
     #[test]
     fn two_lines_are_added() {

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use torana_core::diagnostic::Span;
+use torana_core::give_way::give_way;
 use torana_core::written::{Entry, Node, Written};
 
 /// What stands where a secret was.
@@ -18,11 +19,16 @@ const SHORTEST: usize = 8;
 
 /// Whether a key sounds as if its value were to be kept to oneself.
 fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase().replace('-', "_");
-    let last = key.rsplit('_').next().unwrap_or_default();
-    matches!(last, "token" | "secret" | "password" | "passwd" | "apikey" | "authorization" | "cookie")
-        || key.ends_with("api_key")
-        || key.ends_with("password_hash")
+    const WORDS: [&str; 7] = ["token", "secret", "password", "passwd", "apikey", "authorization", "cookie"];
+    let mut words = key.rsplit(['_', '-']);
+    let last = words.next().unwrap_or_default();
+    let before = words.next().unwrap_or_default().as_bytes();
+    let ends = |first: &str, second: &str| {
+        let start = before.len().checked_sub(first.len());
+        let end = start.and_then(|start| before.get(start..)).unwrap_or_default();
+        last.eq_ignore_ascii_case(second) && end.eq_ignore_ascii_case(first.as_bytes())
+    };
+    WORDS.iter().any(|word| last.eq_ignore_ascii_case(word)) || ends("api", "key") || ends("password", "hash")
 }
 
 /// Whether `value`, written at `key`, is one. Policies name cookies with `cookie`; the header has values in it.
@@ -64,6 +70,7 @@ pub(crate) fn places(tree: &Written) -> Vec<Span> {
 }
 
 fn find(tree: &Written, places: &mut Vec<Span>) {
+    give_way();
     tree.items().iter().for_each(|item| find(item, places));
     for entry in tree.entries() {
         places.extend(secrets_of(entry).map(|value| value.span));

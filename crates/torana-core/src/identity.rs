@@ -48,6 +48,20 @@ impl Identity {
         Facts { subject: subject.into(), proven_by, ..Facts::default() }.into()
     }
 
+    /// What tells the caller from every other, in three parts: the consumer, or
+    /// else which policy proved which name by whose word (two issuers may call
+    /// two people the same). `None` for who was proved without a name, such as by
+    /// a token without `sub`: two of those are not known to be one.
+    #[must_use]
+    pub fn who(&self) -> Option<[&str; 3]> {
+        let named = |name: &&str| !name.is_empty();
+        if let Some(consumer) = self.0.consumer.as_deref().filter(named) {
+            return Some(["consumer", consumer, ""]);
+        }
+        let subject = Some(&*self.0.subject).filter(named)?;
+        Some([self.0.proven_by, subject, self.0.issuer.as_deref().unwrap_or_default()])
+    }
+
     /// What is claimed under `name`: a claim of just that name, or else, where
     /// it holds dots, what lies at that path: `realm_access.roles`.
     #[must_use]
@@ -137,6 +151,23 @@ mod tests {
         for name in ["", "sub.x", "realm_access.groups", "realm_access.", ".roles"] {
             assert_eq!(identity.claim(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn callers_are_told_apart_by_consumer_or_by_who_vouches_for_which_name() {
+        let of = |proven_by, subject: &str, issuer: Option<&str>, consumer: Option<&str>| {
+            let (issuer, consumer) = (issuer.map(Arc::from), consumer.map(Arc::from));
+            Identity::from(Facts { subject: subject.into(), proven_by, issuer, consumer, ..Facts::default() })
+        };
+        let key = of("api_key", "shop", None, Some("shop"));
+        assert_eq!(key.who(), of("basic_auth", "shop", None, Some("shop")).who(), "one consumer");
+        let others =
+            [of("jwt", "shop", None, None), of("jwt", "shop", Some("a"), None), of("jwt", "shop", Some("b"), None)];
+        for (at, one) in others.iter().enumerate() {
+            assert!(one.who().is_some() && one.who() != key.who());
+            assert!(others.iter().skip(at + 1).all(|other| other.who() != one.who()), "{at}");
+        }
+        assert_eq!(of("jwt", "", Some("a"), None).who(), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod ask;
 pub mod body;
+pub mod cache_control;
 pub mod canonical;
 pub mod captures;
 pub mod carried;

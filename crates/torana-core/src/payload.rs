@@ -1,10 +1,15 @@
 //! Bodies as policies change them: what they are, and what has to be said anew
 //! when they are other bytes.
 
-use crate::body::Body;
+use crate::body::{Body, CollectError};
+use crate::diagnostic::Diagnostic;
+use crate::exchange::Exchange;
 use crate::head::{Fields, Method, Status};
 use crate::names::{HeaderName, KnownName};
+use crate::refusal::{Refusal, Rejection};
 use crate::reply::Reply;
+use crate::units::ByteSize;
+use crate::written::Spanned;
 use bytes::Bytes;
 
 /// What a body is, by its `Content-Type`.
@@ -50,6 +55,43 @@ pub fn is_plain(fields: &Fields) -> bool {
     fields.list(KnownName::ContentEncoding).all(|coding| coding.eq_ignore_ascii_case(b"identity"))
 }
 
+/// What most policies that read bodies read of them, where nothing is said:
+/// a default for configurations.
+#[must_use]
+pub fn one_mib() -> Spanned<ByteSize> {
+    ByteSize::mib(1).into()
+}
+
+/// The key `max_body` of a policy: most bytes of a body that are held at once.
+pub fn max_body(written: &Spanned<ByteSize>, code: &'static str, problems: &mut Vec<Diagnostic>) -> usize {
+    const MOST: u64 = 16 << 20;
+    let bytes = written.bytes();
+    if bytes == 0 || bytes > MOST {
+        let message = "`max_body` is between 1 byte and 16 MiB";
+        problems.push(Diagnostic::error(code, message).at(written.span));
+    }
+    usize::try_from(bytes.min(MOST)).unwrap_or(0)
+}
+
+/// Refuses a body that is compressed: what is in it cannot be seen.
+///
+/// # Errors
+/// It is.
+pub fn expect_plain(fields: &Fields, refusal: &'static Refusal) -> Result<(), Rejection> {
+    if is_plain(fields) { Ok(()) } else { Err(Rejection::new(refusal).because("the body is compressed")) }
+}
+
+/// Takes a body out, all of it, to be read.
+///
+/// # Errors
+/// It is longer than `most` bytes, or breaks off.
+pub async fn collect(body: &mut Body, most: usize, too_long: &'static Refusal) -> Result<Bytes, Rejection> {
+    std::mem::take(body).collect_capped(most).await.map_err(|error| match error {
+        CollectError::TooLong => Rejection::new(too_long).because("the body is longer than `max_body`"),
+        CollectError::Source(error) => error.into(),
+    })
+}
+
 /// Asks the upstream for the whole of a reply, uncompressed, so that it can be
 /// changed.
 pub fn ask_for_plain(fields: &mut Fields) {
@@ -80,25 +122,31 @@ fn name_of(name: &'static str) -> HeaderName {
 }
 
 /// Gives a request another body; `media_type` if that is another, too.
-pub fn replace_request(fields: &mut Fields, body: &mut Body, bytes: impl Into<Bytes>, media_type: Option<&[u8]>) {
+pub fn replace_request(exchange: &mut Exchange, bytes: impl Into<Bytes>, media_type: Option<&[u8]>) {
+    let fields = &mut exchange.head.fields;
     forget_bytes(fields);
     if let Some(media_type) = media_type {
         fields.set_own(KnownName::ContentType, media_type);
     }
-    *body = bytes.into().into();
+    exchange.body = bytes.into().into();
 }
 
 /// Gives a reply another body. Its `ETag` goes: a cache would take the two for
 /// the same.
 pub fn replace_reply(reply: &mut Reply, bytes: impl Into<Bytes>, media_type: Option<&[u8]>) {
-    let fields = &mut reply.head.fields;
+    replace_head(&mut reply.head.fields, media_type);
+    reply.body = bytes.into().into();
+}
+
+/// The same of a reply to HEAD, which is that to GET without its body (RFC 9110
+/// §9.3.2).
+pub fn replace_head(fields: &mut Fields, media_type: Option<&[u8]>) {
     forget_bytes(fields);
     fields.remove_known(KnownName::ETag);
     fields.remove(&name_of("accept-ranges"));
     if let Some(media_type) = media_type {
         fields.set_own(KnownName::ContentType, media_type);
     }
-    reply.body = bytes.into().into();
 }
 
 /// Statuses that something is for: `200`, `2xx`, as written.
@@ -112,11 +160,19 @@ impl Statuses {
         Statuses(vec![(200, 299)])
     }
 
+    /// Those of a configuration; [`success`](Self::success) where none are
+    /// written.
+    pub fn written(written: &[Spanned<String>], code: &'static str, problems: &mut Vec<Diagnostic>) -> Statuses {
+        let read = Statuses::read(written.iter().map(|status| status.as_str()));
+        if let Err(Some(wrong)) = read.as_ref().map_err(|position| written.get(*position)) {
+            let message = format!("{} is neither a status nor a class of them", wrong.shown());
+            problems.push(Diagnostic::error(code, message).at(wrong.span).hint("`200`, `2xx`, `5xx`"));
+        }
+        read.ok().filter(|_| !written.is_empty()).unwrap_or_else(Statuses::success)
+    }
+
     /// Reads them; the position of what is none otherwise.
-    ///
-    /// # Errors
-    /// One is neither a status nor a class.
-    pub fn read<'a>(written: impl IntoIterator<Item = &'a str>) -> Result<Statuses, usize> {
+    fn read<'a>(written: impl IntoIterator<Item = &'a str>) -> Result<Statuses, usize> {
         let one = |(position, text): (usize, &str)| {
             let digit = text.as_bytes().first().filter(|digit| (b'2'..=b'5').contains(digit)).ok_or(position)?;
             if text.len() == 3 && text.get(1..).is_some_and(|rest| rest.eq_ignore_ascii_case("xx")) {

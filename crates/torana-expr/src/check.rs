@@ -14,6 +14,8 @@ pub(super) enum Type {
     Int,
     Float,
     List,
+    /// Names of which one may be looked for.
+    Names,
 }
 
 impl Type {
@@ -23,7 +25,7 @@ impl Type {
             Type::Bool => Some(Kind::Bool),
             Type::Text => Some(Kind::Text),
             Type::Int => Some(Kind::Int),
-            Type::Float | Type::List => None,
+            Type::Float | Type::List | Type::Names => None,
         }
     }
 }
@@ -36,6 +38,7 @@ impl fmt::Display for Type {
             Type::Int => "a whole number",
             Type::Float => "a number with a fraction",
             Type::List => "a list",
+            Type::Names => "a set of names",
         })
     }
 }
@@ -46,7 +49,9 @@ pub(super) const SCALARS: [&str; 4] = ["method", "scheme", "host", "path"];
 pub(super) const MAPS: [&str; 4] = ["headers", "query", "cookies", "captures"];
 /// Names with fields.
 pub(super) const RECORDS: [(&str, &[&str]); 3] =
-    [("client", &["ip"]), ("tls", &["version", "server_name"]), ("identity", &["subject", "proven_by"])];
+    [("client", &["ip"]), ("tls", &["version", "server_name"]), ("identity", &IDENTITY)];
+const IDENTITY: [&str; 9] =
+    ["subject", "proven_by", "issuer", "consumer", "plan", "claims", "roles", "permissions", "scopes"];
 
 const FUNCTIONS: [&str; 17] = [
     "startsWith",
@@ -78,6 +83,9 @@ struct Checker<'s> {
 
 impl Checker<'_> {
     fn infer(&self, node: &IdedExpr) -> Result<Type, ExprError> {
+        if claim(node).is_some() {
+            return Ok(Type::Text);
+        }
         match &node.expr {
             Expr::Literal(literal) => self.literal(node, literal),
             Expr::Ident(name) => self.name(node, name),
@@ -86,6 +94,9 @@ impl Checker<'_> {
                 let mut of = None;
                 for element in &list.elements {
                     let found = self.infer(element)?;
+                    if found == Type::Names {
+                        return Err(self.source.error(element, "sets of names are only looked into", IN_NAMES));
+                    }
                     if of.is_some_and(|of| of != found) {
                         return Err(self.source.error(element, "the items of a list are of one type", ""));
                     }
@@ -129,6 +140,11 @@ impl Checker<'_> {
         }
         let known = SCALARS.into_iter().chain(MAPS).chain(RECORDS.iter().map(|(record, _)| *record));
         let hint = match (name, did_you_mean(name, known.clone())) {
+            ("roles" | "permissions" | "scopes", _) => format!("write `\"admin\" in identity.{name}`"),
+            ("claims" | "consumer" | "plan" | "sub" | "subject", _) => {
+                "what is known of the caller: `identity.subject`, `identity.consumer`, `identity.claims[\"name\"]`"
+                    .to_owned()
+            }
             ("request", _) => "leave `request.` out: `path`, `headers[\"x\"]`".to_owned(),
             (_, Some(near)) => format!("did you mean `{near}`?"),
             (_, None) => format!("known here: `{}`; text stands in quotes", known.collect::<Vec<_>>().join("`, `")),
@@ -145,8 +161,14 @@ impl Checker<'_> {
             return Ok(found);
         }
         if let Some((_, fields)) = RECORDS.iter().find(|(record, _)| record == of) {
-            if fields.contains(&select.field.as_str()) {
-                return Ok(found);
+            match (of.as_str(), select.field.as_str()) {
+                ("identity", "claims") => {
+                    let message = "`identity.claims` is asked for one name at a time";
+                    return Err(self.source.error(node, message, "write `identity.claims[\"name\"]`"));
+                }
+                ("identity", "roles" | "permissions" | "scopes") if !select.test => return Ok(Type::Names),
+                (_, field) if fields.contains(&field) => return Ok(found),
+                _ => {}
             }
             let hint = match did_you_mean(&select.field, fields.iter().copied()) {
                 Some(near) => format!("did you mean `{of}.{near}`?"),
@@ -169,10 +191,10 @@ impl Checker<'_> {
                 self.expect(one, Type::Bool, &name)?;
                 self.expect(other, Type::Bool, &name)
             }
-            (op::EQUALS | op::NOT_EQUALS, [one, other]) => {
-                self.same(node, one, other)?;
-                Ok(Type::Bool)
-            }
+            (op::EQUALS | op::NOT_EQUALS, [one, other]) => match self.same(node, one, other)? {
+                Type::Names => Err(self.source.error(node, "sets of names are not compared", IN_NAMES)),
+                _ => Ok(Type::Bool),
+            },
             (op::LESS | op::LESS_EQUALS | op::GREATER | op::GREATER_EQUALS, [one, other]) => {
                 match self.same(node, one, other)? {
                     Type::Int | Type::Float | Type::Text => Ok(Type::Bool),
@@ -189,8 +211,12 @@ impl Checker<'_> {
             (op::NEGATE, [one]) => self.number(node, self.infer(one)?),
             (op::CONDITIONAL, [condition, one, other]) => {
                 self.expect(condition, Type::Bool, "`? :`")?;
-                self.same(node, one, other)
+                match self.same(node, one, other)? {
+                    Type::Names => Err(self.source.error(node, "sets of names are only looked into", IN_NAMES)),
+                    found => Ok(found),
+                }
             }
+            ("has", [field @ IdedExpr { expr: Expr::Select(_), .. }]) if claim(field).is_some() => Ok(Type::Bool),
             ("has", [IdedExpr { expr: Expr::Select(select), .. }]) => {
                 self.select(node, &SelectExpr { test: true, ..select.clone() })
             }
@@ -227,7 +253,8 @@ impl Checker<'_> {
             }
             ("matches", [IdedExpr { expr: Expr::Literal(LiteralValue::String(_)), .. }]) => {
                 self.expect(target, Type::Text, &quoted)?;
-                self.part(target, "`matches` looks at a part of the request as it is")?;
+                let hint = "case is ignored by `(?i)` in the pattern";
+                self.part(target, "`matches` looks at a part of the request as it is", hint)?;
                 Ok(Type::Bool)
             }
             ("matches", [pattern]) => {
@@ -254,13 +281,13 @@ impl Checker<'_> {
     }
 
     /// Refuses text that is computed.
-    fn part(&self, node: &IdedExpr, message: &str) -> Result<(), ExprError> {
+    fn part(&self, node: &IdedExpr, message: &str, hint: &str) -> Result<(), ExprError> {
         let is_part = match &node.expr {
             Expr::Ident(_) | Expr::Select(_) | Expr::Literal(_) => true,
             Expr::Call(call) => call.func_name == operators::INDEX,
             _ => false,
         };
-        if is_part { Ok(()) } else { Err(self.source.error(node, message, "case is ignored by `(?i)` in the pattern")) }
+        if is_part { Ok(()) } else { Err(self.source.error(node, message, hint)) }
     }
 
     fn index(&self, node: &IdedExpr, map: &IdedExpr, key: &IdedExpr) -> Result<Type, ExprError> {
@@ -281,13 +308,25 @@ impl Checker<'_> {
                 self.name(map, name)?;
                 Err(self.source.error(node, format!("`{name}` is text and has no items"), ""))
             }
-            _ => Err(self.source.error(node, "only `headers`, `query`, `cookies` and `captures` have items", "")),
+            _ if is_claims(map) || claim(map).is_some() => {
+                let hint = "write `identity.claims[\"name\"]`";
+                Err(self.source.error(key, "claims are asked for by a name that is written out", hint))
+            }
+            _ => {
+                let message = "only `headers`, `query`, `cookies`, `captures` and `identity.claims` have items";
+                Err(self.source.error(node, message, ""))
+            }
         }
     }
 
     fn within_list(&self, node: &IdedExpr, key: &IdedExpr, of: &IdedExpr) -> Result<Type, ExprError> {
         let Expr::List(list) = &of.expr else {
-            self.map_key(node, of, key)?;
+            if is_names(of) || claim(of).is_some() {
+                self.expect(key, Type::Text, "`in`")?;
+                self.part(key, "what is looked for is written out, or a part of the request as it is", "")?;
+            } else if !is_claims(of) || !matches!(key.expr, Expr::Literal(LiteralValue::String(_))) {
+                self.map_key(node, of, key)?;
+            }
             return Ok(Type::Bool);
         };
         self.infer(of)?;
@@ -316,6 +355,10 @@ impl Checker<'_> {
         }
         let hint = match (one, other) {
             (Type::Text, Type::Int) | (Type::Int, Type::Text) => "`int(…)` makes a number of text",
+            (Type::Text, Type::Bool) | (Type::Bool, Type::Text) => {
+                "what a request or a claim says is text: `== \"true\"`"
+            }
+            (Type::Names, _) | (_, Type::Names) => IN_NAMES,
             _ => "",
         };
         Err(self.source.error(node, format!("{one} and {other} do not go together"), hint))
@@ -337,6 +380,45 @@ impl Checker<'_> {
             found if from.contains(&found) => Ok(to),
             found => Err(self.source.error(of, format!("{found} cannot be made {to}"), "")),
         }
+    }
+}
+
+/// How sets of names are asked.
+const IN_NAMES: &str = "write `\"admin\" in identity.roles`";
+
+/// The steps to a claim, if the node leads to one: `identity.claims.a["b"]`.
+pub(super) fn claim(node: &IdedExpr) -> Option<Vec<&str>> {
+    let (of, step) = match &node.expr {
+        Expr::Select(select) => (&*select.operand, select.field.as_str()),
+        Expr::Call(CallExpr { func_name, args, .. }) if func_name == operators::INDEX => match args.as_slice() {
+            [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(name)), .. }] => (of, name.inner()),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let mut steps = if is_claims(of) { Vec::new() } else { claim(of)? };
+    steps.push(step);
+    Some(steps)
+}
+
+/// Whether it is `identity.claims`.
+pub(super) fn is_claims(node: &IdedExpr) -> bool {
+    match &node.expr {
+        Expr::Select(select) => {
+            select.field == "claims" && matches!(&select.operand.expr, Expr::Ident(name) if name == "identity")
+        }
+        _ => false,
+    }
+}
+
+/// Whether it is the caller's roles, permissions or scopes.
+pub(super) fn is_names(node: &IdedExpr) -> bool {
+    match &node.expr {
+        Expr::Select(select) => {
+            matches!(&*select.field, "roles" | "permissions" | "scopes")
+                && matches!(&select.operand.expr, Expr::Ident(name) if name == "identity")
+        }
+        _ => false,
     }
 }
 

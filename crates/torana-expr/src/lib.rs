@@ -11,8 +11,10 @@
 //! | `captures["id"]` | text: what the route's path captured, percent-encoded as in the path |
 //! | `client.ip` | text; `client.ip.within("10.0.0.0/8")` asks for a network |
 //! | `tls.version`, `tls.server_name` | text; missing in the clear |
-//! | `identity.subject`, `identity.proven_by` | text; missing until a policy has proved who is calling |
-//! | `"x-tenant" in headers`, `has(tls.version)` | whether it is there |
+//! | `identity.subject`, `identity.proven_by`, `identity.issuer`, `identity.consumer`, `identity.plan` | text; missing until a policy has proved who is calling, and where nobody said |
+//! | `identity.claims["tenant"]`, `identity.claims.realm.tier` | text: the claim of that name, or at that path; numbers and booleans as JSON writes them |
+//! | `"admin" in identity.roles` | whether it is among them; also `permissions`, `scopes`, and a claim that is a list |
+//! | `"x-tenant" in headers`, `has(tls.version)`, `has(identity.claims.tenant)` | whether it is there |
 //!
 //! Operators: `&& || ! == != < <= > >= + - * / % ?: in`; functions: `startsWith
 //! endsWith contains matches size lowerAscii upperAscii trim int double string
@@ -51,11 +53,13 @@ mod part;
 mod read;
 pub mod regex;
 mod test;
+mod written;
 
 #[cfg(test)]
 mod tests;
 
 pub use part::{Part, Parts};
+pub use written::Written;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -144,6 +148,10 @@ pub enum Fault<'e> {
     Repeated(&'e Part),
     /// This part is not UTF-8.
     NotText(&'e Part),
+    /// This part is a list or an object, and not one text.
+    NotOne(&'e Part),
+    /// This part is nothing that a name could be among.
+    NotNames(&'e Part),
     /// Computing failed; in words.
     Computing(Box<str>),
 }
@@ -154,6 +162,8 @@ impl fmt::Display for Fault<'_> {
             Fault::Missing(part) => write!(f, "{part} is missing"),
             Fault::Repeated(part) => write!(f, "{part} is there more than once"),
             Fault::NotText(part) => write!(f, "{part} is not UTF-8"),
+            Fault::NotOne(part) => write!(f, "{part} is a list or an object"),
+            Fault::NotNames(part) => write!(f, "{part} is not a list of texts"),
             Fault::Computing(why) => f.write_str(why),
         }
     }

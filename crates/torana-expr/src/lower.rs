@@ -1,7 +1,7 @@
 //! From a checked tree to what is evaluated: tests where it can be, the
 //! interpreter where something is computed.
 
-use super::check::{Type, is_client_ip};
+use super::check::{Type, claim, is_claims, is_client_ip, is_names};
 use super::part::Part;
 use super::read::Source;
 use super::test::computed::{Computed, Variable, name};
@@ -59,6 +59,9 @@ impl Lowering<'_> {
 
     /// A part of the request, if the node is just that.
     fn part(&mut self, node: &IdedExpr) -> Result<Option<Part>, ExprError> {
+        if let Some(steps) = claim(node) {
+            return Ok(Some(self.note(Part::Claim(steps.into_iter().map(Into::into).collect()))));
+        }
         let part = match &node.expr {
             Expr::Ident(name) => match name.as_str() {
                 "method" => Part::Method,
@@ -98,6 +101,12 @@ impl Lowering<'_> {
             ("tls", "server_name") => Part::TlsServerName,
             ("identity", "subject") => Part::Subject,
             ("identity", "proven_by") => Part::ProvenBy,
+            ("identity", "issuer") => Part::Issuer,
+            ("identity", "consumer") => Part::Consumer,
+            ("identity", "plan") => Part::Plan,
+            ("identity", "roles") => Part::Roles,
+            ("identity", "permissions") => Part::Permissions,
+            ("identity", "scopes") => Part::Scopes,
             _ => return Err(self.source.error(node, format!("`{of}` has no field `{field}`"), "")),
         })
     }
@@ -149,6 +158,13 @@ impl Lowering<'_> {
             (op::EQUALS, [one, other]) => self.equal(one, other)?,
             (op::NOT_EQUALS, [one, other]) => self.equal(one, other)?.map(|test| Test::Not(Box::new(test))),
             (op::IN, [one, IdedExpr { expr: Expr::List(list), .. }]) => self.one_of(one, list)?,
+            (op::IN, [key, of]) if is_claims(of) => {
+                let name = literal(key).unwrap_or_default();
+                Some(Test::Given(self.note(Part::Claim([name.into()].into()))))
+            }
+            (op::IN, [key, of]) if is_names(of) || claim(of).is_some() => {
+                self.text(key)?.zip(self.part(of)?).map(|(name, names)| Test::Among(name, names))
+            }
             (op::IN, [key, IdedExpr { expr: Expr::Ident(map), .. }]) => {
                 let part = self.field(key, map, literal(key).unwrap_or_default())?;
                 Some(Test::Given(self.note(part)))

@@ -1,6 +1,7 @@
 //! The parts of a request an expression can read.
 
 use super::{Fault, Subject};
+use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
 use torana_core::cookie;
@@ -41,6 +42,20 @@ pub enum Part {
     Subject,
     /// Which policy proved it.
     ProvenBy,
+    /// Who vouches for it.
+    Issuer,
+    /// The consumer that the caller is.
+    Consumer,
+    /// The consumer's plan.
+    Plan,
+    /// A claim, by its name or the names on the way to it.
+    Claim(Box<[Box<str>]>),
+    /// The caller's roles.
+    Roles,
+    /// The caller's permissions.
+    Permissions,
+    /// What the caller's credential was given for.
+    Scopes,
 }
 
 /// Kinds of parts.
@@ -83,13 +98,49 @@ impl Part {
             Part::Header(_) | Part::Cookie(_) => Parts::FIELDS,
             Part::Capture { .. } => Parts::CAPTURES,
             Part::ClientIp | Part::TlsVersion | Part::TlsServerName => Parts::CONNECTION,
-            Part::Subject | Part::ProvenBy => Parts::IDENTITY,
+            Part::Subject | Part::ProvenBy | Part::Issuer | Part::Consumer | Part::Plan => Parts::IDENTITY,
+            Part::Claim(_) | Part::Roles | Part::Permissions | Part::Scopes => Parts::IDENTITY,
         }
     }
 
     /// Whether the request has it; a field that stands twice is there.
     pub(super) fn is_given(&self, subject: &Subject<'_>) -> bool {
         !matches!(self.read(subject), Err(Fault::Missing(_)))
+    }
+
+    /// Whether `name` is among the names that it is: roles, permissions, scopes,
+    /// or a claim that is a list of texts or one text.
+    pub(super) fn has<'a>(&'a self, name: &[u8], subject: &Subject<'a>) -> Result<bool, Fault<'a>> {
+        let identity = subject.identity.ok_or(Fault::Missing(self))?;
+        let names = match self {
+            Part::Roles => &identity.roles,
+            Part::Permissions => &identity.permissions,
+            Part::Scopes => &identity.scopes,
+            _ => {
+                return match self.claim(subject)? {
+                    Value::Array(list) => {
+                        Ok(list.iter().any(|one| one.as_str().is_some_and(|one| one.as_bytes() == name)))
+                    }
+                    Value::String(one) => Ok(one.as_bytes() == name),
+                    _ => Err(Fault::NotNames(self)),
+                };
+            }
+        };
+        Ok(std::str::from_utf8(name).is_ok_and(|name| names.contains(name)))
+    }
+
+    /// What is claimed there; `null` is nothing.
+    fn claim<'a>(&'a self, subject: &Subject<'a>) -> Result<&'a Value, Fault<'a>> {
+        let (Part::Claim(steps), Some(identity)) = (self, subject.identity) else { return Err(Fault::Missing(self)) };
+        let found = match &**steps {
+            [name] => identity.claim(name),
+            [first, rest @ ..] => {
+                let first = identity.claims.get(&**first);
+                first.and_then(|first| rest.iter().try_fold(first, |value, step| value.as_object()?.get(&**step)))
+            }
+            [] => None,
+        };
+        found.filter(|value| !value.is_null()).ok_or(Fault::Missing(self))
     }
 
     /// Its bytes.
@@ -117,6 +168,18 @@ impl Part {
             Part::TlsServerName => maybe(subject.tls.and_then(|tls| tls.server_name.as_deref())),
             Part::Subject => maybe(subject.identity.map(|identity| &*identity.subject)),
             Part::ProvenBy => maybe(subject.identity.map(|identity| identity.proven_by)),
+            Part::Issuer => maybe(subject.identity.and_then(|identity| identity.issuer.as_deref())),
+            Part::Consumer => maybe(subject.identity.and_then(|identity| identity.consumer.as_deref())),
+            Part::Plan => maybe(subject.identity.and_then(|identity| identity.plan.as_deref())),
+            Part::Claim(_) => match self.claim(subject)? {
+                Value::String(text) => Ok(Cow::Borrowed(text.as_bytes())),
+                Value::Number(number) => Ok(Cow::Owned(number.to_string().into_bytes())),
+                Value::Bool(value) => text(if *value { "true" } else { "false" }),
+                _ => Err(Fault::NotOne(self)),
+            },
+            // Sets of names, which `in` asks about.
+            Part::Roles | Part::Permissions | Part::Scopes if subject.identity.is_none() => Err(Fault::Missing(self)),
+            Part::Roles | Part::Permissions | Part::Scopes => Err(Fault::NotOne(self)),
         }
     }
 
@@ -154,6 +217,13 @@ impl fmt::Display for Part {
             Part::TlsServerName => f.write_str("`tls.server_name`"),
             Part::Subject => f.write_str("`identity.subject`"),
             Part::ProvenBy => f.write_str("`identity.proven_by`"),
+            Part::Issuer => f.write_str("`identity.issuer`"),
+            Part::Consumer => f.write_str("`identity.consumer`"),
+            Part::Plan => f.write_str("`identity.plan`"),
+            Part::Claim(steps) => write!(f, "the claim `{}`", steps.join(".")),
+            Part::Roles => f.write_str("`identity.roles`"),
+            Part::Permissions => f.write_str("`identity.permissions`"),
+            Part::Scopes => f.write_str("`identity.scopes`"),
         }
     }
 }

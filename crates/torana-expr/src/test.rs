@@ -24,6 +24,8 @@ pub(super) enum Test {
     Holds(Text, Text),
     Matches(Text, Box<Regex>),
     Given(Part),
+    /// Whether the text is among the names that the part is.
+    Among(Text, Part),
     IpIs(IpAddr),
     IpWithin(IpNet),
     Computed(Box<Computed>),
@@ -85,6 +87,7 @@ impl Test {
             }
             Test::Matches(text, regex) => Ok(regex.is_match(&text.bytes(subject)?)),
             Test::Given(part) => Ok(part.is_given(subject)),
+            Test::Among(name, names) => names.has(&name.bytes(subject)?, subject),
             Test::IpIs(ip) => Ok(subject.client_ip.to_canonical() == *ip),
             Test::IpWithin(net) => Ok(net.contains(&subject.client_ip.to_canonical())),
             Test::Computed(computed) => match computed.value(subject)? {

@@ -96,6 +96,70 @@ fn every_part_can_be_read() {
     assert_eq!(asked.ask("tls.version == 'TLSv1.3' && tls.server_name == host"), "true");
 }
 
+/// A caller with claims, as a token has them.
+fn known() -> Asked {
+    let claims = serde_json::json!({
+        "sub": "alice", "tenant": "acme", "level": 3, "verified": true, "none": null,
+        "groups": ["a", "b"], "one": "a", "realm": { "tier": "gold", "x.y": { "z": "deep" } }, "https://x.example/id": "7"
+    });
+    let serde_json::Value::Object(claims) = claims else { panic!("an object") };
+    let mut asked = usual();
+    asked.identity = Some(Identity::from(torana_core::identity::Facts {
+        subject: "alice".into(),
+        proven_by: "jwt",
+        issuer: Some("https://id.example".into()),
+        roles: ["admin", "support"].into_iter().collect(),
+        scopes: ["read"].into_iter().collect(),
+        plan: Some("gold".into()),
+        claims,
+        ..torana_core::identity::Facts::default()
+    }));
+    asked
+}
+
+#[test]
+fn what_is_known_of_the_caller() {
+    let asked = known();
+    for (text, value) in [
+        ("identity.issuer + ' ' + identity.plan", "`https://id.example gold`"),
+        ("identity.consumer", "fault: `identity.consumer` is missing"),
+        ("identity.claims.tenant", "`acme`"),
+        ("identity.claims['https://x.example/id']", "`7`"),
+        ("identity.claims.realm.tier == identity.plan", "true"),
+        ("identity.claims['realm.tier']", "`gold`"),
+        ("identity.claims.realm['x.y'].z", "`deep`"),
+        ("int(identity.claims.level) >= 3 && identity.claims.verified == 'true'", "true"),
+        ("headers['x-tenant'] == identity.claims.tenant", "true"),
+        ("'admin' in identity.roles && !('owner' in identity.roles)", "true"),
+        ("['owner', 'support'].exists(r, r in identity.roles)", "true"),
+        ("'read' in identity.scopes || 'x' in identity.permissions", "true"),
+        ("'b' in identity.claims.groups && !('c' in identity.claims.groups)", "true"),
+        ("'a' in identity.claims.one && captures.id in identity.claims['https://x.example/id']", "false"),
+        ("'tenant' in identity.claims && !('none' in identity.claims)", "true"),
+        ("has(identity.claims.realm.tier) && !has(identity.claims.realm.no) && has(identity.roles)", "true"),
+        ("size(identity.claims.tenant) == 4", "true"),
+        ("identity.claims.no == 'x'", "fault: the claim `no` is missing"),
+        ("identity.claims.realm.no.more == 'x'", "fault: the claim `realm.no.more` is missing"),
+        ("identity.claims.none == ''", "fault: the claim `none` is missing"),
+        ("identity.claims.groups == 'a'", "fault: the claim `groups` is a list or an object"),
+        ("'a' in identity.claims.level", "fault: the claim `level` is not a list of texts"),
+        ("!('a' in identity.claims.no)", "fault: the claim `no` is missing"),
+    ] {
+        assert_eq!(asked.ask(text), value, "{text}");
+    }
+    let anonymous = usual();
+    for (text, value) in [
+        ("'admin' in identity.roles", "fault: `identity.roles` is missing"),
+        ("!('blocked' in identity.roles)", "fault: `identity.roles` is missing"),
+        ("identity.claims.tenant == ''", "fault: the claim `tenant` is missing"),
+        ("has(identity.roles) || has(identity.claims.tenant) || 'sub' in identity.claims", "false"),
+    ] {
+        assert_eq!(anonymous.ask(text), value, "{text}");
+    }
+    let expr = Expr::compile("'a' in identity.claims.groups && identity.claims.tenant == host").unwrap();
+    assert!(expr.is_native() && expr.parts() == Parts::IDENTITY.with(Parts::TARGET));
+}
+
 #[test]
 fn conditions() {
     let asked = usual();
@@ -206,6 +270,19 @@ fn mistakes_are_found_when_compiling_and_shown_where_they_are() {
         ("1.5", 0, "not a result", ""),
         ("['a']", 0, "not a result", ""),
         ("now() == 1", 0, "unknown function `now`", ""),
+        ("roles == 'admin'", 0, "unknown name `roles`", "in identity.roles"),
+        ("claims.sub == 'a'", 0, "unknown name `claims`", "identity.claims["),
+        ("identity.claims == 'a'", 8, "one name at a time", "identity.claims["),
+        ("identity.claims[path] == 'a'", 16, "written out", "identity.claims["),
+        ("identity.claims.a == true", 18, "do not go together", "== \"true\""),
+        ("identity.roles == 'admin'", 15, "do not go together", "in identity.roles"),
+        ("identity.roles == identity.scopes", 15, "not compared", "in identity.roles"),
+        ("identity.roles", 0, "is a set of names", ""),
+        ("'a' in [identity.roles]", 16, "only looked into", "in identity.roles"),
+        ("('a' + path) in identity.roles", 5, "written out", ""),
+        ("1 in identity.roles", 0, "takes text", ""),
+        ("identity.role == 'a'", 8, "no field `role`", "`identity.roles`"),
+        ("path in identity.claims", 0, "written out", "identity.claims["),
     ] {
         let error = Expr::compile(text).err().unwrap_or_else(|| panic!("{text} compiles"));
         assert!(error.message.contains(message), "{text}: {error:?}");

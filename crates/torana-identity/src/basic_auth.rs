@@ -1,8 +1,8 @@
 //! A name and a password (RFC 7617), compared with an argon2id hash.
 //!
 //! The hash is made to be slow, so it is computed on threads that are no
-//! workers, few at a time, and a password that was right is remembered for a
-//! moment. Somebody who is not known costs as much as somebody who is.
+//! workers (each takes the memory the hash says, mostly 19 MiB), and a password
+//! that was right is remembered for a moment. Somebody who is not known costs as much as somebody who is.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -14,14 +14,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use torana_core::consumer::{Consumer, ConsumerFacts, Cost, NotHere, PasswordHash, User};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
 use torana_core::names::{HeaderName, KnownName};
-use torana_core::outbound::Outbound;
+use torana_core::outbound::{Line, Outbound, aside};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::site::Site;
@@ -45,7 +44,7 @@ torana_core::refusals! {
     INACTIVE = "basic_auth.inactive" 401 Caller Never "The consumer is switched off." as INVALID;
     /// The right password, but its consumer may not use this route, or not from this address.
     NOT_HERE = "basic_auth.not_here" 403 Caller Never "The credentials are not valid here." error "Forbidden";
-    /// So many passwords are being verified that there is no room for another.
+    /// So many passwords are being verified that there is no room for another, or verifying this one failed.
     BUSY = "basic_auth.busy" 503 Gateway IfSafe "Authentication is not available at the moment.";
 }
 
@@ -56,12 +55,6 @@ torana_core::events! {
 /// Longest credentials, in base64.
 const LONGEST: usize = 4096;
 
-/// Passwords verified at a time: each takes the memory its hash says, mostly 19 MiB.
-const MOST_RUNNING: usize = 4;
-
-/// Passwords that wait for that.
-const MOST_WAITING: usize = 64;
-
 /// Right passwords that are remembered.
 const MOST_KNOWN: usize = 1024;
 
@@ -71,8 +64,8 @@ const USUAL: Cost = Cost { memory: 19456, passes: 2, lanes: 1 };
 /// Admits callers with a name and a password: those of `consumers`, and those of `users`.
 ///
 /// Only argon2id hashes are taken. Comparing one takes tens of milliseconds of another thread; a password that was right
-/// is remembered as a keyed digest for `remember`. At most 4 are compared at a time and 64 wait; more are refused with
-/// 503. Use it over TLS only: what is sent is the password.
+/// is remembered as a keyed digest for `remember`. In the whole gateway, 2 are compared at a time and 64 wait; more are
+/// refused with 503. Use it over TLS only: what is sent is the password.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -136,8 +129,6 @@ pub struct BasicAuth {
     remember: std::time::Duration,
     welcome: Welcome,
     known: Known,
-    running: Arc<AtomicUsize>,
-    waiting: AtomicUsize,
     tally: Arc<torana_core::event::Tally>,
 }
 
@@ -172,8 +163,6 @@ impl PolicyKind for BasicAuth {
                     remember: config.remember.std(),
                     welcome,
                     known,
-                    running: Arc::default(),
-                    waiting: AtomicUsize::new(0),
                     tally: site.tally(),
                 }))
             }
@@ -277,19 +266,6 @@ fn read(exchange: &Exchange) -> Result<Option<Said>, &'static str> {
     Ok(Some(Said { name: name.into(), password: password.get(1..).unwrap_or_default().into() }))
 }
 
-/// Counts one less when it is dropped.
-struct Place<'a>(&'a AtomicUsize);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-fn take(places: &AtomicUsize, most: usize) -> bool {
-    places.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < most).then_some(taken + 1)).is_ok()
-}
-
 impl BasicAuth {
     fn challenge(&self, refusal: &'static Refusal) -> Rejection {
         Rejection::new(refusal).with_field(KnownName::WwwAuthenticate, &self.challenge)
@@ -300,35 +276,22 @@ impl BasicAuth {
     }
 
     async fn verify(&self, said: &Said, outbound: &dyn Outbound) -> Result<Arc<User>, Rejection> {
-        if !take(&self.waiting, MOST_WAITING) {
-            return Err(Rejection::new(&BUSY).with_field(KnownName::RetryAfter, b"1"));
-        }
-        let waiting = Place(&self.waiting);
-        while !take(&self.running, MOST_RUNNING) {
-            outbound.sleep(std::time::Duration::from_millis(5)).await;
-        }
-        drop(waiting);
         let user = self.user(&said.name);
-        let is_right = Arc::new(AtomicBool::new(false));
         let work = {
             let (user, password, nobody) = (user.clone(), said.password.clone(), self.nobody);
-            let (is_right, running) = (Arc::clone(&is_right), Arc::clone(&self.running));
-            move || {
-                // Also when the caller has gone: until then the memory is in use.
-                let _running = Place(&running);
-                let fits = match &user {
-                    Some(user) => is_of(&user.password, &password),
-                    None => {
-                        let _ = compute(nobody, &password, b"nobody-is-known-by", 32);
-                        false
-                    }
-                };
-                is_right.store(fits, Ordering::Release);
+            move || match &user {
+                Some(user) => is_of(&user.password, &password),
+                None => {
+                    let _ = compute(nobody, &password, b"nobody-is-known-by", 32);
+                    false
+                }
             }
         };
-        outbound.compute(Box::new(work)).await;
+        let is_right = aside(Some(outbound), Line::Passwords, work)
+            .await
+            .map_err(|why| Rejection::new(&BUSY).because(why).with_field(KnownName::RetryAfter, b"1"))?;
         self.tally.count(&VERIFIED);
-        match user.filter(|_| is_right.load(Ordering::Acquire)) {
+        match user.filter(|_| is_right) {
             Some(user) => {
                 if !self.remember.is_zero() {
                     self.known.put(said, &user, Instant::now() + self.remember);

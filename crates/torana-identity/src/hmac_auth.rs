@@ -212,8 +212,8 @@ struct Good {
     signer: Arc<Signer>,
     /// What tells it from others.
     mark: [u8; 16],
-    /// When it is too old anyway.
-    until: u64,
+    /// When it was made.
+    created: u64,
 }
 
 impl HmacAuth {
@@ -244,9 +244,8 @@ impl HmacAuth {
         if let Some(missing) = self.require.iter().find(|component| !input.covers(component)) {
             return refuse(&COMPONENTS, &format!("`{missing}` is not signed"));
         }
-        let until = created.saturating_add(self.max_age);
         let has_expired = input.expires.is_some_and(|expires| expires <= now);
-        if created > now.saturating_add(self.leeway) || until < now || has_expired {
+        if created > now.saturating_add(self.leeway) || created.saturating_add(self.max_age) < now || has_expired {
             return refuse(&EXPIRED, "it is too old, or not yet");
         }
         let Some(signer) = self.welcome.consumers().signer(key) else {
@@ -262,7 +261,7 @@ impl HmacAuth {
             return refuse(&INVALID, &format!("by a key of `{}`", signer.consumer.name));
         }
         match self.welcome.check(exchange, &signer.consumer) {
-            Ok(()) => Ok(Some(Good { mark: mark(key, input.nonce, &base), until, signer })),
+            Ok(()) => Ok(Some(Good { mark: mark(key, input.nonce, &base), created, signer })),
             Err(NotHere::Inactive) => refuse(&INACTIVE, &signer.consumer.name),
             Err(NotHere::Address | NotHere::Route) => {
                 Err(Rejection::new(&NOT_HERE).because(format_args!("`{}`", signer.consumer.name)))
@@ -271,7 +270,7 @@ impl HmacAuth {
     }
 
     fn use_up(&self, good: &Good, now: u64) -> Result<(), Rejection> {
-        match self.seen.note(good.mark, good.until, now) {
+        match self.seen.note(good.mark, good.created, self.max_age, now) {
             Noted::New => Ok(()),
             Noted::Again => Err(challenge(&REPLAYED).because(format_args!("of `{}`", good.signer.consumer.name))),
             Noted::Full => Err(Rejection::new(&BUSY).with_field(KnownName::RetryAfter, b"1")),
@@ -315,13 +314,15 @@ fn mark(key: &str, nonce: Option<&str>, base: &[u8]) -> [u8; 16] {
     mark
 }
 
-/// Signatures that were used, until they are too old. Goes on over reloads.
+/// Signatures that were used, until they are too old. Goes on over reloads, and
+/// how old that is may be another behind one: so it is remembered when they were
+/// made, and not until when they counted.
 #[derive(Default)]
 struct Seen(Mutex<SeenList>);
 
 #[derive(Default)]
 struct SeenList {
-    until: HashMap<[u8; 16], u64>,
+    created: HashMap<[u8; 16], u64>,
     /// When it was last cleared of what is too old.
     cleared: u64,
 }
@@ -334,22 +335,23 @@ enum Noted {
 }
 
 impl Seen {
-    fn note(&self, mark: [u8; 16], until: u64, now: u64) -> Noted {
+    fn note(&self, mark: [u8; 16], created: u64, max_age: u64, now: u64) -> Noted {
+        let counts = |created: u64| now <= created.saturating_add(max_age);
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if list.until.get(&mark).is_some_and(|until| now <= *until) {
+        if list.created.get(&mark).is_some_and(|created| counts(*created)) {
             return Noted::Again;
         }
-        if list.until.len() >= MOST_REMEMBERED {
+        if list.created.len() >= MOST_REMEMBERED {
             // Once a second: with a full list of new ones it would be for nothing.
             if list.cleared != now {
                 list.cleared = now;
-                list.until.retain(|_, until| now <= *until);
+                list.created.retain(|_, created| counts(*created));
             }
-            if list.until.len() >= MOST_REMEMBERED {
+            if list.created.len() >= MOST_REMEMBERED {
                 return Noted::Full;
             }
         }
-        list.until.insert(mark, until);
+        list.created.insert(mark, created);
         Noted::New
     }
 }

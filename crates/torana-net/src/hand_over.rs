@@ -20,6 +20,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// Says that the taker listens.
 const TAKEN: u8 = b'+';
@@ -63,10 +64,12 @@ pub fn give<'a>(stream: &UnixStream, sockets: impl IntoIterator<Item = (String, 
     (&mut &*stream).write_all(&[0, 0])
 }
 
-/// Waits until the taker says that it listens; false if it goes away instead.
-pub fn is_taken(stream: &UnixStream) -> bool {
+/// Waits until the taker says that it listens; false if it goes away instead, or
+/// says nothing for `patience`: as long as one is waited for, there is no other.
+pub fn is_taken(stream: &UnixStream, patience: Duration) -> bool {
     let mut answer = [0];
-    (&mut &*stream).read_exact(&mut answer).is_ok() && answer == [TAKEN]
+    let waits = stream.set_read_timeout(Some(patience));
+    waits.and_then(|()| (&mut &*stream).read_exact(&mut answer)).is_ok() && answer == [TAKEN]
 }
 
 /// Takes the sockets that are given, each with its label.
@@ -143,6 +146,8 @@ mod tests {
     use std::net::TcpStream;
     use std::thread;
 
+    const LONG: Duration = Duration::from_secs(60);
+
     fn local() -> ListenAddress {
         ListenAddress::Socket(([127, 0, 0, 1], 0).into())
     }
@@ -158,7 +163,7 @@ mod tests {
         let giver = thread::spawn(move || {
             give(&old, listeners.iter().enumerate().map(|(index, socket)| (format!("worker {index}"), socket)))
                 .unwrap();
-            let is_taken = is_taken(&old);
+            let is_taken = is_taken(&old, LONG);
             drop(listeners);
             is_taken
         });
@@ -188,7 +193,7 @@ mod tests {
         give(&old, [("a".to_owned(), &listener)]).unwrap();
         drop(take(&new).unwrap());
         drop(new);
-        assert!(!is_taken(&old));
+        assert!(!is_taken(&old, LONG));
         assert!(
             TcpStream::connect(match listener.local_addr().unwrap() {
                 ListenAddress::Socket(at) => at,
@@ -196,6 +201,15 @@ mod tests {
             })
             .is_ok()
         );
+    }
+
+    #[test]
+    fn whoever_says_nothing_is_not_waited_for_for_ever() {
+        let (old, new) = UnixStream::pair().unwrap();
+        assert!(!is_taken(&old, Duration::from_millis(1)));
+        drop(old);
+        // It learns of that, and does not believe to have taken over.
+        assert!(taken(&new).is_err());
     }
 
     #[test]

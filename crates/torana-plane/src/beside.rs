@@ -9,7 +9,7 @@ use std::any::Any;
 use std::rc::Rc;
 use std::time::Duration;
 use torana_core::exchange::{Exchange, RouteId};
-use torana_core::outbound::{Outbound, OutboundRequest, ReadReply};
+use torana_core::outbound::{Full, Line, Outbound, OutboundRequest, ReadReply, Work};
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 use torana_core::target::UpstreamId;
@@ -64,11 +64,8 @@ impl<F: Forwarder> Outbound for Beside<F> {
         Box::pin(tokio::time::sleep(time))
     }
 
-    fn compute(&self, work: Box<dyn FnOnce() + Send>) -> LocalBoxFuture<'static, ()> {
-        #[allow(clippy::disallowed_methods, reason = "here is where such work goes; its callers limit it")]
-        let done = tokio::task::spawn_blocking(work);
-        // A panic of the work is the caller's to notice: nothing was done.
-        Box::pin(async { drop(done.await) })
+    fn take_aside(&self, line: Line, work: Work) -> Result<(), Full> {
+        self.tools.aside.take(line, work)
     }
 
     fn spawn(&self, work: LocalBoxFuture<'static, ()>) {

@@ -211,7 +211,9 @@ pub fn explain_running(plan: &Plan, question: &Question<'_>) -> Result<Explanati
 
 fn explain_as(plan: &Plan, question: &Question<'_>, is_running: bool) -> Result<Explanation, QuestionError> {
     let mut exchange = exchange(plan, question)?;
-    let tools = Tools::new(Metrics::new().add_worker(), LogSink::none(), IdSource::new(0), Rc::new(SystemClock));
+    let metrics = Metrics::new();
+    let (worker, aside) = (metrics.add_worker(), metrics.aside());
+    let tools = Tools::new(worker, LogSink::none(), IdSource::new(0), Rc::new(SystemClock), aside);
     let previewed = path::preview(plan, &tools, &mut exchange);
     let route = exchange.route.and_then(|id| plan.route(id)).filter(|_| previewed.is_ok());
     let (outcome, upstream) = match (previewed, route) {

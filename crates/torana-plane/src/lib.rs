@@ -7,6 +7,7 @@
 //! registries as data, and if it needs to name one, the trait is missing
 //! something.
 
+pub mod aside;
 mod beside;
 pub mod compile;
 pub mod directory;

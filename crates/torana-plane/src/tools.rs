@@ -1,5 +1,6 @@
 //! What the steps of the path need besides the plan.
 
+use crate::aside::Aside;
 use crate::log::{LogBuffer, LogSink};
 use crate::metrics::WorkerMetrics;
 use std::cell::RefCell;
@@ -17,6 +18,7 @@ pub(crate) struct Tools {
     pub(crate) ids: RefCell<IdSource>,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) clock: Rc<dyn Clock>,
+    pub(crate) aside: Arc<Aside>,
 }
 
 /// Buffers that requests share: borrowed for a moment, never across an await.
@@ -30,13 +32,20 @@ pub(crate) struct Scratch {
 }
 
 impl Tools {
-    pub(crate) fn new(metrics: Arc<WorkerMetrics>, log: LogSink, ids: IdSource, clock: Rc<dyn Clock>) -> Tools {
+    pub(crate) fn new(
+        metrics: Arc<WorkerMetrics>,
+        log: LogSink,
+        ids: IdSource,
+        clock: Rc<dyn Clock>,
+        aside: Arc<Aside>,
+    ) -> Tools {
         Tools {
             log: RefCell::new(LogBuffer::new(log, Arc::clone(&metrics))),
             metrics,
             ids: RefCell::new(ids),
             scratch: RefCell::default(),
             clock,
+            aside,
         }
     }
 }

@@ -46,12 +46,12 @@ impl<F: Forwarder> WorkerPlane<F> {
         log: LogSink,
         clock: Rc<dyn Clock>,
     ) -> WorkerPlane<F> {
-        let metrics = metrics.add_worker();
+        let (metrics, aside) = (metrics.add_worker(), metrics.aside());
         // The number first: a plan swapped in between is looked at again.
         let generation = cell.generation();
         let plan = cell.load();
         let forwarder = forwarder.succeed(&plan.upstreams, &plan.states);
-        let tools = Rc::new(Tools::new(Arc::clone(&metrics), log, IdSource::random(), clock));
+        let tools = Rc::new(Tools::new(Arc::clone(&metrics), log, IdSource::random(), clock, aside));
         WorkerPlane {
             cell: Arc::clone(cell),
             generation: Cell::new(generation),

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `config.rs` | what can be written |
 //! | `key.rs` | what a reply is kept under, and who calls |
-//! | `directives.rs`, `freshness.rs` | what messages say about keeping |
+//! | `freshness.rs` | how long a reply may be kept, by what it says ([`torana_core::cache_control`]) |
 //! | `entry.rs` | a kept reply and which requests it answers |
 //! | `conditions.rs` | 304 and parts |
 //! | `ask.rs` | the way in: answer, ask the target, or wait for who does |
@@ -20,7 +20,6 @@
 mod ask;
 mod conditions;
 mod config;
-mod directives;
 mod entry;
 mod flight;
 mod freshness;
@@ -44,7 +43,6 @@ pub use config::Config;
 
 use ask::{Asked, Turn};
 use conditions::Conditions;
-use directives::Directives;
 use entry::Entry;
 use flight::Lead;
 use freshness::Rules;
@@ -57,6 +55,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{Key, Store};
+use torana_core::cache_control::Directives;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;

@@ -38,8 +38,8 @@ torana_core::events! {
 
 /// Compresses replies for clients that understand it.
 ///
-/// What is compressed already, is only a part, says `no-transform` or carries a digest of its bytes is passed on as it is, and
-/// so are replies without a body. Streams are not held back: when the target pauses, what there is is sent.
+/// What is compressed already, is only a part or carries a digest of its bytes is passed on as it is, and so are replies
+/// without a body, and where request or reply say `no-transform`. Streams are not held back: when the target pauses, what there is is sent.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -208,22 +208,26 @@ fn fits(pattern: &str, text: &[u8]) -> bool {
 
 impl Policy for Compress {
     fn on_response<'a>(&'a self, exchange: &'a mut Exchange, reply: &'a mut Reply) -> Verdict<'a> {
-        if !self.may_compress(&exchange.head.fields, exchange.head.method, reply) {
+        let (request, method) = (&exchange.head.fields, exchange.head.method);
+        if !self.may_compress(request, method, reply) {
             return Verdict::CONTINUE;
         }
         vary(&mut reply.head.fields);
-        if reply.body.remaining().is_some_and(|length| length < self.min_bytes) {
+        let length = if method == Method::Head { length(&reply.head.fields) } else { reply.body.remaining() };
+        if length.is_some_and(|length| length < self.min_bytes) {
             return Verdict::CONTINUE;
         }
-        let Some(coding) = negotiate::choose(&exchange.head.fields, &self.codings) else { return Verdict::CONTINUE };
-        match Compressed::new(std::mem::take(&mut reply.body), coding, self.levels, BodyError::new(&FAILED)) {
-            Ok(compressed) => reply.body = Body::Stream(Box::new(compressed)),
-            Err(body) => {
-                reply.body = body;
-                return Verdict::CONTINUE;
+        let Some(coding) = negotiate::choose(request, &self.codings) else { return Verdict::CONTINUE };
+        if method != Method::Head {
+            match Compressed::new(std::mem::take(&mut reply.body), coding, self.levels, BodyError::new(&FAILED)) {
+                Ok(compressed) => reply.body = Body::Stream(Box::new(compressed)),
+                Err(body) => {
+                    reply.body = body;
+                    return Verdict::CONTINUE;
+                }
             }
+            self.tally.count(&COMPRESSED);
         }
-        self.tally.count(&COMPRESSED);
         let fields = &mut reply.head.fields;
         fields.set_own(KnownName::ContentEncoding, coding.as_str().as_bytes());
         fields.remove_known(KnownName::ContentLength);
@@ -233,12 +237,19 @@ impl Policy for Compress {
     }
 }
 
+/// The length that the reply to a HEAD announces.
+fn length(fields: &Fields) -> Option<u64> {
+    std::str::from_utf8(fields.get_single(KnownName::ContentLength).ok()??).ok()?.parse().ok()
+}
+
 impl Compress {
     /// Whether there is something to compress that may be; clients do not come
-    /// into it, except by what they are secret about.
+    /// into it, except by what they are secret about or forbid. The head of a
+    /// reply to HEAD is that of the reply to GET (RFC 9110 §9.3.2): its length
+    /// would be another.
     fn may_compress(&self, request: &Fields, method: Method, reply: &Reply) -> bool {
         let fields = &reply.head.fields;
-        if reply.body.is_empty() || method == Method::Head || reply.tunnel.is_some() {
+        if (reply.body.is_empty() && method != Method::Head) || reply.tunnel.is_some() {
             return false;
         }
         let is_whole = !reply.head.status.is_bodiless() && reply.head.status.code() != 206;
@@ -250,7 +261,9 @@ impl Compress {
         if self.exclude_credentials && credentials {
             return false;
         }
-        if fields.list_contains(KnownName::CacheControl, "no-transform") || has_digest(fields) {
+        // Either side may forbid it (RFC 9111 §5.2.1.6, §5.2.2.6).
+        let forbids = |fields: &Fields| fields.list_contains(KnownName::CacheControl, "no-transform");
+        if forbids(fields) || forbids(request) || has_digest(fields) {
             return false;
         }
         self.has_type(fields) && !self.exclude_headers.iter().any(|name| fields.values(name).next().is_some())

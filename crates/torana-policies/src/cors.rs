@@ -198,9 +198,18 @@ impl Cors {
             vary(reply, "access-control-request-method");
             vary(reply, "access-control-request-headers");
         }
-        let Some(origin) = origin(request).filter(|origin| self.origins.allow(origin)) else { return };
-        // One that stands in the list of origins, or matched: never another.
-        let named: &[u8] = if self.origins.any { b"*" } else { origin };
+        let named: &[u8] = match origin(request).filter(|origin| self.origins.allow(origin)) {
+            Some(_) if self.origins.any => b"*",
+            // One that stands in the list of origins, or matched: never another.
+            Some(origin) => origin,
+            // To who says nothing, too: a browser keeps what it loaded without
+            // asking, and a page may ask for that later.
+            None if self.origins.any && !request.contains(KnownName::Origin) => b"*",
+            None => {
+                vary(reply, "origin");
+                return;
+            }
+        };
         let mut set = |name: KnownName, value: &[u8]| {
             // Of a list of tokens, a number, or a field that was parsed.
             let _ = reply.set(name, value);

@@ -6,8 +6,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
-use torana_core::body::CollectError;
-use torana_core::diagnostic::{Diagnostic, did_you_mean};
+use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
 use torana_core::forwarded::is_forwarding_spelling;
@@ -23,7 +22,7 @@ use torana_core::stage::Stage;
 use torana_core::units::ByteSize;
 use torana_core::verdict::{Decision, Verdict};
 use torana_core::written::{Spanned, Written};
-use torana_expr::{Expr, Part, Parts, Subject, Value};
+use torana_expr::{Expr, Parts, Subject, Value};
 use torana_reshape::{self as reshape, TextFault, Val, with_budget};
 
 torana_core::refusals! {
@@ -61,7 +60,7 @@ pub struct Config {
     #[serde(default)]
     pub missing: Missing,
     /// Longest body that members are added to; longer ones are refused. Default 1 MiB, at most 16 MiB.
-    #[serde(default = "one_mib")]
+    #[serde(default = "payload::one_mib")]
     pub max_body: Spanned<ByteSize>,
 }
 
@@ -98,10 +97,6 @@ pub enum Missing {
     LeaveOut,
     /// The request is refused with `enrich.missing`; replies go without it.
     Refuse,
-}
-
-fn one_mib() -> Spanned<ByteSize> {
-    ByteSize::mib(1).into()
 }
 
 /// The policy `enrich`.
@@ -149,12 +144,7 @@ impl PolicyKind for Enrich {
             let hint = "`request: { headers: { x-user: identity.subject } }`";
             problems.push(Diagnostic::error("enrich.nothing", "this adds nothing").at(written.span).hint(hint));
         }
-        const MOST: u64 = 16 << 20;
-        let most = config.max_body.bytes();
-        if most == 0 || most > MOST {
-            let message = "`max_body` is between 1 byte and 16 MiB";
-            problems.push(Diagnostic::error("enrich.max_body", message).at(config.max_body.span));
-        }
+        let most = payload::max_body(&config.max_body, "enrich.max_body", &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -167,7 +157,7 @@ impl PolicyKind for Enrich {
             body,
             captures: site.captured_names().into(),
             missing: config.missing,
-            most: usize::try_from(most).unwrap_or(0),
+            most,
             tally: site.tally(),
         }))
     }
@@ -206,34 +196,8 @@ fn is_owned(header: &HeaderName) -> bool {
 }
 
 fn expression(written: &Spanned<String>, site: &dyn Site, problems: &mut Vec<Diagnostic>) -> Option<Expr> {
-    let mut wrong = |message: String, hint: String, offset: usize| {
-        let hint = Some(hint).filter(|hint| !hint.is_empty());
-        problems.push(Diagnostic::error("enrich.value", message).at(written.span_from(offset)).maybe_hint(hint));
-    };
-    let expr = match Expr::compile(written) {
-        Ok(expr) => expr,
-        Err(error) if written.raw().is_some() => {
-            wrong(format!("the value of {} is no expression", written.shown()), error.hint, 0);
-            return None;
-        }
-        Err(error) => {
-            wrong(error.message, error.hint, error.offset);
-            return None;
-        }
-    };
-    let names = site.captured_names();
-    for part in expr.reads() {
-        if let Part::Capture { name, offset } = part
-            && !names.iter().any(|known| **known == **name)
-            && site.is_whole()
-        {
-            let near = did_you_mean(name, names.iter().map(String::as_str));
-            let hint = near.map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
-            wrong(format!("the route's path captures no `{name}`"), hint, *offset);
-            return None;
-        }
-    }
-    Some(expr)
+    let compiled = torana_expr::Written::of(site, "enrich.value").expression(written);
+    compiled.map_err(|problem| problems.push(*problem)).ok()
 }
 
 fn steps(place: &str) -> Option<Box<[Box<str>]>> {
@@ -281,14 +245,8 @@ impl Enrich {
     }
 
     async fn body(&self, values: Vec<(usize, Val)>, exchange: &mut Exchange) -> Result<(), Rejection> {
-        if !payload::is_plain(&exchange.head.fields) {
-            return Err(Rejection::new(&BODY).because("the request's body is compressed"));
-        }
-        let body = std::mem::take(&mut exchange.body);
-        let bytes = body.collect_capped(self.most).await.map_err(|error| match error {
-            CollectError::TooLong => Rejection::new(&TOO_LONG),
-            CollectError::Source(error) => error.into(),
-        })?;
+        payload::expect_plain(&exchange.head.fields, &BODY)?;
+        let bytes = payload::collect(&mut exchange.body, self.most, &TOO_LONG).await?;
         let places: Vec<(Box<[Box<str>]>, Val)> =
             values.into_iter().filter_map(|(index, value)| Some((self.body.get(index)?.0.clone(), value))).collect();
         let size = bytes.len();
@@ -301,11 +259,9 @@ impl Enrich {
             reshape::write(&root, usize::MAX, &mut out)?;
             Ok(out)
         };
-        let bytes = with_budget(size, work).await.map_err(|fault| match fault {
-            TextFault::Fault(fault) => Rejection::new(&BUSY).because(fault),
-            fault => Rejection::new(&BODY).because(fault),
-        })?;
-        payload::replace_request(&mut exchange.head.fields, &mut exchange.body, bytes, None);
+        let worker = exchange.outbound.clone();
+        let bytes = with_budget(worker.as_deref(), size, work).await.map_err(|fault| fault.rejection(&BODY, &BUSY))?;
+        payload::replace_request(exchange, bytes, None);
         Ok(())
     }
 }

@@ -7,10 +7,13 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
-use torana_core::body::{Body, CollectError};
+use torana_core::body::Body;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
+use torana_core::head::Method;
+use torana_core::names::KnownName;
+use torana_core::outbound::Outbound;
 use torana_core::payload::{self, Media};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::{Refusal, Rejection};
@@ -58,7 +61,7 @@ pub struct Config {
     #[serde(default = "stars")]
     pub mask_with: String,
     /// Longest body that is read; longer ones are refused. Default 1 MiB, at most 16 MiB.
-    #[serde(default = "one_mib")]
+    #[serde(default = "payload::one_mib")]
     pub max_body: Spanned<ByteSize>,
 }
 
@@ -75,10 +78,6 @@ pub struct Fields {
 
 fn stars() -> String {
     "***".to_owned()
-}
-
-fn one_mib() -> Spanned<ByteSize> {
-    ByteSize::mib(1).into()
 }
 
 /// The policy `redact`.
@@ -104,16 +103,10 @@ impl PolicyKind for Redact {
             let hint = "`response: { remove: [ /password ] }`";
             problems.push(Diagnostic::error("redact.nothing", "this redacts nothing").at(written.span).hint(hint));
         }
-        const MOST: u64 = 16 << 20;
-        let most = config.max_body.bytes();
-        if most == 0 || most > MOST {
-            let message = "`max_body` is between 1 byte and 16 MiB";
-            problems.push(Diagnostic::error("redact.max_body", message).at(config.max_body.span));
-        }
+        let most = payload::max_body(&config.max_body, "redact.max_body", &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
-        let most = usize::try_from(most).unwrap_or(0);
         Ok(Arc::new(Redact { response, request, most, tally: site.tally() }))
     }
 }
@@ -280,7 +273,12 @@ fn name_of(key: &Val) -> Option<&str> {
 }
 
 /// The body without its fields; `None` if it held none of them.
-async fn redacted(places: &Arc<Places>, bytes: Bytes, most: usize) -> Result<Option<Vec<u8>>, TextFault> {
+async fn redacted(
+    worker: Option<&dyn Outbound>,
+    places: &Arc<Places>,
+    bytes: Bytes,
+    most: usize,
+) -> Result<Option<Vec<u8>>, TextFault> {
     let (places, size) = (Arc::clone(places), bytes.len());
     let work = move |_| {
         let mut value = reshape::read(&bytes)?;
@@ -292,53 +290,45 @@ async fn redacted(places: &Arc<Places>, bytes: Bytes, most: usize) -> Result<Opt
         reshape::write(&value, most.saturating_mul(2), &mut out)?;
         Ok(Some(out))
     };
-    with_budget(size, work).await
+    with_budget(worker, size, work).await
+}
+
+/// Whether somebody may read a body as JSON: of two types either might be
+/// believed.
+fn may_be_json(fields: &torana_core::head::Fields) -> bool {
+    payload::media(fields) == Media::Json || fields.get_single(KnownName::ContentType).is_err()
 }
 
 impl Redact {
     async fn request(&self, places: &Arc<Places>, exchange: &mut Exchange) -> Result<bool, Rejection> {
-        if !payload::is_plain(&exchange.head.fields) {
-            return Err(Rejection::new(&REQUEST).because("the request's body is compressed"));
+        payload::expect_plain(&exchange.head.fields, &REQUEST)?;
+        let bytes = payload::collect(&mut exchange.body, self.most, &TOO_LONG).await?;
+        let redacted = redacted(exchange.outbound.as_deref(), places, bytes.clone(), self.most).await;
+        let redacted = redacted.map_err(|fault| fault.rejection(&REQUEST, &BUSY))?;
+        let found = redacted.is_some();
+        match redacted {
+            None => exchange.body = bytes.into(),
+            Some(bytes) => payload::replace_request(exchange, bytes, None),
         }
-        let body = std::mem::take(&mut exchange.body);
-        let bytes = body.collect_capped(self.most).await.map_err(|error| match error {
-            CollectError::TooLong => Rejection::new(&TOO_LONG),
-            CollectError::Source(error) => error.into(),
-        })?;
-        match redacted(places, bytes.clone(), self.most).await {
-            Ok(None) => {
-                exchange.body = bytes.into();
-                Ok(false)
-            }
-            Ok(Some(bytes)) => {
-                payload::replace_request(&mut exchange.head.fields, &mut exchange.body, bytes, None);
-                Ok(true)
-            }
-            Err(TextFault::Fault(fault)) => Err(Rejection::new(&BUSY).because(fault)),
-            Err(fault) => Err(Rejection::new(&REQUEST).because(fault)),
-        }
+        Ok(found)
     }
 
-    async fn reply(&self, places: &Arc<Places>, reply: &mut Reply) -> Result<bool, Rejection> {
-        if !payload::is_plain(&reply.head.fields) {
-            return Err(Rejection::new(&RESPONSE).because("the upstream compresses, although it was asked not to"));
+    async fn reply(
+        &self,
+        worker: Option<&dyn Outbound>,
+        places: &Arc<Places>,
+        reply: &mut Reply,
+    ) -> Result<bool, Rejection> {
+        payload::expect_plain(&reply.head.fields, &RESPONSE)?;
+        let bytes = payload::collect(&mut reply.body, self.most, &RESPONSE).await?;
+        let redacted = redacted(worker, places, bytes.clone(), self.most).await;
+        let redacted = redacted.map_err(|fault| fault.rejection(&RESPONSE, &BUSY))?;
+        let found = redacted.is_some();
+        match redacted {
+            None => reply.body = bytes.into(),
+            Some(bytes) => payload::replace_reply(reply, bytes, None),
         }
-        let bytes = std::mem::take(&mut reply.body).collect_capped(self.most).await.map_err(|error| match error {
-            CollectError::TooLong => Rejection::new(&RESPONSE).because("the reply is longer than `max_body`"),
-            CollectError::Source(error) => error.into(),
-        })?;
-        match redacted(places, bytes.clone(), self.most).await {
-            Ok(None) => {
-                reply.body = bytes.into();
-                Ok(false)
-            }
-            Ok(Some(bytes)) => {
-                payload::replace_reply(reply, bytes, None);
-                Ok(true)
-            }
-            Err(TextFault::Fault(fault)) => Err(Rejection::new(&BUSY).because(fault)),
-            Err(fault) => Err(Rejection::new(&RESPONSE).because(fault)),
-        }
+        Ok(found)
     }
 
     fn decide(&self, outcome: Result<bool, Rejection>) -> Decision {
@@ -359,7 +349,7 @@ impl Policy for Redact {
         let Some(places) = self.request.as_ref().filter(|_| !exchange.body.is_empty()) else {
             return Verdict::CONTINUE;
         };
-        if payload::media(&exchange.head.fields) != Media::Json {
+        if !may_be_json(&exchange.head.fields) {
             self.tally.count(&OTHER_TYPE);
             return Verdict::CONTINUE;
         }
@@ -372,15 +362,21 @@ impl Policy for Redact {
     fn on_response<'a>(&'a self, exchange: &'a mut Exchange, reply: &'a mut Reply) -> Verdict<'a> {
         let Some(places) = &self.response else { return Verdict::CONTINUE };
         let is_ours = exchange.notes.code.is_some();
-        if is_ours || reply.tunnel.is_some() || matches!(reply.body, Body::Empty) {
+        if is_ours || reply.tunnel.is_some() {
             return Verdict::CONTINUE;
         }
-        if payload::media(&reply.head.fields) != Media::Json {
+        if !may_be_json(&reply.head.fields) {
             self.tally.count(&OTHER_TYPE);
             return Verdict::CONTINUE;
         }
+        if matches!(reply.body, Body::Empty) {
+            if exchange.head.method == Method::Head {
+                payload::replace_head(&mut reply.head.fields, None);
+            }
+            return Verdict::CONTINUE;
+        }
         Verdict::Wait(Box::pin(async move {
-            let outcome = self.reply(places, reply).await;
+            let outcome = self.reply(exchange.outbound.as_deref(), places, reply).await;
             self.decide(outcome)
         }))
     }
@@ -461,11 +457,45 @@ mod tests {
             "200\ncontent-type: application/json\n\n{\"ssn\":1,\"ssn\":2}",
             "200\ncontent-type: application/json\ncontent-encoding: br\n\n{}",
             "200\ncontent-type: application/json\n\n\"0123456789\"",
+            "200\ncontent-type: text/plain\ncontent-type: application/json\n\nssn=1",
         ] {
             let shown = run(r#"{ "response": { "remove": "/ssn" }, "max_body": 10 }"#, reply);
             assert!(shown.starts_with("reply rejected redact.response\n"), "{shown}");
         }
         assert!(run(r#"{ "response": { "remove": "/a" } }"#, "200\n\nhello").ends_with("1 × other_type\n"));
+    }
+
+    #[test]
+    fn of_two_types_either_may_be_believed() {
+        let reply = "200\ncontent-type: text/plain\ncontent-type: application/json\n\n{\"ssn\":1}";
+        let shown = run(r#"{ "response": { "remove": "/ssn" } }"#, reply);
+        assert!(shown.ends_with("\n\n{}\n1 × redacted\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_head_says_nothing_of_bytes_that_are_not_sent() {
+        let reply = "200\ncontent-type: application/json\ncontent-length: 9\netag: \"a\"";
+        let config = r#"{ "response": { "remove": "/ssn" } }"#;
+        let shown = transcript(&entry::<Redact>(), config, "HEAD / HTTP/1.1\nHost: a", reply);
+        assert!(shown.ends_with("--\n200\ncontent-type: application/json\n"), "{shown}");
+    }
+
+    #[test]
+    fn where_too_much_is_done_aside_nothing_is_sent_on() {
+        let names = torana_core::testing::TestNames::new("r", "/*").counting(EVENTS);
+        let config = torana_core::testing::written(r#"{ "response": { "remove": "/ssn" } }"#);
+        let policy = (entry::<Redact>().build)(&config, &names).unwrap();
+        let worker = torana_core::testing::TestWorker::new();
+        worker.is_full.set(true);
+        let mut exchange = torana_core::testing::exchange(GET);
+        exchange.outbound = Some(worker);
+        let long = "x".repeat(reshape::LARGEST_INLINE);
+        let mut reply =
+            torana_core::testing::reply(&format!("200\ncontent-type: application/json\n\n{{\"a\":\"{long}\"}}"));
+        match torana_core::testing::ready(policy.on_response(&mut exchange, &mut reply)) {
+            Decision::Reject(rejection) => assert_eq!(rejection.refusal.code, BUSY.code),
+            _ => panic!("it is sent on"),
+        }
     }
 
     #[test]

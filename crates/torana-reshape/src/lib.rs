@@ -19,7 +19,6 @@
 //! Numbers keep the digits they came with: `1.10` and integers of any size
 //! pass through unchanged.
 
-pub mod aside;
 mod guard;
 mod natives;
 mod value;
@@ -30,7 +29,6 @@ mod tests;
 pub use jaq_json::Val;
 pub use value::{from_value, read, text, to_value, write};
 
-use bytes::Bytes;
 use jaq_core::data::HasLut;
 use jaq_core::load::{self, Arena, File, Loader, lex};
 use jaq_core::{Compiler, Ctx, DataT, Filter, Lut, Vars};
@@ -40,6 +38,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_core::json::JsonError;
+use torana_core::outbound::{self, Line, NotDone, Outbound};
+use torana_core::refusal::{Refusal, Rejection};
 
 /// A program, compiled. Cheap to clone, shared by all threads.
 #[derive(Clone)]
@@ -136,12 +136,25 @@ pub enum TextFault {
 /// fraction of a millisecond.
 pub const LARGEST_INLINE: usize = 32 * 1024;
 
+impl TextFault {
+    /// The rejection that it is: `unreadable` if the text is to blame, `busy`
+    /// where it could not be worked on.
+    #[must_use]
+    pub fn rejection(self, unreadable: &'static Refusal, busy: &'static Refusal) -> Rejection {
+        match self {
+            TextFault::Fault(fault) => Rejection::new(busy).because(fault),
+            fault => Rejection::new(unreadable).because(fault),
+        }
+    }
+}
+
 /// Does `work`, which runs programs on text of this size, on the calling worker
-/// if that is quick, else aside (see [`mod@crate::aside`]).
+/// if that is quick, else aside.
 ///
 /// # Errors
 /// Those of `work`, and where too much is being done aside.
 pub async fn with_budget<T: Send + 'static>(
+    worker: Option<&dyn Outbound>,
     size: usize,
     work: impl Fn(Budget) -> Result<T, TextFault> + Send + 'static,
 ) -> Result<T, TextFault> {
@@ -151,16 +164,31 @@ pub async fn with_budget<T: Send + 'static>(
             result => return result,
         }
     }
-    aside(move || work(Budget::ASIDE)).await
+    outbound::aside(worker, Line::Bodies, move || work(Budget::ASIDE)).await.map_err(Fault::from)?
 }
 
-/// Does `work` beside the workers.
-async fn aside<T: Send + 'static, E: From<Fault> + Send + 'static>(
-    work: impl FnOnce() -> Result<T, E> + Send + 'static,
-) -> Result<T, E> {
-    match aside::run(work) {
-        Ok(outcome) => outcome.await.unwrap_or_else(|| Err(Fault::Broken.into())),
-        Err(aside::Full) => Err(Fault::Busy.into()),
+/// Does what takes longer the more bytes it is about: here, or if they are
+/// many, aside.
+///
+/// # Errors
+/// Too much is being done aside.
+pub async fn beside<T: Send + 'static>(
+    worker: Option<&dyn Outbound>,
+    size: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Fault> {
+    if size <= LARGEST_INLINE {
+        return Ok(work());
+    }
+    Ok(outbound::aside(worker, Line::Bodies, work).await?)
+}
+
+impl From<NotDone> for Fault {
+    fn from(why: NotDone) -> Fault {
+        match why {
+            NotDone::Full => Fault::Busy,
+            NotDone::Panicked => Fault::Broken,
+        }
     }
 }
 
@@ -257,11 +285,17 @@ impl Reshape {
     }
 
     /// [`run`](Self::run), on the calling worker if that is quick, else
-    /// aside (see [`mod@crate::aside`]). `size` is how long the input is as text.
+    /// aside. `size` is how long the input is as text.
     ///
     /// # Errors
     /// As `run`, and where too much is being done aside.
-    pub async fn apply(&self, input: Val, size: usize, variables: Vec<Val>) -> Result<Val, Fault> {
+    pub async fn apply(
+        &self,
+        worker: Option<&dyn Outbound>,
+        input: Val,
+        size: usize,
+        variables: Vec<Val>,
+    ) -> Result<Val, Fault> {
         if size <= LARGEST_INLINE {
             match self.run(input.clone(), variables.clone(), Budget::INLINE) {
                 Err(Fault::TooLong | Fault::TooLarge) => {}
@@ -269,22 +303,7 @@ impl Reshape {
             }
         }
         let program = self.clone();
-        aside(move || program.run(input, variables, Budget::ASIDE)).await
-    }
-
-    /// The same from text to text, of which there may be `cap` bytes.
-    ///
-    /// # Errors
-    /// The text is not JSON; or as [`apply`](Self::apply).
-    pub async fn apply_text(&self, text: Bytes, variables: Vec<Val>, cap: usize) -> Result<Vec<u8>, TextFault> {
-        let program = self.clone();
-        with_budget(text.len(), move |budget| {
-            let shaped = program.run(read(&text)?, variables.clone(), budget)?;
-            let mut out = Vec::with_capacity(text.len());
-            write(&shaped, cap, &mut out)?;
-            Ok(out)
-        })
-        .await
+        outbound::aside(worker, Line::Bodies, move || program.run(input, variables, Budget::ASIDE)).await?
     }
 
     fn only(&self, input: Val, mut variables: Vec<Val>, meter: &Meter) -> Result<Val, Fault> {

@@ -1,5 +1,9 @@
 use super::*;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use torana_core::json::JsonError;
+use torana_core::outbound::Ended;
+use torana_core::testing::TestWorker;
 
 fn run_with(program: &str, input: &str, variables: &[(&str, &str)], budget: Budget) -> Result<String, Fault> {
     let names: Vec<&str> = variables.iter().map(|(name, _)| *name).collect();
@@ -234,13 +238,29 @@ fn a_compiled_program_is_shared_by_threads() {
 
 #[test]
 fn what_is_large_or_slow_is_shaped_aside() {
-    let thread = Reshape::compile("length", &[]).unwrap();
-    let large = format!("[{}1]", "1,".repeat(LARGEST_INLINE));
-    let shaped = aside::block_on(thread.apply_text(large.into(), Vec::new(), 100));
-    assert_eq!(shaped, Ok((LARGEST_INLINE + 1).to_string().into_bytes()));
+    let worker = TestWorker::new();
+    worker.waits.set(true);
+    let length = Reshape::compile("length", &[]).unwrap();
     let slow = Reshape::compile("[range(50000)] | length", &[]).unwrap();
     assert_eq!(slow.run(Val::Null, Vec::new(), Budget::INLINE), Err(Fault::TooLong));
-    assert_eq!(aside::block_on(slow.apply(Val::Null, 4, Vec::new())), Ok(Val::from(50_000_usize)));
-    assert_eq!(aside::block_on(slow.apply_text("[".into(), Vec::new(), 9)), Err(JsonError::NotJson.into()));
-    assert_eq!(aside::block_on(thread.apply_text("[]".into(), Vec::new(), 0)), Err(Fault::TooLarge.into()));
+    let mut cx = Context::from_waker(Waker::noop());
+    for (program, size, expected) in [(&length, LARGEST_INLINE + 1, 0), (&slow, 4, 50_000_usize)] {
+        let mut shaping = pin!(program.apply(Some(&*worker), Val::Null, size, Vec::new()));
+        assert!(shaping.as_mut().poll(&mut cx).is_pending());
+        worker.waiting.take().into_iter().for_each(|work| assert_eq!(work(), Ended::Done));
+        assert_eq!(shaping.as_mut().poll(&mut cx), Poll::Ready(Ok(Val::from(expected))));
+    }
+    let mut shaping = pin!(length.apply(Some(&*worker), Val::Null, 4, Vec::new()));
+    assert_eq!(shaping.as_mut().poll(&mut cx), Poll::Ready(Ok(Val::from(0_usize))), "small and quick: here");
+    worker.is_full.set(true);
+    let mut shaping = pin!(slow.apply(Some(&*worker), Val::Null, 4, Vec::new()));
+    assert_eq!(shaping.as_mut().poll(&mut cx), Poll::Ready(Err(Fault::Busy)));
+}
+
+#[test]
+fn what_panics_aside_is_a_fault() {
+    let worker = TestWorker::new();
+    let mut broken = pin!(with_budget::<()>(Some(&*worker), usize::MAX, |_| panic!("on purpose")));
+    let polled = broken.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert_eq!(polled, Poll::Ready(Err(Fault::Broken.into())));
 }

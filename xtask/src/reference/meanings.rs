@@ -34,6 +34,7 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("admin.stopping", "the gateway is stopping and takes up nothing"),
     ("admin.written", "the consumer stands in the configuration, and is changed there"),
     ("aggregate.body", "a part whose method has no body is to have one"),
+    ("aggregate.cache", "answers to this part cannot be kept"),
     ("aggregate.cycle", "parts of an aggregate wait for each other"),
     ("aggregate.default", "a default that is never used, since the part is required (warning)"),
     ("aggregate.depends_on", "a part is to wait for one that there is not"),

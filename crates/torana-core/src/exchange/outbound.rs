@@ -10,8 +10,10 @@ use crate::reply::Reply;
 use crate::site::UpstreamId;
 use crate::verdict::LocalBoxFuture;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// A request of the gateway's own.
@@ -54,14 +56,116 @@ pub trait Outbound {
     /// Waits for so long, give or take a millisecond.
     fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()>;
 
-    /// Does `work` that takes long, or waits for a disk, on a thread that is no
-    /// worker; the future is over when the work is. It goes on if the future is
-    /// dropped. How much of it there may be at a time is the caller's to limit.
-    fn compute(&self, work: Box<dyn FnOnce() + Send>) -> LocalBoxFuture<'static, ()>;
+    /// Takes `work` that would hold up the worker into a line that other threads
+    /// work off. Called by [`aside`], which brings back what comes of it.
+    ///
+    /// # Errors
+    /// The line is full. Waiting would only be slower.
+    fn take_aside(&self, line: Line, work: Work) -> Result<(), Full>;
 
     /// Does `work` beside the exchange, which does not wait for it. Work that is
     /// not done when the worker stops is dropped.
     fn spawn(&self, work: LocalBoxFuture<'static, ()>);
+}
+
+/// A line of work for threads that are no workers. Each has threads and an end of
+/// its own: who sends passwords to guess holds up nobody's bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Bodies that are large or take long to shape.
+    Bodies,
+    /// Passwords, which are slow to verify on purpose.
+    Passwords,
+}
+
+impl Line {
+    /// All of them.
+    pub const ALL: [Line; 2] = [Line::Bodies, Line::Passwords];
+
+    /// As metrics and threads call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Line::Bodies => "bodies",
+            Line::Passwords => "passwords",
+        }
+    }
+}
+
+/// Work in a line. It never panics.
+pub type Work = Box<dyn FnOnce() -> Ended + Send>;
+
+/// How work in a line ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was done.
+    Done,
+    /// It was not begun: nobody waited for it any more.
+    Dropped,
+    /// It panicked.
+    Panicked,
+}
+
+/// A line is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// Why nothing came of work that was to be done aside. For the log; callers get
+/// a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDone {
+    /// The line is full, or there is no worker that could bring it there.
+    #[error("too much work is waiting")]
+    Full,
+    /// The work panicked.
+    #[error("the work failed")]
+    Panicked,
+}
+
+/// Does `work`, which would hold up the worker, on another thread. If the future
+/// is dropped before the work has begun, it never is.
+///
+/// # Errors
+/// There is too much of it, or it panicked.
+pub async fn aside<T: Send + 'static>(
+    worker: Option<&dyn Outbound>,
+    line: Line,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NotDone> {
+    let slot = Arc::new(Mutex::new(Slot::Open(None)));
+    let theirs = Arc::clone(&slot);
+    let work = move || {
+        if Arc::strong_count(&theirs) == 1 {
+            return Ended::Dropped;
+        }
+        let done = catch_unwind(AssertUnwindSafe(work)).ok();
+        let ended = if done.is_some() { Ended::Done } else { Ended::Panicked };
+        let before = std::mem::replace(&mut *lock(&theirs), Slot::Done(done));
+        if let Slot::Open(Some(waker)) = before {
+            waker.wake();
+        }
+        ended
+    };
+    worker.ok_or(Full).and_then(|worker| worker.take_aside(line, Box::new(work))).map_err(|Full| NotDone::Full)?;
+    poll_fn(|context| match &mut *lock(&slot) {
+        Slot::Done(value) => Poll::Ready(value.take().ok_or(NotDone::Panicked)),
+        Slot::Open(waker) => {
+            *waker = Some(context.waker().clone());
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// What comes of work, and who waits for it.
+enum Slot<T> {
+    Open(Option<Waker>),
+    Done(Option<T>),
+}
+
+/// Held for a moment, by whoever has something to say.
+fn lock<T>(slot: &Mutex<Slot<T>>) -> MutexGuard<'_, Slot<T>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What comes of `work`, if it comes within `time`: a deadline for what has
@@ -80,18 +184,45 @@ pub async fn within<T>(outbound: &dyn Outbound, time: Duration, work: impl Futur
 mod tests {
     use super::*;
     use crate::testing::TestWorker;
-    use std::task::{Context, Waker};
+    use std::task::Context;
+
+    fn poll<T>(work: impl Future<Output = T>) -> Poll<T> {
+        pin!(work).poll(&mut Context::from_waker(Waker::noop()))
+    }
 
     #[test]
     fn what_is_done_in_time_counts() {
-        fn poll<T>(work: impl Future<Output = T>) -> Poll<T> {
-            pin!(work).poll(&mut Context::from_waker(Waker::noop()))
-        }
         let worker = TestWorker::new();
         let second = Duration::from_secs(1);
         assert_eq!(poll(within(&*worker, second, std::future::ready(1))), Poll::Ready(Some(1)));
         assert_eq!(poll(within(&*worker, second, std::future::pending::<()>())), Poll::Ready(None));
         worker.sleeps.set(true);
         assert_eq!(poll(within(&*worker, second, std::future::pending::<()>())), Poll::Pending);
+    }
+
+    #[test]
+    fn what_comes_of_work_comes_back_and_a_panic_takes_only_its_own() {
+        let worker = TestWorker::new();
+        let done = |work: fn() -> u8| poll(aside(Some(&*worker), Line::Bodies, work));
+        assert_eq!(done(|| 7), Poll::Ready(Ok(7)));
+        assert_eq!(done(|| panic!("on purpose")), Poll::Ready(Err(NotDone::Panicked)));
+        assert_eq!(done(|| 7), Poll::Ready(Ok(7)));
+        worker.is_full.set(true);
+        assert_eq!(done(|| 7), Poll::Ready(Err(NotDone::Full)));
+        assert_eq!(poll(aside(None, Line::Bodies, || 7)), Poll::Ready(Err(NotDone::Full)));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_not_begun() {
+        let worker = TestWorker::new();
+        worker.waits.set(true);
+        let mut kept = Box::pin(aside(Some(&*worker), Line::Bodies, || 7));
+        let mut gone = Box::pin(aside(Some(&*worker), Line::Bodies, || panic!("it is begun")));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(kept.as_mut().poll(&mut cx).is_pending() && gone.as_mut().poll(&mut cx).is_pending());
+        drop(gone);
+        let ended: Vec<Ended> = worker.waiting.take().into_iter().map(|work| work()).collect();
+        assert_eq!(ended, [Ended::Done, Ended::Dropped]);
+        assert_eq!(kept.as_mut().poll(&mut cx), Poll::Ready(Ok(7)));
     }
 }

@@ -1,7 +1,7 @@
 //! A worker without sockets, timers or a runtime.
 
 use super::reply;
-use crate::exchange::outbound::{Outbound, OutboundRequest, ReadReply};
+use crate::exchange::outbound::{Full, Line, Outbound, OutboundRequest, ReadReply, Work};
 use crate::exchange::{Exchange, RouteId};
 use crate::refusal::Rejection;
 use crate::reply::Reply;
@@ -21,6 +21,12 @@ pub struct TestWorker {
     pub slept: RefCell<Vec<Duration>>,
     /// Whether sleep never ends.
     pub sleeps: Cell<bool>,
+    /// Whether there is too much to do to do anything aside.
+    pub is_full: Cell<bool>,
+    /// Whether what is to be done aside waits, in `waiting`.
+    pub waits: Cell<bool>,
+    /// What is to be done aside.
+    pub waiting: RefCell<Vec<Work>>,
     /// The requests sent, as text.
     pub sent: RefCell<Vec<String>>,
     replies: RefCell<VecDeque<Result<Reply, Rejection>>>,
@@ -95,10 +101,17 @@ impl Outbound for TestWorker {
         if self.sleeps.get() { Box::pin(std::future::pending()) } else { Box::pin(std::future::ready(())) }
     }
 
-    /// At once, on the test's own thread.
-    fn compute(&self, work: Box<dyn FnOnce() + Send>) -> LocalBoxFuture<'static, ()> {
-        work();
-        Box::pin(std::future::ready(()))
+    /// On the test's own thread, at once unless it `waits`.
+    fn take_aside(&self, _: Line, work: Work) -> Result<(), Full> {
+        if self.is_full.get() {
+            return Err(Full);
+        }
+        if self.waits.get() {
+            self.waiting.borrow_mut().push(work);
+        } else {
+            work();
+        }
+        Ok(())
     }
 
     fn spawn(&self, work: LocalBoxFuture<'static, ()>) {

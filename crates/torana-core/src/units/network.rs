@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::de::{self, Deserialize, Deserializer};
 
 use super::{found, text_scalar};
@@ -45,8 +45,16 @@ impl Network {
 
 impl From<IpNet> for Network {
     fn from(net: IpNet) -> Self {
-        Self(net.trunc())
+        Self(canonical(net.trunc()))
     }
+}
+
+/// The IPv4 network that one of mapped addresses is (`::ffff:10.0.0.0/104`):
+/// addresses are compared as what they are, and none would ever be in it.
+fn canonical(net: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = net else { return net };
+    let v4 = mapped.network().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(96));
+    v4.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok()).map_or(net, IpNet::V4)
 }
 
 impl FromStr for Network {
@@ -54,7 +62,7 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, Misfit> {
         if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self(address.into()));
+            return Ok(Self(canonical(address.into())));
         }
         let misfit = |which: &str| Misfit::new(EXPECTED, found(text, which));
         let Ok(net) = text.parse::<IpNet>() else {
@@ -69,7 +77,7 @@ impl FromStr for Network {
             let hint = format!("write `{}`, or `{}` for this one address", net.trunc(), net.addr());
             return Err(misfit("which has bits behind the prefix").hint(hint));
         }
-        Ok(Self(net))
+        Ok(Self(canonical(net)))
     }
 }
 
@@ -100,6 +108,21 @@ mod tests {
         assert!(one.contains("192.0.2.7".parse().unwrap()) && !one.contains("192.0.2.8".parse().unwrap()));
         assert_eq!(one.to_string(), "192.0.2.7/32");
         assert!("fd00::/8".parse::<Network>().unwrap().contains("fd12::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn mapped_addresses_are_what_they_are_as_networks_too() {
+        for (written, inside, outside) in [
+            ("::ffff:192.0.2.7", "192.0.2.7", "192.0.2.8"),
+            ("::ffff:10.0.0.0/104", "10.9.9.9", "11.0.0.1"),
+            ("::ffff:0:0/96", "203.0.113.1", "fd00::1"),
+            ("::/0", "fd00::1", "10.0.0.1"),
+        ] {
+            let network: Network = written.parse().unwrap();
+            assert!(network.contains(inside.parse().unwrap()), "{written}");
+            assert!(!network.contains(outside.parse().unwrap()), "{written}");
+        }
+        assert_eq!("::ffff:10.0.0.0/104".parse::<Network>().unwrap().to_string(), "10.0.0.0/8");
     }
 
     #[test]

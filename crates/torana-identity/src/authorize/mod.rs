@@ -56,7 +56,9 @@ pub struct Config {
     pub networks: OneOrMany<Spanned<Network>>,
     /// When.
     pub time: Option<Spanned<TimeWindow>>,
-    /// A condition in CEL, such as `headers["x-tenant"] == identity.subject`.
+    /// A condition in CEL, such as `headers["x-tenant"] == identity.claims.tenant`,
+    /// `"admin" in identity.roles` or `captures["id"] == identity.subject`. A claim that is missing is a
+    /// condition that cannot be evaluated, and refuses; `has(identity.claims.tenant)` asks for it.
     pub when: Option<Spanned<String>>,
     /// Rules, tried in order, besides the conditions above, which have to hold in any case.
     pub rules: Vec<Spanned<RuleConfig>>,
@@ -97,6 +99,8 @@ pub struct Authorize {
     rules: Vec<Rule>,
     /// Whether any rule asks who the caller is.
     asks_who: bool,
+    /// The names of what the route's path captures.
+    captures: Box<[String]>,
 }
 
 impl PolicyKind for Authorize {
@@ -131,7 +135,7 @@ impl PolicyKind for Authorize {
                     let hint = "give it conditions; what no rule lets through is refused";
                     site.warn(Diagnostic::warning("authorize.open", message).at(span).hint(hint));
                 }
-                Rule::compile(name, rule.deny, conditions, &mut problems)
+                Rule::compile(name, rule.deny, conditions, site, &mut problems)
             })
             .collect();
         let conditions = Conditions {
@@ -150,12 +154,12 @@ impl PolicyKind for Authorize {
             let hint = "add `roles`, `scopes` or another condition; `authenticated: true` asks only for someone";
             problems.push(Diagnostic::error("authorize.empty", message).at(written.span).hint(hint));
         }
-        let base = Rule::compile("authorize".to_owned(), false, conditions, &mut problems);
+        let base = Rule::compile("authorize".to_owned(), false, conditions, site, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
         let asks_who = base.asks_who() || rules.iter().any(Rule::asks_who);
-        Ok(Arc::new(Authorize { base, rules, asks_who }))
+        Ok(Arc::new(Authorize { base, rules, asks_who, captures: site.captured_names().into() }))
     }
 }
 
@@ -169,14 +173,14 @@ enum Decided<'a> {
 
 impl Authorize {
     fn decide(&self, exchange: &Exchange, now: SystemTime) -> Decided<'_> {
-        match self.base.applies(exchange, now) {
+        match self.base.applies(exchange, &self.captures, now) {
             Err(fault) => return Decided::Denied(&self.base, Some(fault)),
             Ok(Err(lacking)) => return Decided::Denied(&self.base, Some(lacking.to_owned())),
             Ok(Ok(())) if self.rules.is_empty() => return Decided::Allowed(&self.base),
             Ok(Ok(())) => {}
         }
         for rule in &self.rules {
-            match rule.applies(exchange, now) {
+            match rule.applies(exchange, &self.captures, now) {
                 // A broken rule must not make way for a wider one behind it.
                 Err(fault) => return Decided::Denied(rule, Some(fault)),
                 Ok(Err(_)) => {}

@@ -3,13 +3,14 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::SystemTime;
-use torana_core::diagnostic::{Diagnostic, Span};
+use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
 use torana_core::names::is_token_byte;
+use torana_core::site::Site;
 use torana_core::units::Network;
 use torana_core::wanted::Wanted;
 use torana_core::written::{OneOrMany, Spanned};
-use torana_expr::{Expr, Parts, Subject};
+use torana_expr::{self as expr, Expr, Parts, Subject};
 
 /// Conditions as written.
 #[derive(Debug, Default)]
@@ -137,7 +138,14 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    pub(super) fn compile(name: String, deny: bool, written: Conditions, problems: &mut Vec<Diagnostic>) -> Rule {
+    pub(super) fn compile(
+        name: String,
+        deny: bool,
+        written: Conditions,
+        site: &dyn Site,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Rule {
+        let condition = |when| expr::Written::of(site, "authorize.when").condition(when);
         for method in written.methods.iter() {
             let is_method = !method.is_empty() && method.bytes().all(|b| is_token_byte(b) && !b.is_ascii_lowercase());
             if !is_method {
@@ -166,7 +174,10 @@ impl Rule {
             methods: written.methods.iter().map(|method| method.value.clone()).collect(),
             networks: written.networks.iter().map(|network| network.value).collect(),
             time,
-            when: written.when.as_ref().and_then(|when| condition(when, problems)),
+            when: written
+                .when
+                .as_ref()
+                .and_then(|when| condition(when).map_err(|problem| problems.push(*problem)).ok()),
         }
     }
 
@@ -187,17 +198,23 @@ impl Rule {
             || self.when.as_ref().is_some_and(|when| when.parts().contains(Parts::IDENTITY))
     }
 
-    /// Whether the rule applies: `Ok(Err(…))` says what is lacking.
+    /// Whether the rule applies: `Ok(Err(…))` says what is lacking. `captures`
+    /// are the names of what the route's path captures.
     ///
     /// # Errors
     /// It cannot be told, and why.
-    pub(super) fn applies(&self, exchange: &Exchange, now: SystemTime) -> Result<Result<(), &'static str>, String> {
+    pub(super) fn applies(
+        &self,
+        exchange: &Exchange,
+        captures: &[String],
+        now: SystemTime,
+    ) -> Result<Result<(), &'static str>, String> {
         if let Err(lacking) = self.fits(exchange, now) {
             return Ok(Err(lacking));
         }
         match &self.when {
             None => Ok(Ok(())),
-            Some(when) => match when.holds(&Subject::of(exchange, &[])) {
+            Some(when) => match when.holds(&Subject::of(exchange, captures)) {
                 Ok(true) => Ok(Ok(())),
                 Ok(false) => Ok(Err("`when` does not hold")),
                 Err(fault) => Err(format!("`when` cannot be evaluated: {fault}")),
@@ -226,32 +243,6 @@ impl Rule {
         let is_near = self.networks.is_empty() || self.networks.iter().any(|network| network.contains(address));
         check(is_near, "the client's address is another one")?;
         check(self.time.is_none_or(|time| time.holds(now)), "it is not the time for it")
-    }
-}
-
-fn condition(text: &Spanned<String>, problems: &mut Vec<Diagnostic>) -> Option<Expr> {
-    let mut wrong = |message: String, hint: &str, offset: usize| {
-        let span = place(text, offset);
-        let problem = Diagnostic::error("authorize.when", message).at(span);
-        problems.push(if hint.is_empty() { problem } else { problem.hint(hint) });
-        None
-    };
-    match Expr::condition(text) {
-        Err(error) => wrong(error.message, &error.hint, error.offset),
-        Ok(expr) if expr.parts().contains(Parts::CAPTURES) => {
-            wrong("captures are not known here".to_owned(), "use `path`", 0)
-        }
-        Ok(expr) => Some(expr),
-    }
-}
-
-/// Where in the file, if the text stands there as it is.
-fn place(text: &Spanned<String>, offset: usize) -> Span {
-    let length = usize::try_from(text.span.end.saturating_sub(text.span.start)).unwrap_or(0);
-    let start = usize::try_from(text.span.start).unwrap_or(0);
-    match length == text.len() && text.raw().is_none() && offset < length {
-        true => Span::new(text.span.file, start + offset, start + length),
-        false => text.span,
     }
 }
 

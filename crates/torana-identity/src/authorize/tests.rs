@@ -129,6 +129,51 @@ fn a_rule_that_cannot_be_evaluated_denies() {
 }
 
 #[test]
+fn claims_roles_and_captures_decide_and_what_is_missing_denies() {
+    let claims = serde_json::json!({ "tenant": "acme", "groups": ["ops"], "level": 3, "blocked": "no" });
+    let serde_json::Value::Object(claims) = claims else { panic!("an object") };
+    let facts = Facts { subject: "u".into(), proven_by: "jwt", claims, ..Facts::default() };
+    let caller = || {
+        let roles = ["admin"].into_iter().collect();
+        Some(Identity::from(Facts { roles, consumer: Some("shop".into()), plan: Some("gold".into()), ..facts.clone() }))
+    };
+    for (when, expected) in [
+        ("identity.claims.tenant == 'acme' && 'ops' in identity.claims.groups", "ok"),
+        ("'admin' in identity.roles && identity.consumer == 'shop' && identity.plan == 'gold'", "ok"),
+        ("int(identity.claims.level) > 2", "ok"),
+        ("captures.rest == identity.subject", "ok"),
+        ("has(identity.claims.region) ? identity.claims.region == 'eu' : true", "ok"),
+        ("'owner' in identity.roles", "authorize.denied: `authorize` denies it: `when` does not hold"),
+        (
+            "identity.claims.region == 'eu'",
+            "authorize.denied: `authorize` denies it: `when` cannot be evaluated: the claim `region` is missing",
+        ),
+        (
+            "!(identity.claims.region == 'us')",
+            "authorize.denied: `authorize` denies it: `when` cannot be evaluated: the claim `region` is missing",
+        ),
+    ] {
+        let policy = build(&format!(r#"{{ "when": "{when}" }}"#)).unwrap();
+        let mut asked = exchange("GET /u HTTP/1.1\nHost: a");
+        asked.captures.push(1, 2);
+        asked.identity = caller();
+        let decided = match torana_core::testing::ready(policy.on_request(&mut asked)) {
+            torana_core::verdict::Decision::Continue => "ok".to_owned(),
+            torana_core::verdict::Decision::Reject(rejection) => {
+                format!("{}: {}", rejection.refusal.code, rejection.cause.unwrap())
+            }
+            torana_core::verdict::Decision::Answer(_) => "answered".to_owned(),
+        };
+        assert_eq!(decided, expected, "{when}");
+    }
+    // A rule that denies by a claim denies who does not have it, and asks who nobody is.
+    let deny = r#"{ "rules": [ { "name": "bad", "deny": true, "when": "identity.claims.blocked == 'yes'" }, {} ] }"#;
+    assert_eq!(decided(deny, caller(), GET), "ok");
+    assert!(decided(deny, Some(Identity::new("x", "jwt")), GET).starts_with("authorize.denied: `bad` denies it"));
+    assert!(decided(deny, None, GET).starts_with("authorize.anonymous: `bad` denies it"));
+}
+
+#[test]
 fn replies_are_401_to_nobody_and_403_to_somebody() {
     let policy = build(r#"{ "roles": "admin" }"#).unwrap();
     let shown = run(&*policy, &mut exchange(GET), reply("200"));
@@ -146,7 +191,9 @@ fn mistakes_are_named() {
         (r#"{ "methods": "get" }"#, "error authorize.method"),
         (r#"{ "time": { "from": "8" } }"#, "error authorize.time"),
         (r#"{ "when": "method" }"#, "error authorize.when"),
-        (r#"{ "when": "captures['id'] == 'a'" }"#, "error authorize.when: captures are not known here"),
+        (r#"{ "when": "captures['id'] == 'a'" }"#, "error authorize.when: the route's path captures no `id`"),
+        (r#"{ "when": "captures['rset'] == 'a'" }"#, "did you mean `rest`?"),
+        (r#"{ "when": "identity.claims.verified == true" }"#, "error authorize.when: text and true or false"),
         (r#"{ "role": "a" }"#, "did you mean `roles`"),
     ] {
         let shown = build(config).err().unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 use torana_core::policy::entry;
-use torana_core::testing::{TestNames, TestWorker, exchange, reply, run, show_diagnostics, written};
+use torana_core::testing::{TestNames, TestWorker, exchange, ready, reply, run, show_diagnostics, written};
 
 const COST: Cost = Cost { memory: 4096, passes: 1, lanes: 1 };
 
@@ -103,11 +103,17 @@ fn a_password_is_compared_once_while_it_is_remembered() {
 
 #[test]
 fn more_than_there_is_room_for_are_refused() {
-    let places = AtomicUsize::new(0);
-    assert!((0..MOST_RUNNING).all(|_| take(&places, MOST_RUNNING)));
-    assert!(!take(&places, MOST_RUNNING));
-    drop(Place(&places));
-    assert!(take(&places, MOST_RUNNING));
+    let policy = build(&config("")).unwrap();
+    let worker = TestWorker::new();
+    worker.is_full.set(true);
+    let mut exchange = exchange(&format!("GET / HTTP/1.1\nHost: a\n{}", basic("alice:swordfish")));
+    exchange.outbound = Some(worker.clone());
+    match ready(policy.on_request(&mut exchange)) {
+        Decision::Reject(rejection) => assert_eq!(rejection.refusal.code, BUSY.code),
+        _ => panic!("the right password counts without having been compared"),
+    }
+    worker.is_full.set(false);
+    assert!(matches!(ready(policy.on_request(&mut exchange)), Decision::Continue));
 }
 
 #[test]

@@ -188,12 +188,22 @@ fn what_is_remembered_has_a_bound_and_an_end() {
         mark
     };
     for number in 0..MOST_REMEMBERED {
-        assert_eq!(seen.note(mark(number), 100, 50), Noted::New);
+        assert_eq!(seen.note(mark(number), 40, 60, 50), Noted::New);
     }
-    assert_eq!((seen.note(mark(1), 100, 60), seen.note(mark(MOST_REMEMBERED), 100, 60)), (Noted::Again, Noted::Full));
-    assert_eq!(seen.note(mark(1), 200, 101), Noted::New, "too old to count anyway");
-    assert_eq!(seen.note(mark(MOST_REMEMBERED), 200, 102), Noted::New);
-    assert_eq!(seen.0.lock().unwrap().until.len(), 2);
+    let last = mark(MOST_REMEMBERED);
+    assert_eq!((seen.note(mark(1), 40, 60, 60), seen.note(last, 40, 60, 60)), (Noted::Again, Noted::Full));
+    assert_eq!(seen.note(mark(1), 140, 60, 101), Noted::New, "too old to count anyway");
+    assert_eq!(seen.note(last, 140, 60, 102), Noted::New);
+    assert_eq!(seen.0.lock().unwrap().created.len(), 2);
+}
+
+#[test]
+fn a_longer_time_does_not_bring_used_signatures_back() {
+    let seen = Seen::default();
+    assert_eq!(seen.note([1; 16], 100, 60, 110), Noted::New);
+    assert_eq!(seen.note([1; 16], 100, 60, 160), Noted::Again);
+    // A reload makes it ten minutes: at 200, the signature counts again, and was used.
+    assert_eq!(seen.note([1; 16], 100, 600, 200), Noted::Again);
 }
 
 #[test]

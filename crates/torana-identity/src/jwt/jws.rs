@@ -1,7 +1,7 @@
 //! Tokens as text: JSON Web Signatures in compact form (RFC 7515 §7.1).
 
 use super::algorithm::Algorithm;
-use super::json;
+use super::object;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -45,7 +45,7 @@ pub(super) fn read(token: &[u8]) -> Result<Jws, Misread> {
     };
     let decode = |part: &[u8], what| URL_SAFE_NO_PAD.decode(part).map_err(|_| Misread::Malformed(what));
     let header = decode(header, "its header is not base64url")?;
-    let header = json::object(&header).ok_or(Misread::Malformed("its header is not an object with distinct names"))?;
+    let header = object(&header).ok_or(Misread::Malformed("its header is not an object with distinct names"))?;
     if REFUSED.iter().any(|name| header.contains_key(*name)) {
         return Err(Misread::Malformed("its header embeds a key, points to one, or asks for extensions"));
     }
@@ -59,7 +59,7 @@ pub(super) fn read(token: &[u8]) -> Result<Jws, Misread> {
         return Err(Misread::Malformed("it is a token for something else"));
     }
     let claims = decode(payload, "its payload is not base64url")?;
-    let claims = json::object(&claims).ok_or(Misread::Malformed("its payload is not an object with distinct names"))?;
+    let claims = object(&claims).ok_or(Misread::Malformed("its payload is not an object with distinct names"))?;
     let signature = decode(signature, "its signature is not base64url")?;
     if signature.is_empty() {
         return Err(Misread::Malformed("it has no signature"));

@@ -13,7 +13,6 @@ mod algorithm;
 mod cache;
 mod claims;
 mod config;
-mod json;
 mod jws;
 mod key;
 mod refusals;
@@ -48,6 +47,7 @@ use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
 use torana_core::head::FieldName;
 use torana_core::identity::{Facts, claim};
+use torana_core::json;
 use torana_core::names::{HeaderName, is_value_byte};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::{Refusal, Rejection};
@@ -117,6 +117,16 @@ impl PolicyKind for Jwt {
             cache,
             tally: site.tally(),
         }))
+    }
+}
+
+/// An object in which no name stands twice, at any depth: RFC 7519 §4 lets
+/// readers take the last, and whoever takes the other one than the service
+/// behind has let two callers into one token.
+fn object(text: &[u8]) -> Option<Map<String, Value>> {
+    match json::read(text).ok()? {
+        Value::Object(object) => Some(object),
+        _ => None,
     }
 }
 

@@ -12,7 +12,7 @@
 //! place, and survives reloads.
 
 use super::key::KeySet;
-use super::{FAILED, FETCHED, json};
+use super::{FAILED, FETCHED, object};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 use torana_core::body::CollectError;
+use torana_core::cache_control::Directives;
 use torana_core::deadline::Deadline;
 use torana_core::event::Tally;
 use torana_core::head::Fields;
@@ -333,7 +334,7 @@ async fn fetch(source: &Source, outbound: &dyn Outbound) -> Result<Fetched, Box<
         }
     };
     let (fields, text) = ask(upstream, path, outbound).await?;
-    let set = json::object(&text).ok_or("the key set is not JSON")?;
+    let set = object(&text).ok_or("the key set is not JSON")?;
     let keys = KeySet::of_jwks(&set).ok_or("the key set holds no key of use")?;
     Ok(Fetched { keys, text, age: age(&fields) })
 }
@@ -354,7 +355,7 @@ async fn ask(upstream: UpstreamId, path: String, outbound: &dyn Outbound) -> Res
 
 /// Path and query of the key set that a discovery document names.
 fn discovered(document: &[u8], issuer: &str) -> Result<String, Box<str>> {
-    let document = json::object(document).ok_or("the discovery document is not JSON")?;
+    let document = object(document).ok_or("the discovery document is not JSON")?;
     let text = |name: &str| document.get(name).and_then(serde_json::Value::as_str);
     if text("issuer") != Some(issuer) {
         return Err("the discovery document is another issuer's".into());
@@ -377,14 +378,8 @@ pub(super) fn origin(url: &str) -> &str {
 
 /// How long a reply may be used, by its `Cache-Control`, within bounds.
 fn age(fields: &Fields) -> Duration {
-    let seconds = fields.list(KnownName::CacheControl).find_map(|directive| {
-        let text = std::str::from_utf8(directive).ok()?.to_ascii_lowercase();
-        match text.split_once('=') {
-            Some(("max-age", seconds)) => seconds.trim_matches('"').parse().ok(),
-            None if text == "no-store" || text == "no-cache" => Some(0),
-            _ => None,
-        }
-    });
+    let said = Directives::of(fields);
+    let seconds = if said.no_store || said.no_cache { Some(0) } else { said.max_age };
     seconds.map_or(USUAL_AGE, |seconds| Duration::from_secs(seconds).clamp(SHORTEST_AGE, LONGEST_AGE))
 }
 

@@ -2,7 +2,7 @@
 
 use super::algorithm::{Algorithm, Allowed};
 use super::key::{Key, KeySet, Signature};
-use super::{Jwt, json, jws, unix_now};
+use super::{Jwt, jws, unix_now};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -194,13 +194,13 @@ fn the_examples_of_the_rfcs_verify() {
         "eyJhbGciOiJFUzI1NiJ9.{payload}.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
     );
     let set = br#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
-    let keys = KeySet::of_jwks(&json::object(set).unwrap()).unwrap();
+    let keys = KeySet::of_jwks(&super::object(set).unwrap()).unwrap();
     assert_eq!(judge(&keys, Algorithm::ES256, &token), Signature::Good);
     assert_eq!(judge(&keys, Algorithm::ES256, &token.replace("DtEh", "DtEi")), Signature::Bad);
     // RFC 8037 A.4.
     let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
     let set = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-    let keys = KeySet::of_jwks(&json::object(set).unwrap()).unwrap();
+    let keys = KeySet::of_jwks(&super::object(set).unwrap()).unwrap();
     assert_eq!(judge(&keys, Algorithm::EdDsa, token), Signature::Good);
 }
 

@@ -6,13 +6,13 @@ use crate::matcher::{
 };
 use std::collections::BTreeMap;
 use torana_config::model::{self, PathMatch, ValueTest};
-use torana_core::diagnostic::{Diagnostic, Span, did_you_mean};
+use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::exchange::RouteId;
 use torana_core::give_way::give_way;
 use torana_core::names::HeaderName;
 use torana_core::written::Spanned;
 use torana_expr::regex::Regex;
-use torana_expr::{Expr, ExprError, Part, Parts};
+use torana_expr::{Expr, Parts, Written};
 
 /// What a route matches, as far as it could be read.
 pub(super) struct Matched {
@@ -105,40 +105,13 @@ fn path(written: Option<&Spanned<PathMatch>>) -> Result<PathPattern, Box<Diagnos
 
 /// Compiles a condition. Names of captures are looked at if they are known.
 fn when(text: &Spanned<String>, names: Option<&[String]>, context: &mut Context<'_>) -> Option<Expr> {
-    let wrong = |error: ExprError| {
-        let error = PatternError { message: error.message, hint: error.hint, offset: Some(error.offset) };
-        problem(error, "match.when", "condition", text)
-    };
-    let expr = match Expr::condition(text) {
-        Ok(expr) => expr,
-        Err(error) => {
-            context.report(wrong(error));
-            return None;
-        }
-    };
-    let mut problems = Vec::new();
-    for part in expr.reads() {
-        match (part, names) {
-            (Part::Capture { name, offset }, Some(names)) if !names.iter().any(|known| **known == **name) => {
-                let message = format!("the route's path captures no `{name}`");
-                let hint = match did_you_mean(name, names.iter().map(String::as_str)) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None if names.is_empty() => "it captures nothing".to_owned(),
-                    None => format!("it captures `{}`", names.join("`, `")),
-                };
-                problems.push(wrong(ExprError { message, hint, offset: *offset }));
-            }
-            (part, _) if part.kind() == Parts::IDENTITY => {
-                let message = format!("{part} is not known when routes are matched");
-                let hint = "policies find out who is calling, and they run after a route is found";
-                problems.push(wrong(ExprError { message, hint: hint.to_owned(), offset: 0 }));
-            }
-            _ => {}
-        }
-    }
-    let is_sound = problems.is_empty();
-    problems.into_iter().for_each(|problem| context.report(problem));
-    is_sound.then_some(expr)
+    let place = Written { code: "match.when", captures: names.unwrap_or_default(), is_whole: names.is_some() };
+    let expr = place.condition(text).map_err(|problem| context.report(*problem)).ok()?;
+    let Some(part) = expr.reads().iter().find(|part| part.kind() == Parts::IDENTITY) else { return Some(expr) };
+    let message = format!("{part} is not known when routes are matched");
+    let hint = "policies find out who is calling, and they run after a route is found: write it in `authorize`";
+    context.report(Diagnostic::error("match.when", message).at(text.span).hint(hint));
+    None
 }
 
 /// A test of a value; `None` if it cannot be used, which is then reported.

@@ -36,6 +36,16 @@ pub fn render(snapshot: &Snapshot) -> String {
         let labels = format!("policy=\"{policy}\",route=\"{}\",event=\"{event}\"", escaped(route));
         text.value(names::POLICY_EVENTS.name, &labels, *count);
     }
+    text.head(names::ASIDE_WAITING);
+    for (line, counts) in &snapshot.aside {
+        text.value(names::ASIDE_WAITING.name, &format!("line=\"{}\"", line.name()), counts.waiting);
+    }
+    text.head(names::ASIDE_WORK);
+    for (line, counts) in &snapshot.aside {
+        for (result, count) in counts.results {
+            text.value(names::ASIDE_WORK.name, &format!("line=\"{}\",result=\"{result}\"", line.name()), count);
+        }
+    }
     text.head(names::RELOADS);
     text.value(names::RELOADS.name, "result=\"success\"", snapshot.reloads);
     text.value(names::RELOADS.name, "result=\"failure\"", snapshot.failed_reloads);

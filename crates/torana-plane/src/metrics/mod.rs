@@ -16,6 +16,7 @@ pub use snapshot::{RouteSeries, Snapshot};
 pub use upstreams::{EventCounts, Standings};
 pub use worker::{RouteMetrics, WorkerMetrics};
 
+use crate::aside::Aside;
 use crate::plan::Plan;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,6 +36,8 @@ pub struct Metrics {
     admin_refusals: Mutex<BTreeMap<&'static str, u64>>,
     plan: Mutex<PlanFacts>,
     upstreams: upstreams::UpstreamEvents,
+    /// Counts for itself; its workers find it here.
+    aside: Arc<Aside>,
 }
 
 /// What is exposed about the plan in force.
@@ -61,6 +64,11 @@ impl Metrics {
         let worker = Arc::new(WorkerMetrics::default());
         lock(&self.workers).push(Arc::clone(&worker));
         worker
+    }
+
+    /// What all workers have done beside them.
+    pub(crate) fn aside(&self) -> Arc<Aside> {
+        Arc::clone(&self.aside)
     }
 
     /// `plan` is in force; also called for the first one, which is no reload.
@@ -122,6 +130,7 @@ impl Metrics {
             admin_refusals: lock(&self.admin_refusals).clone(),
             plan: lock(&self.plan).clone(),
             events: self.upstreams.counts(),
+            aside: self.aside.counts().into(),
             ..Snapshot::default()
         };
         // The list is cloned so that a starting worker never waits for a scrape.

@@ -61,6 +61,10 @@ metrics! {
         "Requests sent to a second endpoint because the first was slow: all of them, and those that answered first.";
     POLICY_EVENTS = "gateway_policy_events_total" "counter"
         "What policies count, by policy, route and event; the route of a policy of all routes is `_all`.";
+    ASIDE_WAITING = "gateway_aside_waiting" "gauge"
+        "Work that waits for a thread beside the workers: large bodies, passwords to verify.";
+    ASIDE_WORK = "gateway_aside_work_total" "counter"
+        "What became of such work: `done`, `dropped` since its caller had gone, `panicked`, or refused since the line was `full`.";
     RELOADS = "gateway_config_reloads_total" "counter" "Configuration reloads, by result.";
     CONFIG_SINCE = "gateway_config_last_success_timestamp_seconds" "gauge" "When the plan in force was put in force.";
     CONFIG_INFO = "gateway_config_info" "gauge" "The configuration in force; always 1.";

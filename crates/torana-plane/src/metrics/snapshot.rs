@@ -3,11 +3,13 @@
 use super::PlanFacts;
 use super::upstreams::{EventCounts, Standings};
 use super::worker::RouteMetrics;
+use crate::aside::AsideCounts;
 use crate::forwarder::PoolSample;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use torana_core::head::Method;
 use torana_core::metric::HistogramSnapshot;
+use torana_core::outbound::Line;
 
 /// The labels of requests that match no route. No route can have this name:
 /// names begin with a letter or digit.
@@ -50,6 +52,8 @@ pub struct Snapshot {
     pub log_lines_lost: u64,
     /// What happened to endpoints and breakers.
     pub events: EventCounts,
+    /// Work beside the workers, by line.
+    pub aside: Vec<(Line, AsideCounts)>,
     /// How endpoints and breakers stand; filled in by who knows the plan.
     pub standings: Standings,
     pub(super) route_index: HashMap<Arc<str>, usize>,

@@ -1,7 +1,6 @@
 //! The way in: a copy, the target, or waiting for who asks it for the same.
 
 use super::conditions::Conditions;
-use super::directives::Directives;
 use super::entry::Entry;
 use super::flight::{Joined, Lead};
 use super::store::Key;
@@ -13,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_core::body::{Body, Progress};
+use torana_core::cache_control::Directives;
 use torana_core::exchange::outbound::Outbound;
 use torana_core::exchange::{Exchange, Upgrade};
 use torana_core::head::{Fields, Method};
@@ -73,7 +73,7 @@ thread_local! {
 
 impl Inner {
     pub(super) fn ask(self: &Arc<Self>, exchange: &mut Exchange, now: Instant) -> Asked {
-        if let Some(why) = bypass(exchange) {
+        if let Some(why) = bypass(exchange).or_else(|| self.key.cannot_tell(exchange).then_some("bypass")) {
             self.tally.count(&BYPASS);
             return Asked::Go(Err(Passed(why)));
         }

@@ -60,7 +60,7 @@ impl Conditions {
     /// RFC 9110 §13.2.2: dates count only where there is no `If-None-Match`.
     fn is_unchanged(&self, entry: &Entry) -> bool {
         if !self.none_match.is_empty() {
-            let tags = || self.none_match.iter().flat_map(|value| super::directives::parts(value));
+            let tags = || self.none_match.iter().flat_map(|value| torana_core::cache_control::parts(value));
             return tags().any(|tag| tag == b"*" || entry.etag().is_some_and(|etag| is_weakly(tag, etag)));
         }
         let Some(since) = self.modified_since.as_deref().and_then(parse_http_date) else { return false };

@@ -1,7 +1,7 @@
 //! How long a reply is fresh, and how old it is (RFC 9111 §4.2).
 
-use super::directives::{Directives, seconds};
 use std::time::Duration;
+use torana_core::cache_control::{Directives, seconds};
 use torana_core::civil::parse_http_date;
 use torana_core::head::{Fields, Status};
 use torana_core::names::KnownName;

@@ -6,6 +6,7 @@
 
 use super::store::Store;
 use torana_core::exchange::Exchange;
+use torana_core::identity::Identity;
 use torana_core::names::{HeaderName, KnownName, NameSet};
 
 /// What of a request is part of the key.
@@ -115,14 +116,13 @@ impl KeyRules {
     }
 
     fn push_caller(&self, exchange: &Exchange, key: &mut Vec<u8>) {
-        if let Some(identity) = &exchange.identity {
+        if let Some(who) = exchange.identity.as_ref().and_then(Identity::who) {
             key.push(b'i');
-            key.extend_from_slice(identity.proven_by.as_bytes());
-            key.push(BETWEEN);
-            key.extend_from_slice(identity.subject.as_bytes());
-            key.push(BETWEEN);
-            // Two issuers may call two people the same.
-            key.extend_from_slice(identity.issuer.as_deref().unwrap_or_default().as_bytes());
+            for which in who {
+                // With lengths: what a token claims may hold any byte.
+                key.extend_from_slice(&(which.len() as u64).to_be_bytes());
+                key.extend_from_slice(which.as_bytes());
+            }
         }
         for (name, value) in exchange.head.fields.iter() {
             if self.tells_who(&name) {
@@ -132,6 +132,12 @@ impl KeyRules {
                 key.extend_from_slice(value);
             }
         }
+    }
+
+    /// Whether replies are kept for each caller, and this one was proved without
+    /// a name: its replies could be anybody's.
+    pub(super) fn cannot_tell(&self, exchange: &Exchange) -> bool {
+        self.per_identity && exchange.identity.as_ref().is_some_and(|identity| identity.who().is_none())
     }
 
     fn tells_who(&self, name: &torana_core::head::FieldName<'_>) -> bool {
@@ -204,7 +210,6 @@ fn push_authority(host: &str, port: u16, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use torana_core::identity::Identity;
     use torana_core::testing::exchange;
 
     fn key(rules: &KeyRules, request: &str) -> Vec<u8> {
@@ -259,6 +264,8 @@ mod tests {
         let keys = [
             of("", None),
             of("", Some("alice")),
+            of("", Some("alice\0")),
+            of("", Some("alice\0\0Cookie")),
             of("", Some("bob")),
             of("\nAuthorization: alice", None),
             of("\nCookie: alice", None),

@@ -1,6 +1,5 @@
 //! The way back: what is kept, what is used once more, what is passed on.
 
-use super::directives::Directives;
 use super::entry::{Entry, Open, kept_fields, push_selecting, vary};
 use super::freshness::{initial_age, is_understood, lifetime};
 use super::key::uri_of;
@@ -11,6 +10,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_core::body::Body;
+use torana_core::cache_control::Directives;
 use torana_core::canonical::{TargetForm, canonical_authority_of};
 use torana_core::exchange::Exchange;
 use torana_core::head::{Fields, Status};

@@ -231,6 +231,18 @@ fn each_caller_gets_its_own(config: &str) {
 }
 
 #[test]
+fn callers_without_a_name_share_nothing() {
+    // Two tokens without `sub` are not known to be one caller's.
+    for config in [r#"{ "per_identity": true }"#, r#"{ "ttl": "60s" }"#] {
+        let bench = Bench::new(config);
+        for body in ["hers", "his"] {
+            let seen = bench.send_as(GET, Some(""), &format!("200\nCache-Control: max-age=60\n\n{body}"));
+            assert_eq!(seen.short(), ("BYPASS", body), "{config}");
+        }
+    }
+}
+
+#[test]
 fn who_brings_credentials_shares_what_says_that_it_is_for_all() {
     let with = |header: &str| format!("{GET}\n{header}");
     for (said, authorization, cookie) in [

@@ -200,7 +200,7 @@ fn what_must_not_be_compressed_is_not() {
         (GET, "200\nContent-Type: text/plain\nContent-Digest: sha-256=:x:"),
         (GET, "206\nContent-Type: text/plain\nContent-Range: bytes 0-9/99"),
         (GET, "304\nContent-Type: text/plain"),
-        ("HEAD / HTTP/1.1\nHost: a\nAccept-Encoding: gzip", HEAD),
+        ("GET / HTTP/1.1\nHost: a\nAccept-Encoding: gzip\nCache-Control: no-transform", HEAD),
         ("GET / HTTP/1.1\nHost: a\nAccept-Encoding: gzip\nCookie: a", HEAD),
         ("GET / HTTP/1.1\nHost: a\nAccept-Encoding: gzip\nAuthorization: a", HEAD),
     ] {
@@ -226,6 +226,20 @@ fn who_does_not_want_it_is_told_that_others_may() {
     assert_eq!((field(&short, KnownName::ContentEncoding), short.body.remaining()), (String::new(), Some(5)));
     let unknown = passed(&*policy, GET, HEAD, pieces(&[b"short"]));
     assert_eq!(field(&unknown, KnownName::ContentEncoding), "gzip", "nobody knows how long it gets");
+}
+
+#[test]
+fn the_head_alone_is_that_of_what_would_be_sent() {
+    let policy = build("{}");
+    let heads = |request: &str, length: u32| {
+        let made = passed(&*policy, request, &format!("{HEAD}\nContent-Length: {length}"), Body::Empty);
+        let names = [KnownName::ContentEncoding, KnownName::ContentLength, KnownName::ETag, KnownName::Vary];
+        names.map(|name| field(&made, name)).join(" | ")
+    };
+    let asked = "HEAD / HTTP/1.1\nHost: a\nAccept-Encoding: gzip";
+    assert_eq!(heads(asked, 2200), "gzip |  | W/\"1\" | accept-encoding");
+    assert_eq!(heads(asked, 5), " | 5 | \"1\" | accept-encoding");
+    assert_eq!(heads("HEAD / HTTP/1.1\nHost: a", 2200), " | 2200 | \"1\" | accept-encoding");
 }
 
 #[test]

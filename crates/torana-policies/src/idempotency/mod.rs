@@ -22,6 +22,7 @@ use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
 use torana_core::head::{Method, MethodSet, Status};
+use torana_core::identity::Identity;
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::{Refusal, Rejection};
@@ -87,7 +88,7 @@ pub struct Config {
     /// Where replies are kept: `memory`, or a name under `stores`. Default `memory`: a request that is sent again to another
     /// gateway is done again.
     pub store: Spanned<String>,
-    /// How much is kept in `memory`; with more, what would end soonest is forgotten. Default `64MiB`.
+    /// How much is kept in `memory`; with more, the oldest is forgotten. Default `64MiB`.
     pub memory_bytes: Spanned<ByteSize>,
     /// What is done while the store is down. Default `closed`.
     pub on_store_failure: OnStoreFailure,
@@ -290,8 +291,9 @@ impl Idempotency {
             digest.update(part);
         };
         add(0, self.owner.as_bytes());
-        match (&exchange.identity, exchange.head.fields.get(KnownName::Authorization)) {
-            (Some(identity), _) => add(1, identity.subject.as_bytes()),
+        let who = exchange.identity.as_ref().and_then(Identity::who);
+        match (who, exchange.head.fields.get(KnownName::Authorization)) {
+            (Some(who), _) => who.into_iter().for_each(|which| add(1, which.as_bytes())),
             (None, Some(authorization)) => add(2, authorization),
             (None, None) => add(3, exchange.client_ip.to_string().as_bytes()),
         }

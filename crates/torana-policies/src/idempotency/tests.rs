@@ -191,3 +191,30 @@ fn mistakes_are_said() {
     assert!(said(r#"{ "ttl": "0s" }"#).starts_with("error config.zero_timeout"));
     assert!(said(r#"{ "store": "nowhere" }"#).starts_with("error config.unknown_store"));
 }
+
+#[test]
+fn callers_of_one_name_by_the_word_of_two_issuers_are_two() {
+    use torana_core::identity::Facts;
+    let bench = Bench::new("{}");
+    let send = |issuer: &str, consumer: Option<&str>| {
+        let mut exchange = bench.exchange(PAY, None);
+        let facts = Facts {
+            subject: "7".into(),
+            proven_by: "jwt",
+            issuer: Some(issuer.into()),
+            consumer: consumer.map(Into::into),
+            ..Facts::default()
+        };
+        exchange.identity = Some(facts.into());
+        match ready(bench.policy.on_request(&mut exchange)) {
+            Decision::Continue => bench.answer(exchange, testing::reply(&format!("201\n\nfor {issuer}"))),
+            Decision::Answer(reply) => bench.answer(exchange, *reply),
+            Decision::Reject(rejection) => rejection.refusal.code.to_owned(),
+        }
+    };
+    assert_eq!(send("a", None), "201 for a");
+    assert_eq!(send("b", None), "201 for b");
+    assert_eq!(send("a", None), "201 again for a");
+    assert_eq!(send("a", Some("shop")), "201 for a", "a consumer is somebody else");
+    assert_eq!(send("b", Some("shop")), "201 again for a", "whatever it is proved by");
+}

@@ -16,7 +16,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
-use torana_core::body::CollectError;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
@@ -177,18 +176,12 @@ impl PolicyKind for InjectionGuard {
                 problems.push(Diagnostic::error("injection_guard.exclude", message).at(place.span).hint(hint));
             }
         }
-        const MOST: u64 = 16 << 20;
-        let most = config.max_body.bytes();
-        if most == 0 || most > MOST {
-            let message = "`max_body` is between 1 byte and 16 MiB";
-            problems.push(Diagnostic::error("injection_guard.max_body", message).at(config.max_body.span));
-        }
+        let most = payload::max_body(&config.max_body, "injection_guard.max_body", &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
         const ALL: [Part; 5] = [Part::Path, Part::Query, Part::Headers, Part::Cookies, Part::Body];
         let parts = if config.parts.is_empty() { ALL.to_vec() } else { config.parts.0 };
-        let most = usize::try_from(most).unwrap_or(0);
         Ok(Arc::new(InjectionGuard { rules: Arc::new(rules), parts, mode: config.mode, most, tally: site.tally() }))
     }
 }
@@ -376,14 +369,10 @@ impl InjectionGuard {
     }
 
     async fn body(&self, exchange: &mut Exchange, media: Media) -> Result<Result<(), Ended>, Rejection> {
-        let body = std::mem::take(&mut exchange.body);
-        let bytes = body.collect_capped(self.most).await.map_err(|error| match error {
-            CollectError::TooLong => Rejection::new(&TOO_LARGE).because("the body is longer than `max_body`"),
-            CollectError::Source(error) => error.into(),
-        })?;
+        let bytes = payload::collect(&mut exchange.body, self.most, &TOO_LARGE).await?;
         exchange.body = bytes.clone().into();
         let rules = Arc::clone(&self.rules);
-        with_budget(bytes.len(), move |_| Ok(rules.body(&bytes, media)))
+        with_budget(exchange.outbound.as_deref(), bytes.len(), move |_| Ok(rules.body(&bytes, media)))
             .await
             .map_err(|fault| Rejection::new(&BUSY).because(fault))
     }

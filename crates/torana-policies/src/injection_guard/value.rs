@@ -19,12 +19,24 @@ pub(super) struct Wanted {
     pub(super) xss: bool,
 }
 
-/// Longest value that is looked at as a whole; of longer ones, as much.
+/// Longest value that is looked at as a whole: longer ones are read in pieces,
+/// since reading may take the square of the length.
 const LONGEST: usize = 64 * 1024;
+/// What two pieces share, so that nothing hides at a seam.
+const SEAM: usize = 2 * 1024;
 
-/// What attack a value is, decoded as its place says.
+/// What attack a value is, decoded as its place says. Of a long one only the
+/// first piece is read as SQL, which begins where a value does; markup may stand
+/// anywhere.
 pub(super) fn attack(value: &[u8], wanted: Wanted) -> Option<Kind> {
-    let value = value.get(..LONGEST).unwrap_or(value);
+    let mut pieces = (0..value.len().max(1)).step_by(LONGEST - SEAM).map(|from| {
+        let piece = value.get(from..).unwrap_or_default();
+        (piece.get(..LONGEST).unwrap_or(piece), Wanted { sqli: wanted.sqli && from == 0, ..wanted })
+    });
+    pieces.find_map(|(piece, wanted)| attack_in(piece, wanted))
+}
+
+fn attack_in(value: &[u8], wanted: Wanted) -> Option<Kind> {
     // Words and numbers are nothing, and most values are that.
     if value
         .iter()
@@ -129,4 +141,20 @@ fn number(text: &[u8]) -> Option<(u32, &[u8])> {
     let (digits, rest) = text.split_at_checked(length).filter(|(digits, _)| !digits.is_empty())?;
     let code = u32::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()?;
     Some((code, rest.strip_prefix(b";").unwrap_or(rest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_does_not_hide_behind_much_of_something_else() {
+        let both = Wanted { sqli: true, xss: true };
+        for length in [0, 10, LONGEST - 20, LONGEST - 1, LONGEST, LONGEST + 1, 3 * LONGEST] {
+            let padded = |end: &str| ["a b".repeat(length / 3).as_bytes(), end.as_bytes()].concat();
+            assert_eq!(attack(&padded(""), both), None, "{length}");
+            assert_eq!(attack(&padded("<script>alert(1)</script>"), both), Some(Kind::Xss), "{length}");
+        }
+        assert_eq!(attack(b"1' OR '1'='1", both), Some(Kind::Sqli));
+    }
 }

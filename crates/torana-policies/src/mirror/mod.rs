@@ -17,7 +17,6 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::Poll;
 use tee::{Copied, tee};
 use torana_core::body::{Body, BodyError, Progress};
 use torana_core::diagnostic::{Diagnostic, did_you_mean};
@@ -25,7 +24,7 @@ use torana_core::event::{Event, Tally};
 use torana_core::exchange::{Exchange, Upgrade};
 use torana_core::head::{Method, MethodSet, ReplyHead};
 use torana_core::names::{HeaderName, KnownName};
-use torana_core::outbound::{Outbound, OutboundRequest};
+use torana_core::outbound::{Outbound, OutboundRequest, within};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::reply::Reply;
 use torana_core::rewrite::ForwardHost;
@@ -33,7 +32,7 @@ use torana_core::site::{Site, UpstreamId, find_upstream, keep};
 use torana_core::stage::Stage;
 use torana_core::trace::IdSource;
 use torana_core::units::{ByteSize, Duration, Percent};
-use torana_core::verdict::{LocalBoxFuture, Verdict};
+use torana_core::verdict::Verdict;
 use torana_core::written::{OneOrMany, Spanned, Written};
 
 torana_core::events! {
@@ -351,23 +350,13 @@ impl Copy {
             let body = read(reply.body, most).await.ok()?;
             Some((reply.head, body))
         };
-        let answer: Option<(ReplyHead, Option<Bytes>)> = within(self.outbound.sleep(self.timeout), answer).await;
-        let Some((head, body)) = answer else { return self.tally.count(&FAILED) };
+        let answer: Option<Option<(ReplyHead, Option<Bytes>)>> = within(&*self.outbound, self.timeout, answer).await;
+        let Some((head, body)) = answer.flatten() else { return self.tally.count(&FAILED) };
         self.tally.count(&ANSWERED);
         if let Some(pair) = &self.pair {
             pair.copy(&head, body);
         }
     }
-}
-
-/// What `work` comes to, if it does before `time` is over.
-async fn within<T>(mut time: LocalBoxFuture<'static, ()>, work: impl Future<Output = Option<T>>) -> Option<T> {
-    let mut work = std::pin::pin!(work);
-    poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Pending => time.as_mut().poll(cx).map(|()| None),
-        done => done,
-    })
-    .await
 }
 
 /// Reads a body and keeps it if it is at most `most` bytes.

@@ -16,7 +16,7 @@ use torana_core::store::quota::Quota;
 use torana_core::store::{MOST_QUOTAS, quota};
 use torana_core::units::Duration;
 use torana_core::written::{Spanned, Written};
-use torana_expr::{Expr, Kind, Parts};
+use torana_expr::{Expr, Kind};
 
 pub(super) fn compile(config: &Config, written: &Written, site: &dyn Site) -> Result<RateLimit, Vec<Diagnostic>> {
     let mut problems = Vec::new();
@@ -32,8 +32,8 @@ pub(super) fn compile(config: &Config, written: &Written, site: &dyn Site) -> Re
         (name.as_str().into(), set(&limits, name, name.span, config, site, &mut problems))
     });
     let tiers: Vec<(Box<str>, Set)> = tiers.collect();
-    let key = config.key.iter().filter_map(|key| part(key, &mut problems)).collect();
-    let cost = cost(config, &mut problems);
+    let key = config.key.iter().filter_map(|key| part(key, site, &mut problems)).collect();
+    let cost = cost(config, site, &mut problems);
     let sets = || tiers.iter().map(|(_, set)| set).chain([&otherwise]);
     // Limits that have changed are counted anew.
     let counted: Vec<&[Quota]> = sets().map(|set| &*set.quotas).collect();
@@ -67,7 +67,20 @@ pub(super) fn compile(config: &Config, written: &Written, site: &dyn Site) -> Re
     let is_told = |kind: Headers| !config.shadow && (config.headers == kind || config.headers == Headers::All);
     let told = Told { ietf: is_told(Headers::Ietf), legacy: is_told(Headers::Legacy) };
     let tally = site.tally();
-    Ok(RateLimit { otherwise, tiers, key, cost, memory, shared, told, is_shadow: config.shadow, tally, clock })
+    let captures = site.captured_names().into();
+    Ok(RateLimit {
+        otherwise,
+        tiers,
+        key,
+        cost,
+        captures,
+        memory,
+        shared,
+        told,
+        is_shadow: config.shadow,
+        tally,
+        clock,
+    })
 }
 
 fn micros(duration: std::time::Duration) -> u64 {
@@ -198,7 +211,7 @@ fn quota(limit: &Wanted<'_>, config: &Config, problems: &mut Vec<Diagnostic>) ->
         .ok()
 }
 
-fn part(key: &Spanned<written::Key>, problems: &mut Vec<Diagnostic>) -> Option<Key> {
+fn part(key: &Spanned<written::Key>, site: &dyn Site, problems: &mut Vec<Diagnostic>) -> Option<Key> {
     Some(match &key.value {
         written::Key::Consumer => Key::Consumer,
         written::Key::Client => Key::Client,
@@ -213,34 +226,20 @@ fn part(key: &Spanned<written::Key>, problems: &mut Vec<Diagnostic>) -> Option<K
             }
             Key::Header(known?)
         }
-        written::Key::Expr(text) => Key::Expr(expr(text, problems)?),
+        written::Key::Expr(text) => Key::Expr(expr(text, site, problems)?),
     })
 }
 
-fn expr(text: &Spanned<String>, problems: &mut Vec<Diagnostic>) -> Option<Expr> {
-    let problem = |message: String, hint: String| {
-        let hint = Some(hint).filter(|hint| !hint.is_empty());
-        Diagnostic::error("rate_limit.expr", message).at(text.span).maybe_hint(hint)
-    };
-    match Expr::compile(text) {
-        Ok(expr) if expr.parts().contains(Parts::CAPTURES) => {
-            let hint = "use `path`";
-            problems.push(problem("what the path captured is not known here".to_owned(), hint.to_owned()));
-            None
-        }
-        Ok(expr) => Some(expr),
-        Err(error) => {
-            problems.push(problem(error.message, error.hint));
-            None
-        }
-    }
+fn expr(text: &Spanned<String>, site: &dyn Site, problems: &mut Vec<Diagnostic>) -> Option<Expr> {
+    let compiled = torana_expr::Written::of(site, "rate_limit.expr").expression(text);
+    compiled.map_err(|problem| problems.push(*problem)).ok()
 }
 
-fn cost(config: &Config, problems: &mut Vec<Diagnostic>) -> Cost {
+fn cost(config: &Config, site: &dyn Site, problems: &mut Vec<Diagnostic>) -> Cost {
     match config.cost.as_ref().map(|cost| &cost.value) {
         None => Cost::Fixed(1),
         Some(written::Cost::Fixed(cost)) => Cost::Fixed(*cost),
-        Some(written::Cost::Expr(text)) => match expr(text, problems) {
+        Some(written::Cost::Expr(text)) => match expr(text, site, problems) {
             Some(expr) if expr.kind() == Kind::Int => Cost::Computed(expr),
             Some(expr) => {
                 let message = format!("a cost is a whole number, and this is {}", expr.kind());

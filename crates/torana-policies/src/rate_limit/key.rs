@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use torana_core::cookie;
 use torana_core::exchange::Exchange;
+use torana_core::identity::Identity;
 use torana_core::names::{HeaderName, KnownName};
 use torana_expr::{Expr, Subject, Value};
 
@@ -20,19 +21,20 @@ pub(super) enum Key {
 /// Before each part: what it is. So no part can be taken for another, such as
 /// a header that says what somebody else's address is.
 const ADDRESS: u8 = 1;
-const SUBJECT: u8 = 2;
+const WHO: u8 = 2;
 const VALUE: u8 = 3;
 
 impl Key {
     /// Appends this part of `exchange`'s key. What the request does not have is
     /// replaced by the address, so that nobody escapes by leaving it out.
-    pub(super) fn write(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+    /// `captures` are the names of what the route's path captures.
+    pub(super) fn write(&self, exchange: &Exchange, captures: &[String], out: &mut Vec<u8>) {
         match self {
             Key::Constant => return,
             Key::Client => {}
             Key::Consumer => {
-                if let Some(identity) = &exchange.identity {
-                    return part(SUBJECT, identity.subject.as_bytes(), out);
+                if let Some(who) = exchange.identity.as_ref().and_then(Identity::who) {
+                    return who.into_iter().for_each(|which| part(WHO, which.as_bytes(), out));
                 }
             }
             Key::Path => return part(VALUE, exchange.target().path().as_bytes(), out),
@@ -48,7 +50,7 @@ impl Key {
                     return part(VALUE, value, out);
                 }
             }
-            Key::Expr(expr) => match expr.evaluate(&Subject::of(exchange, &[])) {
+            Key::Expr(expr) => match expr.evaluate(&Subject::of(exchange, captures)) {
                 Ok(Value::Text(text)) => return part(VALUE, text.as_bytes(), out),
                 Ok(Value::Int(number)) => return part(VALUE, &number.to_le_bytes(), out),
                 Ok(Value::Bool(value)) => return part(VALUE, &[u8::from(value)], out),

@@ -72,6 +72,8 @@ pub struct RateLimit {
     tiers: Vec<(Box<str>, Set)>,
     key: Vec<Key>,
     cost: Cost,
+    /// The names of what the route's path captures.
+    captures: Box<[String]>,
     memory: Arc<MemoryCounters>,
     shared: Option<Shared>,
     told: Told,
@@ -169,7 +171,7 @@ impl Policy for RateLimit {
         }
         let mut key = KEY.take();
         key.clear();
-        self.key.iter().for_each(|part| part.write(exchange, &mut key));
+        self.key.iter().for_each(|part| part.write(exchange, &self.captures, &mut key));
         let now = self.clock.micros(exchange.notes.started);
         let Some(shared) = &self.shared else {
             let taken = self.memory.take_now(&set.take(&key, cost, now));
@@ -241,7 +243,7 @@ impl RateLimit {
     fn cost(&self, exchange: &Exchange) -> u64 {
         match &self.cost {
             Cost::Fixed(cost) => *cost,
-            Cost::Computed(expr) => match expr.evaluate(&Subject::of(exchange, &[])) {
+            Cost::Computed(expr) => match expr.evaluate(&Subject::of(exchange, &self.captures)) {
                 Ok(Value::Int(cost)) => u64::try_from(cost).unwrap_or(0),
                 _ => {
                     self.tally.count(&NO_COST);

@@ -450,3 +450,46 @@ fn a_list_is_the_limits_of_the_policy() {
     let mistake = shown(r#"[ { "name": "minute", "request": 100, "per": "1m" } ]"#);
     assert!(mistake.contains("did you mean `requests`"), "{mistake}");
 }
+
+#[test]
+fn a_consumer_is_counted_as_one_then_who_was_proved_and_else_the_address() {
+    let bench = Bench::new(r#"{ "requests": 1, "per": "1h" }"#);
+    let facts = |proven_by, issuer: Option<&str>, subject: &str, consumer: Option<&str>| Facts {
+        subject: subject.into(),
+        proven_by,
+        issuer: issuer.map(Into::into),
+        consumer: consumer.map(Into::into),
+        ..Facts::default()
+    };
+    let passes =
+        |facts: Option<Facts>| bench.send(0.0, |exchange| exchange.identity = facts.map(Identity::from)).passed();
+    assert!(passes(Some(facts("api_key", None, "shop", Some("shop")))));
+    assert!(!passes(Some(facts("basic_auth", None, "shop", Some("shop")))), "the same consumer");
+    assert!(passes(Some(facts("jwt", Some("a"), "shop", None))), "not the consumer of that name");
+    assert!(passes(Some(facts("jwt", Some("b"), "shop", None))), "another issuer's");
+    assert!(!passes(Some(facts("jwt", Some("b"), "shop", None))));
+    assert!(passes(None), "nobody is counted by the address");
+    assert!(!passes(Some(facts("jwt", Some("b"), "", None))), "and so is who was proved without a name");
+}
+
+#[test]
+fn keys_and_costs_know_the_caller_and_what_the_path_captured() {
+    let config = r#"{ "requests": 10, "per": "1h", "key": { "expr": "identity.claims.tenant + captures.rest" },
+        "cost": { "expr": "'bulk' in identity.roles ? 6 : 1" } }"#;
+    let bench = Bench::at(config, &TestNames::new("r", "/*").counting(EVENTS));
+    let left = |tenant: Option<&str>, role: &str, from: u8| {
+        let mut claims = serde_json::Map::new();
+        claims.extend(tenant.map(|tenant| ("tenant".to_owned(), tenant.into())));
+        let facts = Facts { subject: "a".into(), roles: [role].into_iter().collect(), claims, ..Facts::default() };
+        let seen = bench.send(0.0, |exchange| {
+            exchange.captures.push(1, 2);
+            exchange.client_ip = [10, 0, 0, from].into();
+            exchange.identity = Some(facts.into());
+        });
+        if seen.passed() { "passes" } else { "refused" }
+    };
+    assert_eq!([left(Some("acme"), "bulk", 1), left(Some("acme"), "bulk", 2)], ["passes", "refused"]);
+    assert_eq!([left(Some("acme"), "user", 3), left(Some("beta"), "bulk", 1)], ["passes", "passes"]);
+    // Without the claim it is the address.
+    assert_eq!([left(None, "bulk", 1), left(None, "bulk", 1), left(None, "bulk", 2)], ["passes", "refused", "passes"]);
+}

@@ -149,7 +149,8 @@ impl Algorithm {
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "RateLimitKey")]
 pub enum Key {
-    /// Who the caller proved to be; of a caller who did not, the address.
+    /// The consumer that the caller proved to be, with whichever credential; else the name that was
+    /// proved, of its issuer (`sub` and `iss` of a token); else the address.
     Consumer,
     /// The client's address; of IPv6 the first 64 bits, which one customer has all of.
     Client,
@@ -161,7 +162,8 @@ pub enum Key {
     Cookie(Spanned<String>),
     /// The same for every request: one limit for all callers together.
     Constant(Spanned<String>),
-    /// An expression that gives text or a number; without a value, the address.
+    /// An expression in CEL that gives text, a number, or true or false, such as `identity.claims.tenant` or
+    /// `captures["id"]`. Where it has no value, since a claim or a header is missing, the address is counted in its place.
     Expr(Spanned<String>),
 }
 

@@ -32,7 +32,7 @@ pub struct Config {
     #[serde(default)]
     pub response: Option<Spanned<Short<ReplyShape>>>,
     /// Longest body that is changed, before and after. Default 1 MiB, at most 16 MiB.
-    #[serde(default = "one_mib")]
+    #[serde(default = "torana_core::payload::one_mib")]
     pub max_body: Spanned<ByteSize>,
 }
 
@@ -195,8 +195,4 @@ pub enum Malformed {
     Refuse,
     /// They go to the client as they are, with whatever they hold.
     Pass,
-}
-
-fn one_mib() -> Spanned<ByteSize> {
-    ByteSize::mib(1).into()
 }

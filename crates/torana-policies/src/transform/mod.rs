@@ -11,18 +11,18 @@ pub use config::{Config, Format, Malformed, ReplyShape, RequestShape};
 
 use bytes::Bytes;
 use std::sync::Arc;
-use torana_core::body::{Body, CollectError};
+use torana_core::body::Body;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
-use torana_core::head::Fields;
+use torana_core::head::{Fields, Method};
+use torana_core::outbound::Outbound;
 use torana_core::payload::{self, Media, Statuses};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::Reply;
 use torana_core::site::Site;
 use torana_core::stage::Stage;
-use torana_core::units::ByteSize;
 use torana_core::verdict::{Decision, Verdict};
 use torana_core::written::{Spanned, Written};
 use torana_reshape::{self as reshape, Fault, Reshape, TextFault, Val};
@@ -76,39 +76,15 @@ impl PolicyKind for Transform {
         });
         let response = config.response.as_ref().and_then(|shape| {
             let pipeline = pipeline(shape, (shape.jq.as_ref(), shape.from, shape.to, shape.force), site, &mut problems);
-            let statuses = statuses(&shape.status, &mut problems);
-            Some((pipeline?, statuses?, shape.malformed))
+            let statuses = Statuses::written(&shape.status, "transform.status", &mut problems);
+            Some((pipeline?, statuses, shape.malformed))
         });
-        let most = max_body(&config.max_body, &mut problems);
+        let most = payload::max_body(&config.max_body, "transform.max_body", &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
         Ok(Arc::new(Transform { request, response, most, variables: Variables::new(site), tally: site.tally() }))
     }
-}
-
-fn max_body(written: &Spanned<ByteSize>, problems: &mut Vec<Diagnostic>) -> usize {
-    const MOST: u64 = 16 << 20;
-    let bytes = written.bytes();
-    if bytes == 0 || bytes > MOST {
-        let message = "`max_body` is between 1 byte and 16 MiB";
-        problems.push(Diagnostic::error("transform.max_body", message).at(written.span));
-    }
-    usize::try_from(bytes.min(MOST)).unwrap_or(0)
-}
-
-fn statuses(written: &[Spanned<String>], problems: &mut Vec<Diagnostic>) -> Option<Statuses> {
-    if written.is_empty() {
-        return Some(Statuses::success());
-    }
-    let read = Statuses::read(written.iter().map(|status| status.as_str()));
-    read.map_err(|position| {
-        if let Some(wrong) = written.get(position) {
-            let message = format!("{} is neither a status nor a class of them", wrong.shown());
-            problems.push(Diagnostic::error("transform.status", message).at(wrong.span).hint("`200`, `2xx`, `5xx`"));
-        }
-    })
-    .ok()
 }
 
 /// From bytes to bytes.
@@ -166,7 +142,13 @@ impl Pipeline {
         }
     }
 
-    async fn run(self, bytes: Bytes, variables: Vec<Val>, most: usize) -> Result<Vec<u8>, TextFault> {
+    async fn run(
+        self,
+        worker: Option<&dyn Outbound>,
+        bytes: Bytes,
+        variables: Vec<Val>,
+        most: usize,
+    ) -> Result<Vec<u8>, TextFault> {
         let size = bytes.len();
         let work = move |budget| {
             let mut value = match self.from {
@@ -183,22 +165,17 @@ impl Pipeline {
             }
             Ok(out)
         };
-        reshape::with_budget(size, work).await
+        reshape::with_budget(worker, size, work).await
     }
 }
 
 impl Transform {
     async fn request(&self, pipeline: &Pipeline, exchange: &mut Exchange) -> Result<(), Rejection> {
-        if !payload::is_plain(&exchange.head.fields) {
-            return Err(Rejection::new(&REQUEST).because("the request's body is compressed"));
-        }
+        payload::expect_plain(&exchange.head.fields, &REQUEST)?;
         let variables = self.variables.of(exchange, pipeline.reads_request);
-        let body = std::mem::take(&mut exchange.body);
-        let bytes = body.collect_capped(self.most).await.map_err(|error| match error {
-            CollectError::TooLong => Rejection::new(&TOO_LONG),
-            CollectError::Source(error) => error.into(),
-        })?;
-        let shaped = pipeline.clone().run(bytes, variables, self.most).await.map_err(|fault| {
+        let bytes = payload::collect(&mut exchange.body, self.most, &TOO_LONG).await?;
+        let worker = exchange.outbound.clone();
+        let shaped = pipeline.clone().run(worker.as_deref(), bytes, variables, self.most).await.map_err(|fault| {
             let refusal = match &fault {
                 TextFault::Json(_) | TextFault::Other(_) => &REQUEST,
                 TextFault::Fault(Fault::TooLong | Fault::TooLarge | Fault::Busy | Fault::Broken) => &BUSY,
@@ -206,12 +183,18 @@ impl Transform {
             };
             Rejection::new(refusal).because(fault)
         })?;
-        payload::replace_request(&mut exchange.head.fields, &mut exchange.body, shaped, pipeline.media_type());
+        payload::replace_request(exchange, shaped, pipeline.media_type());
         Ok(())
     }
 
     /// Changes a reply, or says why not; then its body may be gone.
-    async fn reply(&self, pipeline: &Pipeline, variables: Vec<Val>, reply: &mut Reply) -> Result<(), Unchanged> {
+    async fn reply(
+        &self,
+        pipeline: &Pipeline,
+        worker: Option<&dyn Outbound>,
+        variables: Vec<Val>,
+        reply: &mut Reply,
+    ) -> Result<(), Unchanged> {
         let length = reply.body.remaining();
         if !payload::is_plain(&reply.head.fields) {
             return Err(Unchanged::Whole("the upstream compresses, although it was asked not to"));
@@ -219,14 +202,8 @@ impl Transform {
         if length.is_some_and(|length| length > self.most as u64) {
             return Err(Unchanged::Whole("the reply is longer than `max_body`"));
         }
-        let bytes = match std::mem::take(&mut reply.body).collect_capped(self.most).await {
-            Ok(bytes) => bytes,
-            Err(CollectError::TooLong) => {
-                return Err(Unchanged::Gone(Rejection::new(&BODY).because("the reply is longer than `max_body`")));
-            }
-            Err(CollectError::Source(error)) => return Err(Unchanged::Gone(error.into())),
-        };
-        match pipeline.clone().run(bytes.clone(), variables, self.most).await {
+        let bytes = payload::collect(&mut reply.body, self.most, &BODY).await.map_err(Unchanged::Gone)?;
+        match pipeline.clone().run(worker, bytes.clone(), variables, self.most).await {
             Ok(shaped) => {
                 payload::replace_reply(reply, shaped, pipeline.media_type());
                 Ok(())
@@ -284,19 +261,28 @@ impl Policy for Transform {
     fn on_response<'a>(&'a self, exchange: &'a mut Exchange, reply: &'a mut Reply) -> Verdict<'a> {
         let Some((pipeline, statuses, malformed)) = &self.response else { return Verdict::CONTINUE };
         let is_ours = exchange.notes.code.is_some();
-        if is_ours || !statuses.contain(reply.head.status) || !payload::is_whole(exchange.head.method, reply) {
+        let is_head = exchange.head.method == Method::Head;
+        if is_ours
+            || !statuses.contain(reply.head.status)
+            || !(is_head || payload::is_whole(exchange.head.method, reply))
+        {
             return Verdict::CONTINUE;
         }
-        if matches!(reply.body, Body::Empty) {
+        if !is_head && matches!(reply.body, Body::Empty) {
             return Verdict::CONTINUE;
         }
         if !pipeline.takes(&reply.head.fields) {
             self.tally.count(&OTHER_TYPE);
             return Verdict::CONTINUE;
         }
+        if is_head {
+            payload::replace_head(&mut reply.head.fields, pipeline.media_type());
+            return Verdict::CONTINUE;
+        }
         let variables = self.variables.of(exchange, pipeline.reads_request);
         Verdict::Wait(Box::pin(async move {
-            let rejection = match self.reply(pipeline, variables, reply).await {
+            let worker = exchange.outbound.as_deref();
+            let rejection = match self.reply(pipeline, worker, variables, reply).await {
                 Ok(()) => {
                     self.tally.count(&CHANGED);
                     return Decision::Continue;

@@ -15,12 +15,12 @@ use schema::Schema;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
-use torana_core::body::CollectError;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
 use torana_core::head::Status;
-use torana_core::json::{self, JsonError};
+use torana_core::json;
+use torana_core::outbound::Outbound;
 use torana_core::payload::{self, Media, Statuses};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::query;
@@ -87,7 +87,7 @@ pub struct Config {
     #[schemars(range(min = 400, max = 499))]
     pub status: Option<Spanned<u16>>,
     /// Longest body that is checked; longer ones are refused. Default 1 MiB, at most 16 MiB.
-    #[serde(default = "one_mib")]
+    #[serde(default = "payload::one_mib")]
     pub max_body: Spanned<ByteSize>,
 }
 
@@ -113,10 +113,6 @@ pub enum Mode {
     Enforce,
     /// It is counted, and stands in the log as the cause; nothing is refused but bodies that are too long.
     Observe,
-}
-
-fn one_mib() -> Spanned<ByteSize> {
-    ByteSize::mib(1).into()
 }
 
 /// The policy `validate`.
@@ -148,30 +144,15 @@ impl PolicyKind for Validate {
         let query = schema(config.query.as_ref());
         let params = schema(config.params.as_ref()).map(|schema| (schema, site.captured_names().into()));
         let reply = schema(config.response.as_ref().map(|check| &check.body)).map(Arc::new);
-        let statuses = match &config.response {
-            Some(check) if !check.status.is_empty() => {
-                Statuses::read(check.status.iter().map(|status| status.as_str())).map_err(|position| {
-                    if let Some(wrong) = check.status.get(position) {
-                        let message = format!("{} is neither a status nor a class of them", wrong.shown());
-                        let problem = Diagnostic::error("validate.status", message).at(wrong.span);
-                        problems.push(problem.hint("`200`, `2xx`, `5xx`"));
-                    }
-                })
-            }
-            _ => Ok(Statuses::success()),
-        };
+        let statuses = config.response.as_ref().map_or(&[][..], |check| &check.status);
+        let statuses = Statuses::written(statuses, "validate.status", &mut problems);
         let is_empty =
             config.body.is_none() && config.query.is_none() && config.params.is_none() && config.response.is_none();
         if is_empty && site.is_whole() {
             let hint = "`body: …`, `query: …`, `params: …` or `response: { body: … }`";
             problems.push(Diagnostic::error("validate.nothing", "this checks nothing").at(written.span).hint(hint));
         }
-        const MOST: u64 = 16 << 20;
-        let most = config.max_body.bytes();
-        if most == 0 || most > MOST {
-            let message = "`max_body` is between 1 byte and 16 MiB";
-            problems.push(Diagnostic::error("validate.max_body", message).at(config.max_body.span));
-        }
+        let most = payload::max_body(&config.max_body, "validate.max_body", &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -180,10 +161,10 @@ impl PolicyKind for Validate {
             body_optional: config.body_optional,
             query,
             params,
-            response: reply.zip(statuses.ok()),
+            response: reply.map(|schema| (schema, statuses)),
             mode: config.mode,
             status: config.status.and_then(|status| Status::new(status.value)),
-            most: usize::try_from(most.min(MOST)).unwrap_or(0),
+            most,
             tally: site.tally(),
         }))
     }
@@ -234,22 +215,14 @@ impl Validate {
         if !is_json && self.mode == Mode::Enforce {
             return Err(Rejection::new(&MEDIA_TYPE));
         }
-        let body = std::mem::take(&mut exchange.body);
-        let bytes = body.collect_capped(self.most).await.map_err(|error| match error {
-            CollectError::TooLong => Rejection::new(&TOO_LONG),
-            CollectError::Source(error) => error.into(),
-        })?;
+        let bytes = payload::collect(&mut exchange.body, self.most, &TOO_LONG).await?;
         exchange.body = bytes.clone().into();
         if !is_json {
             return Err(Rejection::new(&MEDIA_TYPE));
         }
-        match checked(schema, bytes, "body").await {
+        match checked(exchange.outbound.as_deref(), schema, bytes).await {
             Ok(mut found) => errors.append(&mut found),
-            Err(TextFault::Json(JsonError::Repeated)) => {
-                return Err(Rejection::new(&MALFORMED).because("a member stands twice"));
-            }
-            Err(TextFault::Fault(fault)) => return Err(Rejection::new(&BUSY).because(fault)),
-            Err(_) => return Err(Rejection::new(&MALFORMED).because("not JSON, or nested too deeply")),
+            Err(fault) => return Err(fault.rejection(&MALFORMED, &BUSY)),
         }
         self.judged(errors)
     }
@@ -269,28 +242,31 @@ impl Validate {
         Decision::Reject(rejection)
     }
 
-    async fn reply(&self, schema: &Arc<Schema>, reply: &mut Reply) -> Result<(), Rejection> {
+    async fn reply(
+        &self,
+        worker: Option<&dyn Outbound>,
+        schema: &Arc<Schema>,
+        reply: &mut Reply,
+    ) -> Result<(), Rejection> {
         let fields = &reply.head.fields;
         if payload::media(fields) != Media::Json || !payload::is_plain(fields) {
             return Err(Rejection::new(&RESPONSE).because("the reply is not JSON, or is compressed"));
         }
-        let bytes = std::mem::take(&mut reply.body).collect_capped(self.most).await.map_err(|error| match error {
-            CollectError::TooLong => Rejection::new(&RESPONSE).because("the reply is longer than `max_body`"),
-            CollectError::Source(error) => error.into(),
-        })?;
+        let bytes = payload::collect(&mut reply.body, self.most, &RESPONSE).await?;
         reply.body = bytes.clone().into();
-        let errors = checked(schema, bytes, "body").await.map_err(|fault| match fault {
-            TextFault::Fault(fault) => Rejection::new(&BUSY).because(fault),
-            fault => Rejection::new(&RESPONSE).because(fault),
-        })?;
+        let errors = checked(worker, schema, bytes).await.map_err(|fault| fault.rejection(&RESPONSE, &BUSY))?;
         if errors.is_empty() { Ok(()) } else { Err(Rejection::new(&RESPONSE).because(shown(&errors))) }
     }
 }
 
 /// Reads and checks a body, aside if it is large.
-async fn checked(schema: &Arc<Schema>, bytes: Bytes, root: &'static str) -> Result<Vec<FieldError>, TextFault> {
+async fn checked(
+    worker: Option<&dyn Outbound>,
+    schema: &Arc<Schema>,
+    bytes: Bytes,
+) -> Result<Vec<FieldError>, TextFault> {
     let schema = Arc::clone(schema);
-    with_budget(bytes.len(), move |_| Ok::<_, TextFault>(schema.errors(&json::read(&bytes)?, root))).await
+    with_budget(worker, bytes.len(), move |_| Ok::<_, TextFault>(schema.errors(&json::read(&bytes)?, "body"))).await
 }
 
 /// Errors for the log: which fields, and what was expected.
@@ -344,7 +320,7 @@ impl Policy for Validate {
             return Verdict::CONTINUE;
         }
         Verdict::Wait(Box::pin(async move {
-            let Err(rejection) = self.reply(schema, reply).await else {
+            let Err(rejection) = self.reply(exchange.outbound.as_deref(), schema, reply).await else {
                 self.tally.count(&VALID_REPLY);
                 return Decision::Continue;
             };

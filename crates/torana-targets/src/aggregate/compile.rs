@@ -1,10 +1,11 @@
 //! From parts as written to parts that can be asked for.
 
 use super::graph::Graph;
+use super::kept::Keeping;
 use super::part::{Json, Parameter, Part, When};
 use super::reads::members;
 use super::template::{Problem, RESERVED, Scope, Template};
-use super::written::{Config, Fail, PartConfig};
+use super::written::{Config, Fail, PartCache, PartConfig};
 use std::collections::BTreeMap;
 use torana_core::canonical::canonical_path;
 use torana_core::diagnostic::{Diagnostic, did_you_mean};
@@ -13,7 +14,7 @@ use torana_core::names::{HeaderName, KnownName};
 use torana_core::rewrite::RoutePath;
 use torana_core::target::{Names, find_upstream};
 use torana_core::written::{Entry, Node, Spanned, Written};
-use torana_expr::{Expr, ExprError, Part as RequestPart};
+use torana_expr::Expr;
 use torana_reshape::{self as reshape, Reshape, Val};
 
 /// Most parts: their answers are held in memory together.
@@ -109,6 +110,7 @@ impl<'a> Compiler<'a> {
         });
         let select = config.select.as_ref().and_then(|text| self.program(text, "aggregate.program"));
         let when = config.when.as_ref().and_then(|text| self.when(text));
+        let keeping = config.cache.as_ref().and_then(|cache| self.keeping(cache, method));
         let required = self.required(config);
         let success = self.statuses(&config.success);
         let pass_status = self.statuses(&config.pass_status);
@@ -136,11 +138,25 @@ impl<'a> Compiler<'a> {
             success,
             pass_status,
             body_bytes: config.body_bytes.map_or(1 << 20, |bytes| bytes.as_usize()),
+            keeping,
             needs: Vec::new(),
         };
         part.needs = self.needs(&part, config);
         let after = self.problems.iter().filter(|problem| problem.is_error()).count();
         (before == after).then_some(part)
+    }
+
+    fn keeping(&mut self, cache: &Spanned<PartCache>, method: Method) -> Option<Keeping> {
+        let before = self.problems.len();
+        if method != Method::Get {
+            let message = format!("answers to {} are not kept", method.as_str());
+            self.report(Diagnostic::error("aggregate.cache", message).at(cache.span).hint("remove `cache`"));
+        }
+        if let Some(ttl) = cache.ttl.as_ref().filter(|ttl| ttl.is_zero()) {
+            let message = "`ttl` cannot be `0s`: nothing would be kept";
+            self.report(Diagnostic::error("aggregate.cache", message).at(ttl.span).hint("remove `cache`"));
+        }
+        (self.problems.len() == before).then(|| Keeping::new(cache, self.names.owned_headers()))
     }
 
     fn method(&mut self, config: &PartConfig) -> Method {
@@ -347,26 +363,9 @@ impl<'a> Compiler<'a> {
 
     /// A condition on the request.
     pub(super) fn condition(&mut self, text: &Spanned<String>) -> Option<Expr> {
-        const CODE: &str = "aggregate.when";
-        let expr = match Expr::condition(text) {
-            Ok(expr) => expr,
-            Err(ExprError { message, hint, offset }) => {
-                self.report(misread(CODE, text, message, &hint, offset));
-                return None;
-            }
-        };
-        for part in expr.reads() {
-            if let RequestPart::Capture { name, offset } = part
-                && !self.path.names.iter().any(|known| **known == **name)
-            {
-                let near = did_you_mean(name, self.path.names.iter().map(String::as_str));
-                let hint = near.map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
-                let message = format!("the route's path captures no `{name}`");
-                self.report(misread(CODE, text, message, &hint, *offset));
-                return None;
-            }
-        }
-        Some(expr)
+        let captures = self.path.names;
+        let place = torana_expr::Written { code: "aggregate.when", captures, is_whole: self.names.is_whole() };
+        place.condition(text).map_err(|problem| self.report(*problem)).ok()
     }
 
     fn when(&mut self, text: &Spanned<String>) -> Option<When> {

@@ -1,15 +1,13 @@
 //! All parts of one aggregate, asked in the order of their needs.
 
-use super::part::{Failure, Fetched, Part, Why, passed};
+use super::part::{Failure, Fetched, Part, Tools, Why, passed};
 use super::template::Facts;
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 use torana_core::deadline::Deadline;
 use torana_core::exchange::Exchange;
 use torana_core::names::HeaderName;
-use torana_core::outbound::Outbound;
 use torana_core::verdict::LocalBoxFuture;
 use torana_reshape::{self as reshape, Val};
 
@@ -58,7 +56,7 @@ impl Graph {
         &self,
         exchange: &Exchange,
         names: &[String],
-        outbound: &Rc<dyn Outbound>,
+        tools: Tools<'_>,
         latest: Deadline,
     ) -> Result<Collected, Broken> {
         let count = self.parts.len();
@@ -85,7 +83,8 @@ impl Graph {
                     Ok(false) => run.values[index] = Some(part.default.clone()),
                     Ok(true) => match part.request(run.facts(), &fields, index as u64) {
                         Ok(request) => {
-                            let fetching = part.fetch(Rc::clone(outbound), request, Instant::now(), latest);
+                            let question = part.question(&request, exchange);
+                            let fetching = part.fetch(tools, request, question, Instant::now(), latest);
                             under_way.push((index, Box::pin(fetching)));
                         }
                         Err(failure) => run.failed(index, failure)?,

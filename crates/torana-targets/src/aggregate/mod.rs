@@ -12,6 +12,7 @@
 
 mod compile;
 mod graph;
+mod kept;
 mod part;
 mod reads;
 mod template;
@@ -22,7 +23,7 @@ mod written;
 
 use bytes::Bytes;
 use graph::{Broken, Collected, Graph};
-use part::beside;
+use part::Tools;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_core::deadline::Deadline;
@@ -31,8 +32,10 @@ use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
 use torana_core::head::{Method, Status};
 use torana_core::names::{HeaderName, KnownName};
+use torana_core::outbound::Outbound;
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::{Reply, ReplyFields};
+use torana_core::store::memory_blobs::MemoryBlobs;
 use torana_core::target::{Answer, Names, Target, TargetKind, UpstreamId};
 use torana_core::written::Written;
 use torana_expr::{Expr, Subject};
@@ -49,6 +52,8 @@ torana_core::refusals! {
 torana_core::events! {
     COMPLETE = "complete" "All parts were there, or were not to be asked.";
     PARTIAL = "partial" "The default stood for a part that failed.";
+    KEPT = "kept" "The answer to a part was kept.";
+    CACHED = "cached" "A part was answered with a kept copy.";
     FAILED = "failed" "A required part failed, or no answer could be made of the parts.";
 }
 
@@ -72,6 +77,8 @@ pub struct Aggregate {
     /// What decides over the variant.
     vary: Vec<ReplyFields>,
     tally: Arc<Tally>,
+    /// Answers that parts keep.
+    kept: Arc<MemoryBlobs>,
     shown: String,
 }
 
@@ -126,9 +133,10 @@ impl Aggregate {
             return Err(Rejection::new(&PART_FAILED).because("there is nothing to ask services with"));
         };
         let latest = self.latest(exchange, Instant::now());
-        let collected = shape.graph.collect(exchange, &self.captures, &outbound, latest).await;
+        let tools = Tools { outbound: &*outbound, kept: &self.kept, tally: &self.tally };
+        let collected = shape.graph.collect(exchange, &self.captures, tools, latest).await;
         let result = match collected {
-            Ok(collected) => self.reply(shape, collected, exchange).await,
+            Ok(collected) => self.reply(shape, &*outbound, collected, exchange).await,
             Err(broken) => Err(rejection(&shape.graph, &broken)),
         };
         match &result {
@@ -155,7 +163,13 @@ impl Aggregate {
         whole.earlier(self.timeout.map_or(Deadline::NONE, |time| Deadline::after(now, time)))
     }
 
-    async fn reply(&self, shape: &Shape, collected: Collected, exchange: &mut Exchange) -> Result<Reply, Rejection> {
+    async fn reply(
+        &self,
+        shape: &Shape,
+        worker: &dyn Outbound,
+        collected: Collected,
+        exchange: &mut Exchange,
+    ) -> Result<Reply, Rejection> {
         let Collected { values, size, failures } = collected;
         let parts = &shape.graph.parts;
         let members = parts.iter().zip(values);
@@ -163,7 +177,7 @@ impl Aggregate {
         let mut answer = Val::obj(members.collect());
         let unmade = |fault: reshape::Fault| Rejection::new(&RESPONSE).because(format_args!("`response`: {fault}"));
         if let Some(response) = &shape.response {
-            answer = response.apply(answer, size, Vec::new()).await.map_err(unmade)?;
+            answer = response.apply(Some(worker), answer, size, Vec::new()).await.map_err(unmade)?;
         }
         if self.errors {
             answer =
@@ -173,7 +187,7 @@ impl Aggregate {
             let mut text = Vec::new();
             reshape::write(&answer, MOST_BYTES, &mut text).map(|()| text)
         };
-        let text = beside(size, write).await.and_then(|text| text).map_err(unmade)?;
+        let text = reshape::beside(Some(worker), size, write).await.and_then(|text| text).map_err(unmade)?;
         let mut reply = Reply::new(if failures.is_empty() { self.status } else { self.partial_status });
         let fields = &mut reply.head.fields;
         if !reply.head.status.is_bodiless() {

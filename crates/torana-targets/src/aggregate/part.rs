@@ -1,24 +1,24 @@
 //! One part: the request it is, and the value it has.
 
+use super::kept::{self, Keeping};
 use super::template::{Facts, Fault, Template, encode};
+use super::{CACHED, KEPT};
 use bytes::Bytes;
-use std::future::poll_fn;
-use std::rc::Rc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 use torana_core::body::{Body, CollectError};
 use torana_core::deadline::Deadline;
+use torana_core::event::Tally;
 use torana_core::exchange::Exchange;
 use torana_core::head::{Fields, Method, ReplyHead, Status};
 use torana_core::names::{HeaderName, KnownName};
-use torana_core::outbound::{Outbound, OutboundRequest};
+use torana_core::outbound::{Outbound, OutboundRequest, within};
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 use torana_core::site::UpstreamId;
+use torana_core::store::memory_blobs::MemoryBlobs;
 use torana_core::trace::{IdSource, TraceContext};
 use torana_expr::{Expr, Subject};
-use torana_reshape::aside;
-use torana_reshape::{self as reshape, Budget, LARGEST_INLINE, Reshape, Val};
+use torana_reshape::{self as reshape, Budget, Reshape, Val};
 
 /// A part, ready to be asked for.
 pub(super) struct Part {
@@ -39,6 +39,7 @@ pub(super) struct Part {
     pub(super) success: Vec<Status>,
     pub(super) pass_status: Vec<Status>,
     pub(super) body_bytes: usize,
+    pub(super) keeping: Option<Keeping>,
     /// The positions of the parts it waits for.
     pub(super) needs: Vec<usize>,
 }
@@ -215,6 +216,9 @@ impl Part {
             separator = '&';
         }
         let mut fields = passed.clone();
+        if let Some(keeping) = &self.keeping {
+            keeping.hide(&mut fields);
+        }
         if facts.exchange.head.fields.contains(KnownName::Traceparent) {
             let trace = facts.exchange.trace;
             let span = IdSource::new(trace.span ^ SALT.wrapping_add(span)).next().max(1);
@@ -244,36 +248,52 @@ impl Part {
         Ok(OutboundRequest { method: self.method, path_and_query, host: None, fields, body, deadline: Deadline::NONE })
     }
 
-    /// Sends it, and reads what comes back. `latest` is when all is to be done.
+    /// What `request` is called among the answers that are kept; `None`: its
+    /// answer is not.
+    pub(super) fn question(&self, request: &OutboundRequest, exchange: &Exchange) -> Option<Vec<u8>> {
+        self.keeping.as_ref()?.question(&self.upstream_name, request, exchange)
+    }
+
+    /// Takes the answer that is kept, or sends the request and reads what comes
+    /// back. `latest` is when all is to be done.
     pub(super) async fn fetch(
         &self,
-        outbound: Rc<dyn Outbound>,
+        tools: Tools<'_>,
         mut request: OutboundRequest,
+        question: Option<Vec<u8>>,
         now: Instant,
         latest: Deadline,
     ) -> Result<Fetched, Failure> {
         let own = self.timeout.map_or(Deadline::NONE, |time| Deadline::after(now, time));
         request.deadline = latest.earlier(own);
         let left = request.deadline.left(now);
-        let sent = outbound.send(self.upstream, request);
-        let work = async { self.read(sent.await.map_err(not_reached)?).await };
-        let Some(left) = left else { return work.await };
-        let late = || Failure::new(Why::Timeout, format_args!("it took more than {left:?}"));
-        let (mut work, mut time) = (std::pin::pin!(work), outbound.sleep(left));
-        poll_fn(|cx| match work.as_mut().poll(cx) {
-            Poll::Pending => time.as_mut().poll(cx).map(|()| Err(late())),
-            done => done,
-        })
-        .await
+        let found = question.as_deref().and_then(|question| kept::find(tools.kept, question));
+        let work = async {
+            if let Some((_, bytes)) = found.filter(|(status, _)| self.is_success(*status)) {
+                tools.tally.count(&CACHED);
+                return self.value(tools.outbound, bytes).await;
+            }
+            let reply = tools.outbound.send(self.upstream, request).await.map_err(not_reached)?;
+            self.read(tools, reply, question.as_deref()).await
+        };
+        match left {
+            None => work.await,
+            Some(left) => within(tools.outbound, left, work)
+                .await
+                .unwrap_or_else(|| Err(Failure::new(Why::Timeout, format_args!("it took more than {left:?}")))),
+        }
     }
 
-    async fn read(&self, reply: Reply) -> Result<Fetched, Failure> {
+    fn is_success(&self, status: Status) -> bool {
+        match &self.success[..] {
+            [] => (200..300).contains(&status.code()),
+            listed => listed.contains(&status),
+        }
+    }
+
+    async fn read(&self, tools: Tools<'_>, reply: Reply, question: Option<&[u8]>) -> Result<Fetched, Failure> {
         let Reply { head, body, .. } = reply;
-        let is_success = match &self.success[..] {
-            [] => (200..300).contains(&head.status.code()),
-            listed => listed.contains(&head.status),
-        };
-        if !is_success {
+        if !self.is_success(head.status) {
             drain(body).await;
             let cause = format!("it answered {}", head.status.code());
             return Err(Failure { status: Some(head.status), ..Failure::new(Why::Status, cause) });
@@ -289,35 +309,42 @@ impl Part {
                 return Err(Failure::new(Why::Unavailable, format_args!("its answer broke off: {error}")));
             }
         };
+        if !bytes.is_empty() {
+            is_json.map_err(|cause| Failure::new(Why::NotJson, cause))?;
+        }
+        let fetched = self.value(tools.outbound, bytes.clone()).await?;
+        // What has no value is asked for again.
+        if let (Some(keeping), Some(question)) = (&self.keeping, question)
+            && keeping.put(tools.kept, question, &head, &bytes)
+        {
+            tools.tally.count(&KEPT);
+        }
+        Ok(fetched)
+    }
+
+    /// The value of an answer.
+    async fn value(&self, worker: &dyn Outbound, bytes: Bytes) -> Result<Fetched, Failure> {
         let size = bytes.len();
         if size == 0 {
             return Ok(Fetched { value: Val::Null, size });
         }
-        is_json.map_err(|cause| Failure::new(Why::NotJson, cause))?;
-        let read = beside(size, move || reshape::read(&bytes)).await;
+        let read = reshape::beside(Some(worker), size, move || reshape::read(&bytes)).await;
         let read = read.map_err(|fault| Failure::new(Why::Unavailable, format_args!("its answer: {fault}")))?;
         let mut value = read.map_err(|error| Failure::new(Why::NotJson, format_args!("its answer: {error}")))?;
         if let Some(select) = &self.select {
-            let selected = select.apply(value, size, Vec::new()).await;
+            let selected = select.apply(Some(worker), value, size, Vec::new()).await;
             value = selected.map_err(|fault| Failure::new(Why::Select, format_args!("`select`: {fault}")))?;
         }
         Ok(Fetched { value, size })
     }
 }
 
-/// Does what takes longer the more bytes it is about: here, or if they are
-/// many, beside the workers.
-pub(super) async fn beside<T: Send + 'static>(
-    size: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, reshape::Fault> {
-    if size <= LARGEST_INLINE {
-        return Ok(work());
-    }
-    match aside::run(work) {
-        Ok(outcome) => outcome.await.ok_or(reshape::Fault::Broken),
-        Err(aside::Full) => Err(reshape::Fault::Busy),
-    }
+/// What parts are asked for with.
+#[derive(Clone, Copy)]
+pub(super) struct Tools<'a> {
+    pub(super) outbound: &'a dyn Outbound,
+    pub(super) kept: &'a MemoryBlobs,
+    pub(super) tally: &'a Tally,
 }
 
 fn not_reached(rejection: Rejection) -> Failure {

@@ -2,11 +2,12 @@
 
 mod configuration;
 mod failures;
+mod keeping;
 mod references;
 mod running;
 
 use super::Aggregate;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use torana_core::exchange::{Exchange, RouteId};
-use torana_core::outbound::{Outbound, OutboundRequest, ReadReply};
+use torana_core::outbound::{Full, Line, Outbound, OutboundRequest, ReadReply, Work};
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 use torana_core::site::{Site, UpstreamId};
@@ -54,6 +55,8 @@ struct Services {
     slept: RefCell<Vec<Duration>>,
     /// Whether the time that was slept for is over.
     time_is_over: RefCell<bool>,
+    /// How much was done aside.
+    aside: Cell<usize>,
 }
 
 /// A request under way; tells when it is given up.
@@ -159,8 +162,10 @@ impl Outbound for Worker {
         ))
     }
 
-    fn compute(&self, _: Box<dyn FnOnce() + Send>) -> LocalBoxFuture<'static, ()> {
-        unreachable!("aggregates have what is large done aside");
+    fn take_aside(&self, _: Line, work: Work) -> Result<(), Full> {
+        self.0.aside.set(self.0.aside.get() + 1);
+        work();
+        Ok(())
     }
 
     fn spawn(&self, _: LocalBoxFuture<'static, ()>) {

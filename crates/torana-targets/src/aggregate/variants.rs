@@ -10,6 +10,8 @@ use torana_core::diagnostic::{Diagnostic, did_you_mean};
 use torana_core::head::Status;
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::reply::ReplyFields;
+use torana_core::site::keep;
+use torana_core::store::memory_blobs::MemoryBlobs;
 use torana_core::target::Names;
 use torana_core::written::{Entry, Spanned, Written};
 use torana_expr::{Expr, Part as RequestPart};
@@ -44,6 +46,7 @@ pub(super) fn build(config: &Config, written: &Written, names: &dyn Names) -> Re
     };
     problems.into_iter().for_each(|warning| names.warn(warning));
     let status = config.status.and_then(Status::new).unwrap_or(Status::OK);
+    let most = config.cache_bytes.map_or(16 << 20, |bytes| bytes.as_usize());
     Ok(Aggregate {
         shown: shown(&base.graph, &config.variants),
         vary: vary(&variants),
@@ -56,6 +59,7 @@ pub(super) fn build(config: &Config, written: &Written, names: &dyn Names) -> Re
         timeout: config.timeout.as_ref().map(|timeout| timeout.std()),
         partial,
         tally: names.tally(),
+        kept: keep(names, &format!("parts {most}"), || MemoryBlobs::new(most)),
     })
 }
 

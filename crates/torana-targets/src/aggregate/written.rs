@@ -68,6 +68,9 @@ pub struct Config {
     /// Let requests with a safe method, such as GET, ask parts with one that is not, such as POST. Default `false`.
     #[serde(default)]
     pub(super) allow_unsafe: bool,
+    /// Memory for answers that parts keep (`cache`), all of them together; without room the oldest goes. Default `16MiB`.
+    #[serde(default)]
+    pub(super) cache_bytes: Option<ByteSize>,
     /// The same for other kinds of clients, each under its name. The first one whose `when` holds is taken.
     #[serde(default, deserialize_with = "torana_core::written::others")]
     #[schemars(with = "BTreeMap<String, VariantConfig>")]
@@ -135,6 +138,25 @@ pub(super) struct PartConfig {
     /// Longest answer; a longer one is a failure. Default `1MiB`.
     #[serde(default)]
     pub(super) body_bytes: Option<ByteSize>,
+    /// Keep answers and use them again for the same question of the same caller: `{}`, or `{ ttl: 30s }`. Default: none.
+    #[serde(default)]
+    pub(super) cache: Option<Spanned<PartCache>>,
+}
+
+/// How answers to a part are kept, in memory. A copy is used for a request to the same upstream with the same host, path, query
+/// and headers, of the same caller; tracing, request id and the client's address are no part of that. Never kept are failures,
+/// answers with `no-store`, `private` or `Set-Cookie`, those that vary with more than is asked, and those to callers that were
+/// proved without a name.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "AggregatePartCache")]
+pub(super) struct PartCache {
+    /// How long, whatever an answer says about it. Default: as its `Cache-Control` says (`s-maxage`, `max-age`, less its `Age`);
+    /// one that does not is not kept.
+    pub(super) ttl: Option<Spanned<Duration>>,
+    /// Whether answers are for every caller. The service is not told who is calling then: headers that policies set about the
+    /// caller are left out. Default `false`: each caller has copies of its own.
+    pub(super) shared: bool,
 }
 
 /// An aggregate for a kind of clients: what differs from the one it stands in.
@@ -208,6 +230,9 @@ pub(super) struct PartChange {
     /// Another limit.
     #[serde(default)]
     body_bytes: Option<ByteSize>,
+    /// Another way to keep answers.
+    #[serde(default)]
+    cache: Option<Spanned<PartCache>>,
 }
 
 /// The parts as they are in a variant: those of the aggregate, without some,

@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use torana_control::notice;
 use torana_net::hand_over;
@@ -27,6 +28,9 @@ pub(crate) struct Successor {
     /// Its arguments, among them that it takes over from its parent.
     pub(crate) arguments: Vec<OsString>,
 }
+
+/// How long a new process may take to read its configuration and listen.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where upgrades begin.
 #[derive(Clone)]
@@ -114,7 +118,7 @@ impl Upgrades {
             hand_over::give(stream, labelled)
         });
         let is_taken = match given {
-            Ok(()) => hand_over::is_taken(stream),
+            Ok(()) => hand_over::is_taken(stream, PATIENCE),
             Err(error) => {
                 notice::warn(&format!("the sockets cannot be handed over: {error}"));
                 false

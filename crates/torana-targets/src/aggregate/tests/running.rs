@@ -154,9 +154,10 @@ fn long_answers_are_read_beside_the_worker() {
     }, "response": "{few, sum: (.all | add), all}" }"#;
     let services = Services::answering(&[("/all", Says::Json(200, long))]);
     let built = build(config, "/x/{id}");
-    let mut exchange = request(&services, "GET /x/7 HTTP/1.1\nHost: a");
-    let shown = show(torana_reshape::aside::block_on(built.begin(&mut exchange)));
+    let shown = built.ask(&services, "GET /x/7 HTTP/1.1\nHost: a");
     assert_eq!(shown, format!(r#"200 {{"few":[79996,79998],"sum":799980000,"all":{long}}}"#));
+    // Two answers, a selection, the answer of them, and its text.
+    assert_eq!(services.aside.get(), 5);
 }
 
 #[test]

@@ -4,38 +4,48 @@
 //! counts, one that is no number is zero, and an unknown directive says
 //! nothing (§5.2.3, §4.2.1).
 
-use torana_core::head::Fields;
-use torana_core::names::KnownName;
+use crate::head::Fields;
+use crate::names::KnownName;
 
 /// What requests and replies say about keeping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Directives {
+pub struct Directives {
     /// Whether there is any.
-    pub(super) said: bool,
-    pub(super) no_store: bool,
-    /// Without regard to the fields it may name.
-    pub(super) no_cache: bool,
-    /// The same.
-    pub(super) private: bool,
-    pub(super) public: bool,
+    pub said: bool,
+    /// Nothing of it is to be kept.
+    pub no_store: bool,
+    /// Not to be used without asking; without regard to the fields it may name.
+    pub no_cache: bool,
+    /// For one caller only; the same.
+    pub private: bool,
+    /// For everybody, whoever asked.
+    pub public: bool,
     /// `must-revalidate`, as `proxy-revalidate` does, to a shared cache.
-    pub(super) must_revalidate: bool,
+    pub must_revalidate: bool,
     /// `must-revalidate` itself, which permits keeping (§3.5).
-    pub(super) origin_revalidates: bool,
-    pub(super) no_transform: bool,
-    pub(super) only_if_cached: bool,
-    pub(super) max_age: Option<u64>,
-    pub(super) s_maxage: Option<u64>,
-    pub(super) min_fresh: Option<u64>,
-    /// `u64::MAX` if any staleness will do.
-    pub(super) max_stale: Option<u64>,
-    pub(super) stale_while_revalidate: Option<u64>,
-    pub(super) stale_if_error: Option<u64>,
+    pub origin_revalidates: bool,
+    /// The bytes are to stay as they are.
+    pub no_transform: bool,
+    /// The target is not to be asked.
+    pub only_if_cached: bool,
+    /// Seconds that it is fresh, or may be old.
+    pub max_age: Option<u64>,
+    /// The same for shared caches.
+    pub s_maxage: Option<u64>,
+    /// Seconds that it is to be fresh still.
+    pub min_fresh: Option<u64>,
+    /// Seconds that it may be stale; `u64::MAX` if any staleness will do.
+    pub max_stale: Option<u64>,
+    /// Seconds that it may be used stale while it is asked for (RFC 5861 §3).
+    pub stale_while_revalidate: Option<u64>,
+    /// Seconds that it may be used stale when asking fails (RFC 5861 §4).
+    pub stale_if_error: Option<u64>,
 }
 
 impl Directives {
     /// What `fields` say.
-    pub(super) fn of(fields: &Fields) -> Directives {
+    #[must_use]
+    pub fn of(fields: &Fields) -> Directives {
         let mut all = Directives::default();
         for value in fields.get_all(KnownName::CacheControl) {
             for part in parts(value) {
@@ -46,7 +56,8 @@ impl Directives {
     }
 
     /// What a request says; `Pragma: no-cache` is what HTTP/1.0 has (§5.4).
-    pub(super) fn of_request(fields: &Fields) -> Directives {
+    #[must_use]
+    pub fn of_request(fields: &Fields) -> Directives {
         let mut all = Directives::of(fields);
         all.no_cache |= !all.said && fields.list_contains(KnownName::Pragma, "no-cache");
         all
@@ -100,7 +111,7 @@ impl Directives {
 }
 
 /// The members of a list whose members may be or hold quoted strings.
-pub(super) fn parts(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn parts(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = value;
     std::iter::from_fn(move || {
         loop {
@@ -132,7 +143,8 @@ fn unquoted(value: &[u8]) -> &[u8] {
 }
 
 /// `1*DIGIT`; more than there is room for is a very long time (§1.2.2).
-pub(super) fn seconds(text: &[u8]) -> Option<u64> {
+#[must_use]
+pub fn seconds(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
