@@ -26,6 +26,7 @@ pub mod hop;
 pub mod identity;
 pub mod interim;
 pub mod json;
+pub mod keyed;
 pub mod metric;
 pub mod names;
 pub mod operation;

@@ -59,6 +59,7 @@ known_names! {
     Authorization = "authorization",
     Baggage = "baggage",
     CacheControl = "cache-control",
+    CacheStatus = "cache-status",
     Connection = "connection",
     ContentDisposition = "content-disposition",
     ContentEncoding = "content-encoding",
@@ -97,6 +98,8 @@ known_names! {
     ProxyAuthorization = "proxy-authorization",
     ProxyConnection = "proxy-connection",
     Range = "range",
+    RateLimit = "ratelimit",
+    RateLimitPolicy = "ratelimit-policy",
     Referer = "referer",
     RetryAfter = "retry-after",
     SecFetchDest = "sec-fetch-dest",
@@ -122,14 +125,21 @@ known_names! {
     Warning = "warning",
     WwwAuthenticate = "www-authenticate",
     XApiKey = "x-api-key",
+    XCache = "x-cache",
     XForwardedFor = "x-forwarded-for",
     XForwardedHost = "x-forwarded-host",
     XForwardedPort = "x-forwarded-port",
     XForwardedPrefix = "x-forwarded-prefix",
     XForwardedProto = "x-forwarded-proto",
     XForwardedServer = "x-forwarded-server",
+    XRateLimitLimit = "x-ratelimit-limit",
+    XRateLimitRemaining = "x-ratelimit-remaining",
+    XRateLimitReset = "x-ratelimit-reset",
     XRealIp = "x-real-ip",
     XRequestId = "x-request-id",
+    XUserEmail = "x-user-email",
+    XUserId = "x-user-id",
+    XUserRole = "x-user-role",
 }
 
 const LONGEST: usize = 32;
@@ -398,7 +408,18 @@ pub const fn is_token_byte(byte: u8) -> bool {
 /// NUL first of all, would let a value become a second header.
 #[must_use]
 pub const fn is_value_byte(byte: u8) -> bool {
-    matches!(byte, b'\t' | b' '..=0x7e | 0x80..=0xff)
+    // Looked up: every byte of every value that is written passes here.
+    const ALLOWED: [bool; 256] = {
+        let mut allowed = [true; 256];
+        let mut byte = 0;
+        while byte < 0x20 {
+            allowed[byte] = byte == b'\t' as usize;
+            byte += 1;
+        }
+        allowed[0x7f] = false;
+        allowed
+    };
+    ALLOWED[byte as usize]
 }
 
 #[cfg(test)]

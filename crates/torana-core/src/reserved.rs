@@ -43,6 +43,8 @@ pub fn reserved(name: &HeaderName, side: Side) -> Option<&'static str> {
 #[must_use]
 pub fn not_ownable(name: &HeaderName) -> Option<&'static str> {
     match name {
+        // What the gateway calls callers by; it is known only to be found fast.
+        HeaderName::Known(KnownName::XUserEmail | KnownName::XUserId | KnownName::XUserRole) => None,
         HeaderName::Known(_) => reserved(name, Side::Request)
             .or(Some("clients send it for reasons of their own; choose a name of the gateway's, such as `X-User-Id`")),
         HeaderName::Other(_) => reserved(name, Side::Request),

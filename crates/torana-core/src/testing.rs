@@ -13,7 +13,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::event::{Event, Tally};
 use crate::exchange::{Connection, Exchange};
 use crate::head::{Fields, Status};
-use crate::names::HeaderName;
+use crate::names::{HeaderName, KnownName};
 use crate::operation::{Operate, Operation};
 use crate::policy::{self, Policy, PolicyEntry};
 use crate::reply::Reply;
@@ -282,7 +282,7 @@ impl TestNames {
             route: route.to_owned(),
             pattern: path.to_owned(),
             names: names.collect(),
-            owned: [HeaderName::Other("x-user-id".into())],
+            owned: [KnownName::XUserId.into()],
             safe: true,
             warnings: RefCell::default(),
             stores: BTreeMap::new(),

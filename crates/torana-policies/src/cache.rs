@@ -50,6 +50,7 @@ use key::{Credentials, KeyRules};
 use purge::{Meant, PURGE, Purge};
 use settle::Draft;
 use shared::{Heard, Listen, Shared};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -113,19 +114,18 @@ struct Inner {
     /// Whether requests say whether a copy will do.
     heeds_requests: bool,
     tags: Vec<HeaderName>,
-    names: Names,
     tally: Arc<Tally>,
-}
-
-/// Header names that are not among the known.
-struct Names {
-    x_cache: HeaderName,
-    cache_status: HeaderName,
 }
 
 /// What a request asks for, as the cache sees it.
 struct Question {
     key: Key,
+    wish: Wish,
+}
+
+/// The same without the key.
+struct Wish {
+    /// The place of its URI among the store's moments.
     uri: usize,
     conditions: Conditions,
     said: Directives,
@@ -176,7 +176,7 @@ impl PolicyKind for Cache {
         let shared =
             shared.map(|shared| Shared::new(shared, site.owner(), &checked.key, keep(site, &name, Heard::default)));
         let store = keep(site, &name, || Arc::new(Store::new(checked.memory)));
-        let inner = Arc::new(checked.into_inner(Arc::clone(&store), shared, site.tally())?);
+        let inner = Arc::new(checked.into_inner(Arc::clone(&store), shared, site.tally()));
         site.offer(&PURGE, Arc::new(Purge(Arc::clone(&inner))));
         Ok(Arc::new(Cache(inner)))
     }
@@ -191,7 +191,8 @@ impl Policy for Cache {
                 self.pursue(exchange, asked).await
             }));
         }
-        match self.0.ask(exchange, time::now()) {
+        let began = time::of(exchange);
+        match self.0.ask(exchange, began) {
             asked @ (Asked::Wait(..) | Asked::Look(..)) => Verdict::Wait(Box::pin(self.pursue(exchange, asked))),
             Asked::Go(Ok(fetch)) => {
                 exchange.carried.put(self, fetch);
@@ -207,14 +208,13 @@ impl Policy for Cache {
     }
 
     fn on_response<'a>(&'a self, exchange: &'a mut Exchange, reply: &'a mut Reply) -> Verdict<'a> {
-        let now = time::now();
-        let changed = self.0.invalidate(exchange, reply, now);
+        let changed = self.0.invalidate(exchange, reply);
         if let Some(fetch) = exchange.carried.take::<Box<Fetch>>(self) {
-            if let Some(other) = Inner::settle(&self.0, *fetch, reply, now) {
+            if let Some(other) = Inner::settle(&self.0, *fetch, reply, time::now()) {
                 return other.into();
             }
         } else if let Some(Passed(why)) = exchange.carried.take::<Passed>(self) {
-            self.0.say(reply, "BYPASS", &format!("torana; fwd={why}"));
+            say(reply, "BYPASS", &format!("torana; fwd={why}"));
         }
         if let Some(shared) = self.0.shared.as_ref().filter(|_| !changed.is_empty()) {
             // Whoever asks next, wherever, gets what is there now.
@@ -257,26 +257,53 @@ impl Cache {
     }
 }
 
+thread_local! {
+    /// Where what is added to a copy is put together.
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A reply made of `entry` for who asks under these conditions.
+fn answer(conditions: &Conditions, entry: &Entry, now: Instant, label: &str, status: &str) -> Reply {
+    let mut reply = conditions.answer(entry);
+    let age = entry.age(now).as_secs();
+    let lifetime = entry.lifetime.as_secs();
+    let (sign, left) = if lifetime < age { ("-", age - lifetime) } else { ("", lifetime - age) };
+    let mut buffers = [itoa::Buffer::new(), itoa::Buffer::new()];
+    let [age, left] = [age, left].map({
+        let mut buffers = buffers.iter_mut();
+        move |number| buffers.next().map_or("", |buffer| buffer.format(number))
+    });
+    let status = ["torana; ", status, "; ttl=", sign, left];
+    let fields = &mut reply.head.fields;
+    if fields.contains(KnownName::CacheStatus) {
+        fields.set_own(KnownName::Age, age.as_bytes());
+        say(&mut reply, label, &status.concat());
+        return reply;
+    }
+    // All of it in one piece: most of what a hit costs is memory.
+    let mut lines = LINES.take();
+    lines.clear();
+    let mut write = |name: KnownName, parts: &[&str]| {
+        let texts = [name.as_str(), ": "];
+        texts.iter().chain(parts).chain(&["\r\n"]).for_each(|part| lines.extend_from_slice(part.as_bytes()));
+        (name, parts.iter().map(|part| part.len()).sum())
+    };
+    let names =
+        [write(KnownName::Age, &[age]), write(KnownName::XCache, &[label]), write(KnownName::CacheStatus, &status)];
+    fields.set_own_lines(&lines, &names);
+    LINES.replace(lines);
+    reply
+}
+
+/// Says what became of a request (RFC 9211), and the same in a word.
+fn say(reply: &mut Reply, label: &str, status: &str) {
+    let fields = &mut reply.head.fields;
+    // Digits and words of ours.
+    fields.set_own(KnownName::XCache, label.as_bytes());
+    let _ = fields.append(KnownName::CacheStatus, status.as_bytes());
+}
+
 impl Inner {
-    /// A reply made of `entry` for who asked `question`.
-    fn answer(&self, question: &Question, entry: &Entry, now: Instant, label: &str, status: &str) -> Reply {
-        let mut reply = question.conditions.answer(entry);
-        let age = entry.age(now).as_secs();
-        let left = i128::from(entry.lifetime.as_secs()) - i128::from(age);
-        let fields = &mut reply.head.fields;
-        fields.set_own(KnownName::Age, age.to_string().as_bytes());
-        self.say(&mut reply, label, &format!("torana; {status}; ttl={left}"));
-        reply
-    }
-
-    /// Says what became of a request (RFC 9211), and the same in a word.
-    fn say(&self, reply: &mut Reply, label: &str, status: &str) {
-        let fields = &mut reply.head.fields;
-        // Digits and words of ours.
-        let _ = fields.set(self.names.x_cache.clone(), label.as_bytes());
-        let _ = fields.append(self.names.cache_status.clone(), status.as_bytes());
-    }
-
     /// Whether other gateways have to be heard before anything is answered;
     /// otherwise that is done beside, if it is time.
     fn has_to_listen(self: &Arc<Self>, exchange: &Exchange) -> bool {
@@ -311,7 +338,7 @@ impl Inner {
     /// Looks in the store for what is not in memory; tells whether it is there.
     async fn look_in_store(&self, exchange: &mut Exchange, question: &Question) -> bool {
         let Some(shared) = &self.shared else { return false };
-        let found = shared.look(&self.store, (&question.key, question.uri), &exchange.head.fields).await;
+        let found = shared.look(&self.store, (&question.key, question.wish.uri), &exchange.head.fields).await;
         let has_found = matches!(found, Ok(true));
         if has_found {
             self.tally.count(&STORE_HIT);
@@ -324,7 +351,7 @@ impl Inner {
     fn save(self: &Arc<Self>, fetch: &Fetch, entry: &Arc<Entry>) {
         let Some((since, outbound)) = &fetch.heard else { return };
         let (inner, entry, since) = (Arc::clone(self), Arc::clone(entry), *since);
-        let (key, place) = (fetch.question.key.clone(), fetch.question.uri);
+        let (key, place) = (fetch.question.key.clone(), fetch.question.wish.uri);
         outbound.spawn(Box::pin(async move {
             let Some(shared) = &inner.shared else { return };
             match shared.save(&inner.store, (&key, place), &entry, since).await {

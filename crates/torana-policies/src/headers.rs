@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
-use torana_core::head::Fields;
+use torana_core::head::{FieldName, Fields};
 use torana_core::names::HeaderName;
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::reply::Reply;
@@ -102,16 +102,35 @@ impl Edits {
             }
         }
         for name in &self.remove {
-            fields.remove(name);
+            remove(name, fields);
         }
-        // Checked when they were compiled, as are those to be added.
         for (name, value) in &self.set {
-            let _ = fields.set(name.clone(), value);
+            match name {
+                // Checked when they were compiled, as are those to be added.
+                HeaderName::Known(known) => fields.set_own(*known, value),
+                HeaderName::Other(_) => {
+                    remove(name, fields);
+                    append(name, value, fields);
+                }
+            }
         }
         for (name, value) in &self.add {
-            let _ = fields.append(name.clone(), value);
+            append(name, value, fields);
         }
     }
+}
+
+/// Most messages have no names but those that are known: nothing to look for.
+fn remove(name: &HeaderName, fields: &mut Fields) {
+    if fields.may_have_unknown() || matches!(name, HeaderName::Known(_)) {
+        fields.remove(name);
+    }
+}
+
+/// Adds a field without a copy of its name.
+fn append(name: &HeaderName, value: &[u8], fields: &mut Fields) {
+    let known = if let HeaderName::Known(known) = name { Some(*known) } else { None };
+    let _ = fields.append_named(FieldName { known, text: name.as_str().as_bytes() }, value);
 }
 
 fn compile(changes: &Changes, side: Side, problems: &mut Vec<Diagnostic>) -> Edits {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::Outcome;
 use crate::bench::callgrind::{self, Profile};
 use crate::bench::certificate;
-use crate::bench::client::Connection;
+use crate::bench::client::{Connection, Reply};
 use crate::bench::options::{self, BudgetOptions};
 use crate::bench::origin::Origin;
 use crate::bench::proxy::{self, Prepared, Product, Running};
@@ -26,7 +26,7 @@ const WARM_UP: u32 = 500;
 /// Fewer than one allocation in a hundred requests is background work, not the request.
 const NONE: f64 = 0.01;
 
-const PROGRAMS: [(&str, &str); 4] =
+pub(super) const PROGRAMS: [(&str, &str); 4] =
     [("valgrind", "valgrind"), ("callgrind_control", "valgrind"), ("openssl", "openssl"), ("taskset", "util-linux")];
 
 /// `cargo xtask budget`.
@@ -79,7 +79,7 @@ fn verdict(options: &BudgetOptions, instructions: f64, allocations: f64) -> Outc
     ))
 }
 
-fn ratio(count: u64, requests: u32) -> f64 {
+pub(super) fn ratio(count: u64, requests: u32) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "a run of minutes has far fewer than 2^52 instructions")]
     let count = count as f64;
     count / f64::from(requests)
@@ -90,17 +90,55 @@ fn count(session: &Session, options: &BudgetOptions) -> Outcome<Profile> {
     let files = certificate::create(session)?;
     let origin = Origin::start(session)?;
     let plain = proxy::prepare(session, options.product, &options.binary, origin.address, &files)?;
+    let mut asking = Asking {
+        requests: options.requests,
+        warm_up: WARM_UP,
+        per_request: 1,
+        path: "/r5/json",
+        next: Box::new(|_| Ok(())),
+        check: Box::new(|reply| match (reply.status, reply.body.len()) {
+            (200, 1024) => Ok(()),
+            (status, length) => Err(format!("a reply of status {status} and {length} bytes")),
+        }),
+    };
+    profile(session, plain, &origin, &mut asking, options.keep.as_deref())
+}
+
+/// What a proxy under callgrind is asked.
+pub(super) struct Asking<'a> {
+    pub(super) requests: u32,
+    pub(super) warm_up: u32,
+    /// Requests that reach the origin for each.
+    pub(super) per_request: u32,
+    pub(super) path: &'static str,
+    /// Sets the next request of a connection.
+    pub(super) next: Next<'a>,
+    /// What replies have to be.
+    pub(super) check: Check<'a>,
+}
+
+type Next<'a> = Box<dyn FnMut(&mut Connection) -> std::io::Result<()> + 'a>;
+type Check<'a> = Box<dyn Fn(&Reply) -> Outcome<()> + 'a>;
+
+/// Starts `prepared` under callgrind and counts what `asking` costs it.
+pub(super) fn profile(
+    session: &Session,
+    prepared: Prepared,
+    origin: &Origin,
+    asking: &mut Asking<'_>,
+    kept: Option<&Path>,
+) -> Outcome<Profile> {
+    let name = prepared.product.name();
     // A folder apart: torana watches the one its configuration is in, and would take note of every dump.
-    let folder = session.path("dumps");
-    fs::create_dir(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
+    let folder = session.folder("dumps")?;
     let dumps = folder.join("callgrind");
-    let wrapped = under_callgrind(plain, &dumps)?;
-    let mut running = launch(session, &wrapped)?;
+    let wrapped = under_callgrind(prepared, &dumps)?;
+    let mut running = launch(session, &wrapped, asking)?;
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
-        connections.push(Connection::open(running.plain, "/r5/json").map_err(|e| format!("cannot connect: {e}"))?);
+        connections.push(Connection::open(running.plain, asking.path).map_err(|e| format!("cannot connect: {e}"))?);
     }
-    exchange(&mut connections, WARM_UP)?;
+    exchange(&mut connections, asking.warm_up, asking)?;
     let start = dump(&running, &dumps, 1)?;
     if start.total_allocations() == 0 {
         return Err("callgrind saw no allocation during start-up, so it cannot see the allocator and 0 would mean \
@@ -108,17 +146,20 @@ fn count(session: &Session, options: &BudgetOptions) -> Outcome<Profile> {
             .to_owned());
     }
     let before = origin.seen()?.requests;
-    exchange(&mut connections, options.requests)?;
+    exchange(&mut connections, asking.requests, asking)?;
     let counted = dump(&running, &dumps, 2)?;
     let arrived = origin.seen()?.requests - before;
-    if arrived != u64::from(options.requests) {
-        return Err(format!("{} requests sent, but {arrived} reached the origin", options.requests));
+    let should = u64::from(asking.requests) * u64::from(asking.per_request);
+    if arrived != should {
+        return Err(format!("{} requests sent, but {arrived} reached the origin, not {should}", asking.requests));
     }
     drop(connections);
-    if let Some(directory) = &options.keep {
+    if let Some(directory) = kept {
         keep(&dumps, directory)?;
     }
-    running.server.still_running().map_err(|e| format!("{} died: {e}", options.product.name()))?;
+    running.server.still_running().map_err(|e| format!("{name} died: {e}"))?;
+    running.server.stop(Duration::from_secs(5));
+    fs::remove_dir_all(&folder).map_err(|e| format!("cannot remove {}: {e}", folder.display()))?;
     Ok(counted)
 }
 
@@ -143,28 +184,30 @@ fn under_callgrind(mut prepared: Prepared, dumps: &Path) -> Outcome<Prepared> {
     Ok(prepared)
 }
 
-fn launch(session: &Session, prepared: &Prepared) -> Outcome<Running> {
-    let log = format!("{}.log", prepared.product.name());
-    let server = session.spawn_pinned(&prepared.program, &prepared.args, &log)?;
-    let mut running = Running { product: prepared.product, plain: prepared.plain, tls: prepared.tls, server };
-    running.await_reply(Duration::from_secs(120), Duration::from_millis(50))?;
+fn launch(session: &Session, prepared: &Prepared, asking: &mut Asking<'_>) -> Outcome<Running> {
+    let asking = std::cell::RefCell::new(asking);
+    let ask = |plain| {
+        let mut connection =
+            Connection::open(plain, asking.borrow().path).map_err(|e| format!("cannot connect to {plain}: {e}"))?;
+        exchange(std::slice::from_mut(&mut connection), 1, &mut asking.borrow_mut())
+    };
+    let (running, _) =
+        proxy::start_patiently(session, prepared, Duration::from_secs(120), Duration::from_millis(50), ask)?;
     Ok(running)
 }
 
 /// `requests` in all: a volley of all connections, then all their replies, and again.
-fn exchange(connections: &mut [Connection], requests: u32) -> Outcome<()> {
+fn exchange(connections: &mut [Connection], requests: u32, asking: &mut Asking<'_>) -> Outcome<()> {
     let mut left = requests as usize;
     while left > 0 {
         let volley = left.min(connections.len());
         let (now, _) = connections.split_at_mut(volley);
         for connection in &mut *now {
-            connection.send().map_err(|e| format!("cannot send: {e}"))?;
+            (asking.next)(connection).and_then(|()| connection.send()).map_err(|e| format!("cannot send: {e}"))?;
         }
         for connection in now {
             let reply = connection.receive().map_err(|e| format!("no reply: {e}"))?;
-            if reply.status != 200 || reply.body.len() != 1024 {
-                return Err(format!("a reply of status {} and {} bytes", reply.status, reply.body.len()));
-            }
+            (asking.check)(&reply)?;
         }
         left -= volley;
     }

@@ -27,6 +27,8 @@ pub(super) const HEADERS: [(&str, &str); 6] = [
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
+    /// Status line and headers.
+    pub(super) head: String,
     pub(super) body: Vec<u8>,
 }
 
@@ -51,14 +53,16 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let mut rest = format!(" HTTP/1.1\r\nHost: {address}\r\n");
-        for (name, value) in HEADERS {
-            rest.push_str(&format!("{name}: {value}\r\n"));
-        }
-        rest.push_str("\r\n");
-        let mut connection = Self { stream, request: Vec::new(), rest };
+        let mut connection = Self { stream, request: Vec::new(), rest: rest(address, None) };
         connection.set_request("GET", path);
         Ok(connection)
+    }
+
+    /// From now on requests have this `Authorization` in place of that of [`HEADERS`].
+    pub(super) fn authorize(&mut self, method: &str, path: &str, authorization: Option<&str>) -> std::io::Result<()> {
+        self.rest = rest(self.stream.peer_addr()?, authorization);
+        self.set_request(method, path);
+        Ok(())
     }
 
     /// From now on every request asks for this.
@@ -81,7 +85,8 @@ impl Connection {
             if let Some((end, length, status)) = head
                 && bytes.len() >= end + length
             {
-                return Ok(Reply { status, body: bytes.split_off(end) });
+                let body = bytes.split_off(end);
+                return Ok(Reply { status, head: String::from_utf8_lossy(&bytes).into_owned(), body });
             }
             let count = self.stream.read(&mut buffer)?;
             if count == 0 {
@@ -106,6 +111,16 @@ impl Connection {
         let body = String::from_utf8_lossy(&reply.body).into_owned();
         Err(format!("status {}: {}", reply.status, body.lines().next().unwrap_or_default()))
     }
+}
+
+/// A request from behind its target on.
+fn rest(address: SocketAddr, authorization: Option<&str>) -> String {
+    let mut rest = format!(" HTTP/1.1\r\nHost: {address}\r\n");
+    for (name, value) in HEADERS {
+        let value = authorization.filter(|_| name == "Authorization").unwrap_or(value);
+        rest.push_str(&format!("{name}: {value}\r\n"));
+    }
+    rest + "\r\n"
 }
 
 /// One GET on a connection of its own.

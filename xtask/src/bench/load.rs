@@ -55,6 +55,9 @@ fn wrk(session: &Session, load: &Load, length: Duration) -> Outcome<Command> {
     for (name, value) in HEADERS {
         command.arg("-H").arg(format!("{name}: {value}"));
     }
+    if let Some(script) = &load.script {
+        command.arg("-s").arg(session.write("load.lua", script)?);
+    }
     match load.tool {
         Tool::Churn => {
             command.args(["-H", "Connection: close"]);

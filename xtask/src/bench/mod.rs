@@ -14,6 +14,8 @@
 //!
 //! `bench skew` counts how connections are spread over workers ([`skew`]).
 //!
+//! `bench policies` measures what policies cost, against proxies that do without or do the like ([`policies`]).
+//!
 //! `budget` is the part that CI can run: instructions are counted, not timed, so noise does not matter.
 
 pub(crate) mod budget;
@@ -26,6 +28,7 @@ mod load;
 mod markdown;
 mod options;
 pub(crate) mod origin;
+mod policies;
 mod proxy;
 mod reload;
 mod report;
@@ -52,15 +55,11 @@ const PROGRAMS: [(&str, &str); 6] = [
 
 /// `cargo xtask bench`.
 pub(crate) fn run(args: &[String]) -> Outcome<()> {
-    if let Some((first, rest)) = args.split_first()
-        && first == "reload"
-    {
-        return reload::run(rest);
-    }
-    if let Some((first, rest)) = args.split_first()
-        && first == "skew"
-    {
-        return skew::run(rest);
+    match args.split_first() {
+        Some((first, rest)) if first == "reload" => return reload::run(rest),
+        Some((first, rest)) if first == "skew" => return skew::run(rest),
+        Some((first, rest)) if first == "policies" => return policies::run(rest),
+        _ => {}
     }
     if options::wants_help(args) {
         print!("{}", options::BENCH_USAGE);

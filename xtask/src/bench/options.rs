@@ -14,6 +14,7 @@ pub(super) const LOAD_CORE: u32 = 1;
 pub(super) const BENCH_USAGE: &str = "\
 usage: cargo xtask bench [OPTIONS]
        cargo xtask bench reload [OPTIONS]
+       cargo xtask bench policies [OPTIONS]
        cargo xtask bench skew [--connections N] [--workers N] [--rounds N] [--bin PATH]
 
 Measures torana, nginx and haproxy, one worker each on core 0; load generator and origin on core 1.
@@ -28,6 +29,23 @@ Measures torana, nginx and haproxy, one worker each on core 0; load generator an
   --write               also write the tables to bench/RESULTS.md
 
 Quote only figures of an otherwise idle machine: see `foreign load` in the tables.
+";
+
+pub(super) const POLICIES_USAGE: &str = "\
+usage: cargo xtask bench policies [OPTIONS]
+
+Measures what policies cost: CPU time against nginx and haproxy, and instructions and allocations by callgrind.
+
+  --rounds N            interleaved rounds per row (default 5; 0: only count instructions)
+  --seconds S           length of one window (default 2)
+  --requests N          counted requests per row (default 2000; 0: only measure CPU time)
+  --only A,B            rows, see below (default all)
+  --own-only            count instructions of torana only
+  --keep DIR            copy callgrind's files there, for callgrind_annotate
+  --bin PATH            the gateway (default target/release/torana)
+  --write               also write the rows to bench/RESULTS.md
+
+rows:
 ";
 
 pub(super) const RELOAD_USAGE: &str = "\
@@ -109,6 +127,69 @@ impl BenchOptions {
             return Ok(());
         }
         require_binary(&self.binary)
+    }
+}
+
+/// Options of `cargo xtask bench policies`.
+#[derive(Debug)]
+pub(super) struct PoliciesOptions {
+    pub(super) rounds: usize,
+    pub(super) seconds: u32,
+    pub(super) requests: u32,
+    /// Rows by name; empty for all.
+    pub(super) only: Vec<String>,
+    pub(super) own_only: bool,
+    pub(super) keep: Option<PathBuf>,
+    pub(super) binary: PathBuf,
+    pub(super) write: bool,
+    /// The command line as typed, for the record.
+    pub(super) typed: String,
+}
+
+impl PoliciesOptions {
+    pub(super) fn parse(args: &[String]) -> Outcome<Self> {
+        let mut options = Self {
+            rounds: 5,
+            seconds: 2,
+            requests: 2000,
+            only: Vec::new(),
+            own_only: false,
+            keep: None,
+            binary: default_binary(),
+            write: false,
+            typed: String::new(),
+        };
+        let mut typed = "cargo xtask bench policies".to_owned();
+        let mut args = Arguments::new(args, "bench policies");
+        while let Some(flag) = args.flag() {
+            let mut rest = args.rest.clone();
+            match flag.as_str() {
+                "--rounds" => options.rounds = args.number("--rounds", 0)?,
+                "--seconds" => options.seconds = args.number("--seconds", 1)?,
+                "--requests" => options.requests = args.number("--requests", 0)?,
+                "--only" => options.only = args.value("--only")?.split(',').map(str::to_owned).collect(),
+                "--own-only" => options.own_only = true,
+                "--keep" => options.keep = Some(PathBuf::from(args.value("--keep")?)),
+                "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
+                "--write" => options.write = true,
+                other => return Err(args.unknown(other)),
+            }
+            // Where files are on this machine is nobody's business.
+            if flag != "--bin" && flag != "--keep" {
+                let taken = rest.len() - args.rest.len();
+                let values = rest.by_ref().take(taken).map(String::as_str);
+                for word in std::iter::once(flag.as_str()).chain(values) {
+                    typed.push(' ');
+                    typed.push_str(word);
+                }
+            }
+        }
+        if options.rounds == 0 && options.requests == 0 {
+            return Err("nothing to measure: --rounds and --requests are both 0".to_owned());
+        }
+        require_binary(&options.binary)?;
+        options.typed = typed;
+        Ok(options)
     }
 }
 

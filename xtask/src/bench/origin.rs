@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `/big` | 100 KB |
 //! | `/echo` | the request head as it arrived |
+//! | `/kept` | 1 KB of JSON that a cache may keep for an hour |
 //! | `/count` | `connections N requests M` so far |
 //! | anything else | 1 KB of JSON |
 
@@ -21,6 +22,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use crate::Outcome;
 use crate::bench::client;
+use crate::bench::proxy::first_line;
 use crate::bench::supervise::{Server, Session};
 
 /// Token of the listening socket; connections are numbered from 0.
@@ -145,6 +147,7 @@ fn accept(
 struct State {
     scratch: Vec<u8>,
     small: Arc<[u8]>,
+    kept: Arc<[u8]>,
     big: Arc<[u8]>,
     connections: u64,
     requests: u64,
@@ -155,6 +158,7 @@ impl State {
         Self {
             scratch: vec![0; MAX_HEAD],
             small: reply("application/json", &json(1024)).into(),
+            kept: dated("application/json", "public, max-age=3600", &now(), &json(1024)).into(),
             big: reply("application/octet-stream", &vec![b'x'; 100 * 1024]).into(),
             connections: 0,
             requests: 0,
@@ -177,6 +181,8 @@ impl State {
             self.big.clone()
         } else if path.ends_with(b"/echo") {
             reply("text/plain", head).into()
+        } else if path.ends_with(b"/kept") {
+            self.kept.clone()
         } else {
             self.small.clone()
         }
@@ -302,9 +308,18 @@ fn json(size: usize) -> Vec<u8> {
 
 /// Six headers, the usual number of a JSON service.
 fn reply(kind: &str, body: &[u8]) -> Vec<u8> {
+    dated(kind, "no-store", "Thu, 01 Jan 2026 00:00:00 GMT", body)
+}
+
+/// The date, for a reply whose age matters.
+fn now() -> String {
+    first_line(Command::new("date").env("LC_ALL", "C").args(["-u", "+%a, %d %b %Y %H:%M:%S GMT"]))
+}
+
+fn dated(kind: &str, keep: &str, date: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
-        "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: {kind}\r\n\
-         Content-Length: {}\r\nCache-Control: no-store\r\nETag: \"5f2c-1a\"\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: {date}\r\nContent-Type: {kind}\r\n\
+         Content-Length: {}\r\nCache-Control: {keep}\r\nETag: \"5f2c-1a\"\r\n\r\n",
         body.len()
     );
     let mut whole = head.into_bytes();

@@ -53,10 +53,25 @@ pub(super) fn first_line(command: &mut Command) -> String {
     String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").trim().to_owned()
 }
 
+/// What a proxy is to do besides plain proxying.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Extra {
+    /// Tells its files from those of others of the same product; empty for plain proxying.
+    pub(super) name: &'static str,
+    /// In the product's own words. Of torana: keys that replace those of its file. Of nginx: what stands in place
+    /// of `@MORE@`. Of haproxy: what follows its last backend.
+    pub(super) text: &'static str,
+    /// More names between at-signs, and what they stand for.
+    pub(super) values: Vec<(&'static str, String)>,
+}
+
 /// A configuration written to disk and the command line that runs it.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) product: Product,
+    /// Where its log is.
+    log: String,
+    pub(super) admin: SocketAddr,
     pub(super) program: PathBuf,
     pub(super) args: Vec<String>,
     pub(super) plain: SocketAddr,
@@ -67,6 +82,7 @@ pub(super) struct Prepared {
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) product: Product,
+    pub(super) admin: SocketAddr,
     pub(super) plain: SocketAddr,
     pub(super) tls: SocketAddr,
     pub(super) server: Server,
@@ -80,10 +96,25 @@ pub(super) fn prepare(
     origin: SocketAddr,
     files: &Certificate,
 ) -> Outcome<Prepared> {
+    prepare_more(session, product, &Extra::default(), gateway, origin, files)
+}
+
+/// The same for a proxy that has more to do.
+pub(super) fn prepare_more(
+    session: &Session,
+    product: Product,
+    extra: &Extra,
+    gateway: &Path,
+    origin: SocketAddr,
+    files: &Certificate,
+) -> Outcome<Prepared> {
     let [plain, tls, admin] = free_addresses()?;
-    let state = session.path("");
-    let state = state.display().to_string();
-    let values = [
+    let slug =
+        if extra.name.is_empty() { product.name().to_owned() } else { format!("{}-{}", product.name(), extra.name) };
+    let state = session.folder(&slug)?.display().to_string();
+    // Apart from the configuration, whose folder torana watches.
+    let logs = session.folder(&format!("{slug}.logs"))?.display().to_string();
+    let mut values = vec![
         ("@PLAIN@", plain.to_string()),
         ("@TLS@", tls.to_string()),
         ("@ADMIN@", admin.to_string()),
@@ -91,21 +122,49 @@ pub(super) fn prepare(
         ("@CERT@", files.chain.display().to_string()),
         ("@KEY@", files.key.display().to_string()),
         ("@BOTH@", files.both.display().to_string()),
-        ("@STATE@", state.trim_end_matches('/').to_owned()),
+        ("@LOGS@", logs),
     ];
+    if extra.text.contains("@MEMORY@") {
+        values.push(("@MEMORY@", session.in_memory(&slug)?.display().to_string()));
+    }
+    values.push(("@STATE@", state.clone()));
+    values.extend(extra.values.iter().cloned());
     let (name, template) = match product {
-        Product::Torana => ("torana.yaml", include_str!("../../../bench/torana.yaml")),
-        Product::Nginx => ("nginx.conf", include_str!("../../../bench/nginx.conf")),
-        Product::Haproxy => ("haproxy.cfg", include_str!("../../../bench/haproxy.cfg")),
+        Product::Torana => ("torana.yaml", overlaid(include_str!("../../../bench/torana.yaml"), extra.text)),
+        Product::Nginx => {
+            let more = if extra.text.is_empty() { "    access_log off;" } else { extra.text.trim_end() };
+            ("nginx.conf", include_str!("../../../bench/nginx.conf").replace("@MORE@", more))
+        }
+        Product::Haproxy => ("haproxy.cfg", format!("{}{}", include_str!("../../../bench/haproxy.cfg"), extra.text)),
     };
-    let text = values.iter().fold(template.to_owned(), |text, (key, value)| text.replace(key, value));
-    let file = session.write(name, &text)?.display().to_string();
+    let text = values.iter().fold(template, |text, (key, value)| text.replace(key, value));
+    let file = session.write(&format!("{slug}/{name}"), &text)?.display().to_string();
     let args = match product {
         Product::Torana => vec!["run".to_owned(), file],
         Product::Nginx => ["-p", &state, "-e", "stderr", "-c", &file, "-g", "daemon off;"].map(str::to_owned).to_vec(),
         Product::Haproxy => ["-db", "-f", &file].map(str::to_owned).to_vec(),
     };
-    Ok(Prepared { product, program: product.executable(gateway)?, args, plain, tls })
+    Ok(Prepared { product, log: format!("{slug}.log"), program: product.executable(gateway)?, args, plain, tls, admin })
+}
+
+/// `base` without the top-level keys that `over` has, and `over`.
+fn overlaid(base: &str, over: &str) -> String {
+    fn key(line: &str) -> Option<&str> {
+        line.split_once(':').map(|(key, _)| key).filter(|key| !key.starts_with([' ', '#', '-']))
+    }
+    let replaced: Vec<&str> = over.lines().filter_map(key).collect();
+    let mut stays = true;
+    let mut text = String::new();
+    for line in base.lines() {
+        if let Some(key) = key(line) {
+            stays = !replaced.contains(&key);
+        }
+        if stays {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text + over
 }
 
 /// Kept bound until all are chosen, so that they differ; another program could still take one before
@@ -124,21 +183,39 @@ pub(super) fn free_addresses<const N: usize>() -> Outcome<[SocketAddr; N]> {
 
 /// Starts it pinned to the proxies' core and waits for the first proxied reply.
 pub(super) fn start(session: &Session, prepared: &Prepared) -> Outcome<(Running, Duration)> {
-    let log = format!("{}.log", prepared.product.name());
+    start_patiently(session, prepared, Duration::from_secs(10), Duration::from_millis(1), |plain| {
+        client::get(plain, "/r5/json").map(drop)
+    })
+}
+
+/// The same, asking every `pause` by `ask` for so long.
+pub(super) fn start_patiently(
+    session: &Session,
+    prepared: &Prepared,
+    patience: Duration,
+    pause: Duration,
+    ask: impl Fn(SocketAddr) -> Outcome<()>,
+) -> Outcome<(Running, Duration)> {
     let began = Instant::now();
-    let server = session.spawn_pinned(&prepared.program, &prepared.args, &log)?;
-    let mut running = Running { product: prepared.product, plain: prepared.plain, tls: prepared.tls, server };
-    running.await_reply(Duration::from_secs(10), Duration::from_millis(1))?;
+    let server = session.spawn_pinned(&prepared.program, &prepared.args, &prepared.log)?;
+    let &Prepared { product, plain, tls, admin, .. } = prepared;
+    let mut running = Running { product, admin, plain, tls, server };
+    running.await_reply(patience, pause, ask)?;
     Ok((running, began.elapsed()))
 }
 
 impl Running {
-    /// Asks every `pause` until a request comes back from the origin.
-    pub(super) fn await_reply(&mut self, patience: Duration, pause: Duration) -> Outcome<()> {
+    /// Asks every `pause` until a request is answered.
+    fn await_reply(
+        &mut self,
+        patience: Duration,
+        pause: Duration,
+        ask: impl Fn(SocketAddr) -> Outcome<()>,
+    ) -> Outcome<()> {
         let deadline = Instant::now() + patience;
         loop {
-            let refusal = match client::get(self.plain, "/r5/json") {
-                Ok(_) => return Ok(()),
+            let refusal = match ask(self.plain) {
+                Ok(()) => return Ok(()),
                 Err(refusal) => refusal,
             };
             let name = self.product.name();
@@ -188,5 +265,17 @@ impl Running {
             (Some("TLSv1.3"), Some(cipher)) => Ok(format!("TLSv1.3 {cipher}")),
             _ => Err(format!("{} does not speak TLS 1.3; openssl s_client said:\n{text}", self.product.name())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_a_fragment_replace_those_of_the_file() {
+        let base = "a: 1\nb:\n  - x: 1\n  - y\n# about c\nc: [ 2 ]\n";
+        assert_eq!(overlaid(base, "# of b\nb: 3\nd: 4\n"), "a: 1\nc: [ 2 ]\n# of b\nb: 3\nd: 4\n");
+        assert_eq!(overlaid(base, ""), base);
     }
 }

@@ -6,6 +6,7 @@ use crate::Outcome;
 use crate::bench::footprint::{Idle, Start};
 use crate::bench::markdown::table;
 use crate::bench::options::{self, BenchOptions};
+use crate::bench::policies;
 use crate::bench::proxy::{Product, first_line};
 use crate::bench::rounds::Row;
 use crate::bench::scenario::{Kind, Scenario, Tool};
@@ -176,10 +177,13 @@ impl<'a> Report<'a> {
         format!("{surroundings}\n## Summary\n\n{summary}\n## Scenarios\n{sections}")
     }
 
-    /// Replaces `bench/RESULTS.md` with the tables and how to read them.
+    /// Replaces `bench/RESULTS.md`, all but the section about policies, with the tables and how to read them.
     pub(super) fn write(&self) -> Outcome<()> {
         let path = options::workspace().join("bench/RESULTS.md");
+        // What policies cost is measured apart, and stays.
+        let before = std::fs::read_to_string(&path).unwrap_or_default();
         let text = format!("# Benchmark results\n\n{METHOD}\n{}", self.tables());
+        let text = policies::keep_beside(&text, &before);
         std::fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
         eprintln!("written to {}", path.display());
         Ok(())

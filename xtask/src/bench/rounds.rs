@@ -77,25 +77,39 @@ pub(super) fn measure(
         ciphers.push(if load.tls { Some(running.cipher()?) } else { None });
         proxies.push(running);
     }
-    let mut samples: Vec<Vec<Sample>> = proxies.iter().map(|_| Vec::new()).collect();
-    for round in 0..options.rounds {
-        let mut order: Vec<usize> = (0..proxies.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for index in order {
-            let proxy = &mut proxies[index];
-            let sample = window(session, load, proxy, origin, options.seconds, round)?;
-            eprintln!("  round {} {:8} {}", round + 1, proxy.product.name(), line(&sample));
-            let name = proxy.product.name();
-            proxy.server.still_running().map_err(|e| format!("{name} died in scenario {}: {e}", scenario.name))?;
-            samples[index].push(sample);
-        }
-    }
+    let mut rivals: Vec<(&mut Running, &Load)> = proxies.iter_mut().map(|proxy| (proxy, load)).collect();
+    let samples = interleave(session, origin, options.rounds, options.seconds, &mut rivals)
+        .map_err(|e| format!("scenario {}: {e}", scenario.name))?;
     let baseline = proxies.iter().position(|p| p.product == Product::Nginx).map(|at| samples[at].clone());
     let baseline = baseline.unwrap_or_default();
     let rows = proxies.iter().zip(&samples).zip(ciphers);
     Ok(rows.map(|((proxy, own), cipher)| summarise(proxy.product, own, &baseline, cipher)).collect())
+}
+
+/// Windows of all rivals in turns: A B C, then C B A.
+pub(super) fn interleave(
+    session: &Session,
+    origin: &Origin,
+    rounds: usize,
+    seconds: u32,
+    rivals: &mut [(&mut Running, &Load)],
+) -> Outcome<Vec<Vec<Sample>>> {
+    let mut samples: Vec<Vec<Sample>> = rivals.iter().map(|_| Vec::new()).collect();
+    for round in 0..rounds {
+        let mut order: Vec<usize> = (0..rivals.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for index in order {
+            let (proxy, load) = &mut rivals[index];
+            let sample = window(session, load, proxy, origin, seconds, round)?;
+            let name = proxy.product.name();
+            eprintln!("  round {} {name:8} {}", round + 1, line(&sample));
+            proxy.server.still_running().map_err(|e| format!("{name} died: {e}"))?;
+            samples[index].push(sample);
+        }
+    }
+    Ok(samples)
 }
 
 /// Origin counters and CPU clock at one end of a window.
@@ -115,7 +129,8 @@ impl Reading {
 }
 
 /// Requests are counted by the origin, at the moments the CPU clock is read; the load generator says
-/// whether any failed. A reply that never reached the origin is a failure too.
+/// whether any failed. A reply that never reached the origin is a failure too. Where none should reach it,
+/// the load generator's whole run is the window, since only it can count.
 #[allow(clippy::cast_precision_loss, reason = "counts and nanoseconds of a window are far below 2^52")]
 fn window(
     session: &Session,
@@ -145,9 +160,6 @@ fn window(
     let ours = (after.cpu.since(&before.cpu) + origin_cpu) as f64 / 1e9;
     let whole = after.at.duration_since(before.at).as_secs_f64();
 
-    let requests = last.requests - first.requests;
-    let time = last.at.duration_since(first.at).as_secs_f64();
-    let cpu = last.cpu.since(&first.cpu) as f64;
     let mut failures = Vec::new();
     let counted = match counted {
         Ok(counted) => counted,
@@ -157,12 +169,20 @@ fn window(
         }
     };
     failures.extend(counted.failures.iter().cloned());
+    let (first, last, requests) = match load.per_request {
+        0 => (&before, &after, counted.requests),
+        each => (&first, &last, (last.requests - first.requests) / u64::from(each)),
+    };
+    let requests = requests / u64::from(load.together);
+    let time = last.at.duration_since(first.at).as_secs_f64();
+    let cpu = last.cpu.since(&first.cpu) as f64;
     if requests == 0 {
-        failures.push("no request reached the origin".to_owned());
+        failures.push("no request was answered".to_owned());
     }
     let arrived = after.requests - before.requests;
-    if arrived < counted.requests {
-        failures.push(format!("{} replies, but only {arrived} requests reached the origin", counted.requests));
+    let should = counted.requests * u64::from(load.per_request);
+    if arrived < should || (load.per_request == 0 && arrived > 0) {
+        failures.push(format!("{} replies, but {arrived} requests reached the origin", counted.requests));
     }
     Ok(Sample {
         round,
@@ -197,7 +217,7 @@ fn line(sample: &Sample) -> String {
     )
 }
 
-fn summarise(product: Product, samples: &[Sample], baseline: &[Sample], cipher: Option<String>) -> Row {
+pub(super) fn summarise(product: Product, samples: &[Sample], baseline: &[Sample], cipher: Option<String>) -> Row {
     let valid: Vec<&Sample> = samples.iter().filter(|s| s.failures.is_empty()).collect();
     let base = |round: usize| baseline.iter().find(|b| b.round == round && b.failures.is_empty());
     let pairs = || valid.iter().filter_map(|s| Some((*s, base(s.round)?)));

@@ -32,6 +32,12 @@ pub(super) struct Load {
     /// Path behind the route, see `origin`.
     pub(super) path: &'static str,
     pub(super) connections: u32,
+    /// Lua that wrk runs, for requests that are not all alike.
+    pub(super) script: Option<String>,
+    /// Requests that reach the origin for each of the client's. Where none do, the client's are counted.
+    pub(super) per_request: u32,
+    /// So many requests count as one.
+    pub(super) together: u32,
 }
 
 /// Who produces the load.
@@ -50,7 +56,7 @@ pub(super) enum Tool {
 }
 
 fn load(tool: Tool, tls: bool, path: &'static str, connections: u32) -> Kind {
-    Kind::Load(Load { tool, tls, path, connections })
+    Kind::Load(Load { tool, tls, path, connections, script: None, per_request: 1, together: 1 })
 }
 
 /// All scenarios, in the order they run.

@@ -33,7 +33,7 @@ clean() {
     for group in "$TORANA_BENCH_STATE"/groups/*; do
         [ -e "$group" ] && kill -s KILL -- "-${group##*/}" 2>/dev/null
     done
-    rm -rf "$TORANA_BENCH_STATE"
+    rm -rf "$TORANA_BENCH_STATE" "/dev/shm/${TORANA_BENCH_STATE##*/}"
 }
 trap 'trap "" INT TERM HUP; clean; exit 130' INT TERM HUP
 taskset -c "$core" "$@" &
@@ -99,6 +99,17 @@ impl Session {
         self.directory.join(name)
     }
 
+    /// A directory of the run, made if it is not there.
+    pub(super) fn folder(&self, name: &str) -> Outcome<PathBuf> {
+        made(self.path(name))
+    }
+
+    /// The same in memory; the shell removes it as well.
+    pub(super) fn in_memory(&self, name: &str) -> Outcome<PathBuf> {
+        let run = self.directory.file_name().unwrap_or_default();
+        made(Path::new("/dev/shm").join(run).join(name))
+    }
+
     pub(super) fn write(&self, name: &str, text: &str) -> Outcome<PathBuf> {
         let path = self.path(name);
         fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
@@ -126,6 +137,11 @@ impl Session {
         command.args([OsStr::new("-c"), OsStr::new(&core), program.as_os_str()]).args(args);
         self.spawn(&mut command, log)
     }
+}
+
+fn made(path: PathBuf) -> Outcome<PathBuf> {
+    fs::create_dir_all(&path).map_err(|e| format!("cannot create {}: {e}", path.display()))?;
+    Ok(path)
 }
 
 /// As many open files as this user may have; children inherit it.

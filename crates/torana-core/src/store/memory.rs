@@ -14,8 +14,9 @@
 
 use super::quota::{self, Quota, Slot, Standing};
 use super::{Counters, Soon, StoreError, Take, Taken};
+use crate::keyed::Secret;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many keys are looked at to find one to evict.
@@ -26,7 +27,7 @@ const SHARDS: usize = 16;
 /// Counters in memory.
 pub struct MemoryCounters {
     shards: Box<[Mutex<Shard>]>,
-    digests: [RandomState; 2],
+    secret: Secret,
 }
 
 /// A part of the keys.
@@ -61,22 +62,7 @@ impl MemoryCounters {
     pub fn new(keys: usize) -> MemoryCounters {
         let most = keys.div_ceil(SHARDS).max(1);
         let shard = |index| Mutex::new(Shard { most, random: index, ..Shard::default() });
-        MemoryCounters {
-            shards: (1..=SHARDS as u64).map(shard).collect(),
-            digests: [RandomState::new(), RandomState::new()],
-        }
-    }
-
-    fn digest(&self, scope: &str, key: &[u8]) -> u128 {
-        let digest = |state: &RandomState| {
-            let mut hasher = state.build_hasher();
-            // With a length in front no scope and key make up another pair.
-            hasher.write_usize(scope.len());
-            hasher.write(scope.as_bytes());
-            hasher.write(key);
-            u128::from(hasher.finish())
-        };
-        digest(&self.digests[0]) << 64 | digest(&self.digests[1])
+        MemoryCounters { shards: (1..=SHARDS as u64).map(shard).collect(), secret: Secret::random() }
     }
 
     fn shard(&self, key: u128) -> MutexGuard<'_, Shard> {
@@ -88,7 +74,7 @@ impl MemoryCounters {
     /// [`Counters::take`], at once.
     #[must_use]
     pub fn take_now(&self, take: &Take<'_>) -> Taken {
-        let key = self.digest(take.scope, take.key);
+        let key = self.secret.digest_pair(take.scope.as_bytes(), take.key);
         let mut shard = self.shard(key);
         let entry = shard.entry(key, take);
         let taken = quota::take(take, &mut entry.slots);
@@ -124,7 +110,7 @@ impl Counters for MemoryCounters {
     }
 
     fn release(&self, take: &Take<'_>, ticket: u64) {
-        let key = self.digest(take.scope, take.key);
+        let key = self.secret.digest_pair(take.scope.as_bytes(), take.key);
         let mut shard = self.shard(key);
         let Some(index) = shard.places.get(&key).copied() else { return };
         if let Some(entry) = shard.entries.get_mut(index).filter(|entry| entry.serial == ticket) {

@@ -1,16 +1,18 @@
 //! Tokens that were verified, so that the next request with one costs a digest
 //! and a look-up.
 //!
-//! The key is the SHA-256 of the whole token: of header and payload alone, a
-//! token with a forged signature would be found as well. Only good ones are
-//! kept, until they expire, so strangers cannot fill the cache. Signatures that
-//! verify and differ (ECDSA has two for each) are tokens of their own.
+//! The key is a digest of the whole token, 128 bits under a secret of the
+//! process ([`Secret`]): of header and payload alone, a token with a forged
+//! signature would be found as well. Tokens themselves are not kept, so none
+//! can be read here. Only good ones are known, until they expire, so strangers
+//! cannot fill the cache. Signatures that verify and differ (ECDSA has two for
+//! each) are tokens of their own.
 
-use aws_lc_rs::digest;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use torana_core::identity::Identity;
+use torana_core::keyed::Secret;
 use torana_core::names::HeaderName;
 
 /// A token that was found good.
@@ -29,25 +31,12 @@ pub(super) struct Verified {
 
 /// What a token is known by.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Digest([u8; 32]);
-
-impl Digest {
-    /// Of a whole token.
-    pub(super) fn of(token: &[u8]) -> Digest {
-        let mut bytes = [0; 32];
-        bytes.iter_mut().zip(digest::digest(&digest::SHA256, token).as_ref()).for_each(|(to, from)| *to = *from);
-        Digest(bytes)
-    }
-
-    fn word(&self) -> u64 {
-        self.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-    }
-}
+pub(super) struct Digest(u128);
 
 /// A digest is spread evenly as it is.
 impl Hash for Digest {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.word());
+        state.write_u64(u64::try_from(self.0 >> 64).unwrap_or_default());
     }
 }
 
@@ -81,6 +70,7 @@ const SHARDS: usize = 16;
 
 /// Verified tokens of one policy, shared by the workers.
 pub(super) struct Cache {
+    secret: Secret,
     shards: [Mutex<Shard>; SHARDS],
     /// What one generation of a shard may weigh.
     share: usize,
@@ -89,12 +79,17 @@ pub(super) struct Cache {
 impl Cache {
     /// A cache that takes about `bytes`; none keeps nothing.
     pub(super) fn new(bytes: usize) -> Cache {
-        Cache { shards: Default::default(), share: bytes / SHARDS / 2 }
+        Cache { secret: Secret::random(), shards: Default::default(), share: bytes / SHARDS / 2 }
+    }
+
+    /// What all of `token` is known by.
+    pub(super) fn digest(&self, token: &[u8]) -> Digest {
+        Digest(self.secret.digest(token))
     }
 
     fn shard(&self, digest: &Digest) -> &Mutex<Shard> {
-        // Bits that the tables do not begin with.
-        let index = usize::from(digest.0[16]) % SHARDS;
+        // Bits that the tables do not use.
+        let index = usize::try_from(digest.0 % SHARDS as u128).unwrap_or_default();
         self.shards.get(index).unwrap_or(&self.shards[0])
     }
 
@@ -163,20 +158,20 @@ mod tests {
     #[test]
     fn a_token_is_known_by_all_of_it_and_until_it_expires() {
         let cache = Cache::new(1 << 20);
-        cache.put(Digest::of(b"a.b.c"), &verified(100));
-        assert!(cache.find(&Digest::of(b"a.b.c"), 99).is_some());
-        assert!(cache.find(&Digest::of(b"a.b.c"), 100).is_none());
-        assert!(cache.find(&Digest::of(b"a.b.d"), 99).is_none());
+        cache.put(cache.digest(b"a.b.c"), &verified(100));
+        assert!(cache.find(&cache.digest(b"a.b.c"), 99).is_some());
+        assert!(cache.find(&cache.digest(b"a.b.c"), 100).is_none());
+        assert!(cache.find(&cache.digest(b"a.b.d"), 99).is_none());
     }
 
     #[test]
     fn what_is_asked_for_stays_and_the_rest_is_bounded() {
         let share = 4 * 512;
         let cache = Cache::new(share * SHARDS * 2);
-        let wanted = Digest::of(b"wanted");
+        let wanted = cache.digest(b"wanted");
         cache.put(wanted, &verified(100));
         for index in 0..10_000_u32 {
-            cache.put(Digest::of(&index.to_le_bytes()), &verified(100));
+            cache.put(cache.digest(&index.to_le_bytes()), &verified(100));
             assert!(cache.find(&wanted, 0).is_some(), "{index}");
         }
         let count = |shard: &Mutex<Shard>| shard.lock().map(|shard| shard.young.len() + shard.old.len()).unwrap();
@@ -186,7 +181,7 @@ mod tests {
     #[test]
     fn without_room_nothing_is_kept() {
         let cache = Cache::new(0);
-        cache.put(Digest::of(b"a"), &verified(100));
-        assert!(cache.find(&Digest::of(b"a"), 0).is_none());
+        cache.put(cache.digest(b"a"), &verified(100));
+        assert!(cache.find(&cache.digest(b"a"), 0).is_none());
     }
 }

@@ -40,10 +40,12 @@ use remote::{Known, Manner, RemoteKeys};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use torana_core::clock::wall_at;
 use torana_core::credential::{self, Found, Place};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
+use torana_core::head::FieldName;
 use torana_core::identity::{Facts, claim};
 use torana_core::json;
 use torana_core::names::{HeaderName, is_value_byte};
@@ -136,7 +138,7 @@ fn fingerprint(written: &Written) -> String {
 
 impl Policy for Jwt {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Verdict<'a> {
-        let now = unix_now();
+        let now = seconds(wall_at(exchange.notes.started));
         let (candidate, index) = match self.candidate(exchange, now) {
             Candidate::None if self.optional => return Verdict::CONTINUE,
             Candidate::None => return challenge(Rejection::new(&MISSING)).into(),
@@ -222,7 +224,7 @@ impl Jwt {
             }
             Found::One(token, index) => (token, index),
         };
-        let digest = Digest::of(&token);
+        let digest = self.cache.digest(&token);
         if let Some(known) = self.cache.find(&digest, now).filter(|known| self.is_current(known, now)) {
             return Candidate::Known(known, index);
         }
@@ -361,12 +363,20 @@ impl Jwt {
             place.strip(exchange, self.forward_token);
         }
         let fields = &mut exchange.head.fields;
+        // Most requests have no names but those that are known.
+        let may_have_others = fields.may_have_unknown();
         for name in &self.owned {
-            fields.remove(name);
+            if may_have_others || matches!(name, HeaderName::Known(_)) {
+                fields.remove(name);
+            }
         }
         for (name, value) in &verified.headers {
-            // Checked when it was verified.
-            let _ = fields.append_text(name.as_str().as_bytes(), value);
+            // Checked when it was verified. Of two claims that make one header, both are told.
+            let known = if let HeaderName::Known(known) = name { Some(*known) } else { None };
+            match known.filter(|known| !fields.contains(*known)) {
+                Some(known) => fields.set_own(known, value),
+                None => drop(fields.append_named(FieldName { known, text: name.as_str().as_bytes() }, value)),
+            }
         }
         exchange.identity = Some(verified.identity.clone());
     }
@@ -388,6 +398,10 @@ fn text(value: &Value) -> Option<String> {
 }
 
 fn unix_now() -> u64 {
+    seconds(SystemTime::now())
+}
+
+fn seconds(time: SystemTime) -> u64 {
     // A clock before 1970 lets nothing expire, so it counts as the latest.
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
 }

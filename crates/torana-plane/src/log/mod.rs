@@ -15,6 +15,7 @@ use crate::plan::Plan;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Instant, SystemTime};
+use time::Stamp;
 use torana_core::exchange::Exchange;
 
 /// Complete lines, each with its line feed.
@@ -37,6 +38,9 @@ const WAITING_BATCHES: usize = 64;
 /// A worker hands over a batch when it has grown to so many bytes.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// Room for a line of the usual length, and then some.
+const LINE_BYTES: usize = 2048;
+
 impl LogSink {
     /// A sink, and the end where the lines come out.
     #[must_use]
@@ -55,19 +59,20 @@ impl LogSink {
 /// A worker's lines that have not been handed over yet.
 pub(crate) struct LogBuffer {
     batch: LogBatch,
+    stamp: Stamp,
     sink: LogSink,
     metrics: Arc<WorkerMetrics>,
 }
 
 impl LogBuffer {
     pub(crate) fn new(sink: LogSink, metrics: Arc<WorkerMetrics>) -> LogBuffer {
-        LogBuffer { batch: LogBatch::default(), sink, metrics }
+        LogBuffer { batch: LogBatch::default(), stamp: Stamp::default(), sink, metrics }
     }
 
     /// Adds the line of an exchange that was over at `ended`, by the clock on
     /// the wall at `wall`.
     pub(crate) fn record(&mut self, plan: &Plan, exchange: &Exchange, ended: Instant, wall: SystemTime) {
-        record::write(plan, exchange, ended, wall, &mut self.batch.text);
+        record::write(plan, exchange, ended, (wall, &mut self.stamp), &mut self.batch.text);
         self.batch.lines += 1;
         if self.batch.text.len() >= BATCH_BYTES {
             self.flush();
@@ -79,8 +84,9 @@ impl LogBuffer {
         if self.batch.lines == 0 {
             return;
         }
-        // The next batch will be about as long as this one.
-        let next = LogBatch { text: Vec::with_capacity(self.batch.text.len()), lines: 0 };
+        // The next batch will be about as long as this one; a little more, and
+        // its last line does not move all others.
+        let next = LogBatch { text: Vec::with_capacity(self.batch.text.len() + LINE_BYTES), lines: 0 };
         let batch = std::mem::replace(&mut self.batch, next);
         let lines = batch.lines;
         if let Some(sender) = &self.sink.0

@@ -1,10 +1,11 @@
 //! One line.
 
 use super::query::{REDACTED, write_redacted};
-use super::time::{write_millis, write_rfc3339};
-use crate::json::{Object, push_string};
+use super::time::{Stamp, write_millis};
+use crate::json::{Member, Object, member, push_string};
 use crate::plan::Plan;
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
 use torana_core::exchange::Exchange;
 use torana_core::trace::TraceContext;
@@ -16,24 +17,30 @@ const LONGEST_RAW_PATH: usize = 512;
 ///
 /// Every string passes the JSON encoder. Members that do not apply are left
 /// out; durations are milliseconds with microseconds as decimals.
-pub(super) fn write(plan: &Plan, exchange: &Exchange, ended: Instant, wall: SystemTime, out: &mut Vec<u8>) {
+pub(super) fn write(
+    plan: &Plan,
+    exchange: &Exchange,
+    ended: Instant,
+    (wall, stamp): (SystemTime, &mut Stamp),
+    out: &mut Vec<u8>,
+) {
     let mut line = Object::new(out);
-    line.with("ts", |out| {
+    line.with(member!("ts"), |out| {
         out.push(b'"');
-        write_rfc3339(wall, out);
+        stamp.write(wall, out);
         out.push(b'"');
     });
     request(&mut line, plan, exchange);
     answer(&mut line, plan, exchange);
     durations(&mut line, exchange, ended);
-    line.number("request_bytes", exchange.notes.request_bytes);
-    line.number("response_bytes", exchange.notes.response_bytes);
-    line.string("request_id", &exchange.request_id);
+    line.number(member!("request_bytes"), exchange.notes.request_bytes);
+    line.number(member!("response_bytes"), exchange.notes.response_bytes);
+    line.string(member!("request_id"), &exchange.request_id);
     if exchange.trace.trace != 0 {
-        line.with("trace_id", |out| write_trace_id(exchange.trace, out));
+        line.with(member!("trace_id"), |out| write_trace_id(exchange.trace, out));
     }
     if let Some(tls) = &exchange.connection.tls {
-        line.string("tls", tls.version);
+        line.string(member!("tls"), tls.version);
     }
     line.end();
     out.push(b'\n');
@@ -61,44 +68,43 @@ fn unread(raw: &[u8]) -> Vec<u8> {
 
 fn request(line: &mut Object<'_>, plan: &Plan, exchange: &Exchange) {
     let target = exchange.target();
-    line.string("method", exchange.head.method_text());
-    line.string("host", target.host());
-    line.string("path", target.path());
+    line.string(member!("method"), exchange.head.method_text());
+    line.string(member!("host"), target.host());
+    line.string(member!("path"), target.path());
     if let Some(query) = target.query() {
-        line.with("query", |out| write_redacted(query, &plan.credential_parameters, out));
+        line.with(member!("query"), |out| write_redacted(query, &plan.credential_parameters, out));
     }
     let raw = exchange.head.raw_target();
     if target.path().is_empty() && !raw.is_empty() {
-        line.with("raw_path", |out| push_string(&unread(raw), out));
+        line.with(member!("raw_path"), |out| push_string(&unread(raw), out));
     }
-    line.string("version", exchange.version().as_str());
-    // Writing to a Vec cannot fail.
-    line.with("client_ip", |out| drop(write!(out, "\"{}\"", exchange.client_ip)));
+    line.constant(member!("version"), exchange.version().as_str());
+    line.with(member!("client_ip"), |out| write_ip(exchange.client_ip, out));
     if let Some(identity) = &exchange.identity {
-        line.string("consumer", &identity.subject);
+        line.string(member!("consumer"), &identity.subject);
     }
 }
 
 fn answer(line: &mut Object<'_>, plan: &Plan, exchange: &Exchange) {
     let notes = &exchange.notes;
     if let Some(route) = exchange.route.and_then(|id| plan.route(id)) {
-        line.string("route", &route.name);
+        line.string(member!("route"), &route.name);
     }
     if let Some(upstream) = notes.upstream.and_then(|id| plan.upstream(id)) {
-        line.string("upstream", &upstream.name);
+        line.string(member!("upstream"), &upstream.name);
     }
     if let Some(endpoint) = &notes.endpoint {
-        line.string("endpoint", endpoint);
+        line.string(member!("endpoint"), endpoint);
     }
-    line.number("status", u64::from(notes.status.code()));
+    line.number(member!("status"), u64::from(notes.status.code()));
     if let Some(code) = notes.code {
-        line.string("code", code);
+        line.string(member!("code"), code);
     }
     if let Some(cause) = &notes.cause {
-        line.string("cause", cause);
+        line.string(member!("cause"), cause);
     }
     if notes.attempts > 0 {
-        line.number("attempts", u64::from(notes.attempts));
+        line.number(member!("attempts"), u64::from(notes.attempts));
     }
 }
 
@@ -106,23 +112,44 @@ fn answer(line: &mut Object<'_>, plan: &Plan, exchange: &Exchange) {
 /// asked, until it was connected, until its reply began.
 fn durations(line: &mut Object<'_>, exchange: &Exchange, ended: Instant) {
     let notes = &exchange.notes;
-    let mut part = |name: &'static str, from: Instant, to: Instant| {
+    let mut part = |name: Member, from: Instant, to: Instant| {
         line.with(name, |out| write_millis(to.saturating_duration_since(from), out));
     };
-    part("duration_ms", notes.started, ended);
+    part(member!("duration_ms"), notes.started, ended);
     let Some(dispatched) = notes.dispatched else { return };
-    part("policies_ms", notes.started, dispatched);
+    part(member!("policies_ms"), notes.started, dispatched);
     if let Some(connected) = notes.connected {
-        part("connect_ms", dispatched, connected);
+        part(member!("connect_ms"), dispatched, connected);
     }
     if let Some(replied) = notes.replied {
-        part("ttfb_ms", notes.connected.unwrap_or(dispatched), replied);
-        part("response_ms", replied, ended);
+        part(member!("ttfb_ms"), notes.connected.unwrap_or(dispatched), replied);
+        part(member!("response_ms"), replied, ended);
     }
 }
 
+fn write_ip(address: IpAddr, out: &mut Vec<u8>) {
+    out.push(b'"');
+    match address {
+        IpAddr::V4(address) => {
+            let [first, rest @ ..] = address.octets();
+            let mut buffer = itoa::Buffer::new();
+            out.extend_from_slice(buffer.format(first).as_bytes());
+            for octet in rest {
+                out.push(b'.');
+                out.extend_from_slice(buffer.format(octet).as_bytes());
+            }
+        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
+    out.push(b'"');
+}
+
 fn write_trace_id(trace: TraceContext, out: &mut Vec<u8>) {
-    let _ = write!(out, "\"{:032x}\"", trace.trace);
+    out.push(b'"');
+    // `00-` and 32 digits: what upstreams are told.
+    out.extend_from_slice(trace.to_traceparent().get(3..35).unwrap_or_default());
+    out.push(b'"');
 }
 
 #[cfg(test)]

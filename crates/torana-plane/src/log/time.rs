@@ -1,43 +1,71 @@
 //! Times as the log writes them.
 
 use std::time::{Duration, SystemTime};
-use torana_core::civil::Date;
+use torana_core::civil::{DAY, Date};
 
-/// Appends `time` as RFC 3339 in UTC with milliseconds:
-/// `2026-11-22T06:48:23.042Z`. Times before 1970 are written as 1970.
-pub(super) fn write_rfc3339(time: SystemTime, out: &mut Vec<u8>) {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let date = Date::from_days(i64::try_from(since.as_secs() / 86_400).unwrap_or(i64::MAX));
-    let seconds = since.as_secs() % 86_400;
-    digits(date.year.into(), 4, out);
-    for (separator, value) in [
-        (b'-', date.month.into()),
-        (b'-', date.day.into()),
-        (b'T', seconds / 3600),
-        (b':', seconds / 60 % 60),
-        (b':', seconds % 60),
-    ] {
-        out.push(separator);
-        digits(value, 2, out);
+/// A second of the wall clock as the log writes it, kept for all lines of that
+/// second.
+#[derive(Debug, Default)]
+pub(super) struct Stamp {
+    /// Seconds since 1970, and `2026-11-22T06:48:23.`.
+    written: Option<(u64, [u8; 20])>,
+}
+
+impl Stamp {
+    /// Appends `time` as RFC 3339 in UTC with milliseconds:
+    /// `2026-11-22T06:48:23.042Z`. Times before 1970 are written as 1970.
+    pub(super) fn write(&mut self, time: SystemTime, out: &mut Vec<u8>) {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let second = since.as_secs();
+        let text = match self.written {
+            Some((known, text)) if known == second => text,
+            _ => self.written.insert((second, stamp(second))).1,
+        };
+        out.extend_from_slice(&text);
+        out.extend_from_slice(&thousandths(since.subsec_millis()));
+        out.push(b'Z');
     }
-    out.push(b'.');
-    digits(u64::from(since.subsec_millis()), 3, out);
-    out.push(b'Z');
+}
+
+#[cold]
+fn stamp(second: u64) -> [u8; 20] {
+    let date = Date::from_days(i64::try_from(second / DAY).unwrap_or(i64::MAX));
+    let time = second % DAY;
+    let mut text = *b"0000-00-00T00:00:00.";
+    for (place, value) in [
+        (0, u64::from(date.year) / 100),
+        (2, u64::from(date.year) % 100),
+        (5, date.month.into()),
+        (8, date.day.into()),
+        (11, time / 3600),
+        (14, time / 60 % 60),
+        (17, time % 60),
+    ] {
+        text[place] = digit(value / 10);
+        text[place + 1] = digit(value % 10);
+    }
+    text
 }
 
 /// Appends `duration` in milliseconds with three decimals: microseconds.
 pub(super) fn write_millis(duration: Duration, out: &mut Vec<u8>) {
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    out.extend_from_slice(itoa::Buffer::new().format(micros / 1000).as_bytes());
+    let millis = duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis().into());
+    if millis < 10 {
+        out.push(digit(millis));
+    } else {
+        out.extend_from_slice(itoa::Buffer::new().format(millis).as_bytes());
+    }
     out.push(b'.');
-    digits(micros % 1000, 3, out);
+    out.extend_from_slice(&thousandths(duration.subsec_micros() % 1000));
 }
 
-/// The last `count` decimal digits of `value`.
-fn digits(value: u64, count: u32, out: &mut Vec<u8>) {
-    for place in (0..count).rev() {
-        out.push(b"0123456789"[(value / 10u64.pow(place) % 10) as usize]);
-    }
+/// Three digits.
+const fn thousandths(value: u32) -> [u8; 3] {
+    [digit((value / 100) as u64), digit((value / 10 % 10) as u64), digit((value % 10) as u64)]
+}
+
+const fn digit(value: u64) -> u8 {
+    b"0123456789"[(value % 10) as usize]
 }
 
 #[cfg(test)]
@@ -45,8 +73,12 @@ mod tests {
     use super::*;
 
     fn at(seconds: u64, millis: u32) -> String {
-        let mut out = Vec::new();
-        write_rfc3339(SystemTime::UNIX_EPOCH + Duration::new(seconds, millis * 1_000_000), &mut out);
+        let (mut out, mut stamp) = (Vec::new(), Stamp::default());
+        // The second time it is remembered.
+        for _ in 0..2 {
+            out.clear();
+            stamp.write(SystemTime::UNIX_EPOCH + Duration::new(seconds, millis * 1_000_000), &mut out);
+        }
         String::from_utf8(out).unwrap()
     }
 
@@ -60,9 +92,20 @@ mod tests {
     }
 
     #[test]
+    fn another_second_is_written_anew() {
+        let (mut out, mut stamp) = (Vec::new(), Stamp::default());
+        for second in [0, 1, 0] {
+            stamp.write(SystemTime::UNIX_EPOCH + Duration::from_secs(second), &mut out);
+        }
+        assert_eq!(out, b"1970-01-01T00:00:00.000Z1970-01-01T00:00:01.000Z1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
     fn milliseconds_have_three_decimals() {
-        let mut out = Vec::new();
-        write_millis(Duration::from_micros(1_234_005), &mut out);
-        assert_eq!(out, b"1234.005");
+        for (micros, text) in [(1_234_005, "1234.005"), (9_999, "9.999"), (0, "0.000"), (10_010, "10.010")] {
+            let mut out = Vec::new();
+            write_millis(Duration::from_micros(micros), &mut out);
+            assert_eq!(out, text.as_bytes());
+        }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn account<F: Forwarder>(view: &View<F>, tools: &Tools, exchange: &mu
         tools.metrics.refused(code);
     }
     if view.plan.access_log.is_some() {
-        tools.log.borrow_mut().record(&view.plan, exchange, ended, tools.clock.wall());
+        tools.log.borrow_mut().record(&view.plan, exchange, ended, tools.clock.wall_at(ended));
     }
 }
 

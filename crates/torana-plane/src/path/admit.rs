@@ -117,7 +117,16 @@ fn clean(
     if !is_continued {
         fields.remove_known(KnownName::Tracestate);
     }
-    if has_proxy || !owned.is_empty() {
+    let mut is_swept = has_proxy;
+    for name in owned {
+        match name {
+            // Other spellings of it are not known, and have been refused above.
+            HeaderName::Known(known) => fields.remove_known(*known),
+            // With `_` in it, a known name may be a spelling of it.
+            HeaderName::Other(text) => is_swept |= fields.may_have_unknown() || text.contains('_'),
+        }
+    }
+    if is_swept {
         fields.retain(|name, _| !name.text.eq_ignore_ascii_case(b"proxy") && !is_owned_spelling(name.text, owned));
     }
     Ok(())

@@ -32,15 +32,6 @@ pub(super) async fn wait<T>(name: &str, deadline: Deadline, mut future: LocalBox
     }
 }
 
-/// The decision of a verdict, awaited if need be. Costs nothing for
-/// [`Verdict::Now`].
-pub(super) async fn decide(name: &str, deadline: Deadline, verdict: Verdict<'_>) -> Result<Decision, Rejection> {
-    match verdict {
-        Verdict::Now(decision) => Ok(decision),
-        Verdict::Wait(future) => wait(name, deadline, future).await,
-    }
-}
-
 /// The decision of a verdict if it is there at once.
 pub(super) fn decide_at_once(name: &str, verdict: Verdict<'_>) -> Result<Option<Decision>, Rejection> {
     match verdict {

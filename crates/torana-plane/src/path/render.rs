@@ -7,7 +7,7 @@
 //!
 //! Causes stay in the log.
 
-use crate::json::Object;
+use crate::json::{Object, member};
 use torana_core::exchange::Exchange;
 use torana_core::grpc;
 use torana_core::head::{Method, Status};
@@ -50,15 +50,15 @@ fn problem(
     let mut object = Object::new(&mut body);
     // RFC 9457 §4.2.1: "about:blank" means that the status says it all; what
     // it does not say is in `code`.
-    object.string("type", "about:blank");
-    object.string("title", status.reason());
-    object.number("status", u64::from(status.code()));
-    object.string("detail", message);
-    object.string("code", refusal.code);
-    object.string("request_id", &exchange.request_id);
-    object.string("error", refusal.error.unwrap_or(message));
+    object.string(member!("type"), "about:blank");
+    object.string(member!("title"), status.reason());
+    object.number(member!("status"), u64::from(status.code()));
+    object.string(member!("detail"), message);
+    object.string(member!("code"), refusal.code);
+    object.string(member!("request_id"), &exchange.request_id);
+    object.string(member!("error"), refusal.error.unwrap_or(message));
     if let Some(FieldErrors(errors)) = errors {
-        object.with("errors", |out| list(errors, out));
+        object.with(member!("errors"), |out| list(errors, out));
     }
     object.end();
     if exchange.head.method == Method::Head {
@@ -74,8 +74,8 @@ fn list(errors: &[FieldError], out: &mut Vec<u8>) {
     for (index, error) in errors.iter().enumerate() {
         out.push(if index == 0 { b'[' } else { b',' });
         let mut object = Object::new(out);
-        object.string("field", &error.field);
-        object.string("message", &error.message);
+        object.string(member!("field"), &error.field);
+        object.string(member!("message"), &error.message);
         object.end();
     }
     out.push(b']');

@@ -8,7 +8,7 @@ use torana_core::exchange::Exchange;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 use torana_core::stage::Stage;
-use torana_core::verdict::Decision;
+use torana_core::verdict::{Decision, Verdict};
 use torana_net::refusals::BODY_TOO_LARGE;
 
 /// Runs the chain, from where it has run to; a policy may answer in place of
@@ -28,8 +28,12 @@ pub(super) async fn request<F: Forwarder>(
         // have something to undo on the way back.
         exchange.policies_run = index + 1;
         let deadline = exchange.deadline;
-        let verdict = guard::call(link.name, || link.policy.on_request(exchange))?;
-        match guard::decide(link.name, deadline, verdict).await? {
+        // Nearly all decide at once: nothing is awaited for them.
+        let decision = match guard::call(link.name, || link.policy.on_request(exchange))? {
+            Verdict::Now(decision) => decision,
+            Verdict::Wait(future) => guard::wait(link.name, deadline, future).await?,
+        };
+        match decision {
             Decision::Continue => {}
             Decision::Answer(reply) => return Ok(Some(reply)),
             Decision::Reject(rejection) => return Err(rejection),

@@ -10,7 +10,7 @@ use torana_core::hop;
 use torana_core::names::KnownName;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
-use torana_core::verdict::Decision;
+use torana_core::verdict::{Decision, Verdict};
 
 /// Runs the way back on `reply`, to the policy at `to` of the chain.
 pub(super) async fn response<F: Forwarder>(
@@ -23,8 +23,11 @@ pub(super) async fn response<F: Forwarder>(
     clean(tools, reply);
     for link in view.ran(exchange).iter().skip(to).rev() {
         let deadline = exchange.deadline;
+        // Nearly all decide at once: nothing is awaited for them.
         let decided = match guard::call(link.name, || link.policy.on_response(exchange, reply)) {
-            Ok(verdict) => guard::decide(link.name, deadline, verdict).await,
+            Ok(Verdict::Now(Decision::Continue)) => continue,
+            Ok(Verdict::Now(decision)) => Ok(decision),
+            Ok(Verdict::Wait(future)) => guard::wait(link.name, deadline, future).await,
             Err(rejection) => Err(rejection),
         };
         apply(decided, tools, exchange, reply);

@@ -3,7 +3,11 @@
 use super::conditions::Conditions;
 use super::entry::Entry;
 use super::flight::{Joined, Lead};
-use super::{BYPASS, COLLAPSED, Fetch, HIT, Inner, MISS, ONLY_IF_CACHED, Passed, Question, REFRESHED, STALE, time};
+use super::store::Key;
+use super::{
+    BYPASS, COLLAPSED, Fetch, HIT, Inner, MISS, ONLY_IF_CACHED, Passed, Question, REFRESHED, STALE, Wish, answer, time,
+};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,6 +66,11 @@ enum Found {
     Nothing(&'static str),
 }
 
+thread_local! {
+    /// Where keys are put together.
+    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Inner {
     pub(super) fn ask(self: &Arc<Self>, exchange: &mut Exchange, now: Instant) -> Asked {
         if let Some(why) = bypass(exchange).or_else(|| self.key.cannot_tell(exchange).then_some("bypass")) {
@@ -70,16 +79,24 @@ impl Inner {
         }
         let route = exchange.route.zip(exchange.outbound.as_deref());
         let route = route.map_or("", |(route, outbound)| outbound.route_name(route));
-        let (key, uri) = self.key.of(exchange, &self.store, route);
+        let mut key = KEY.take();
+        key.clear();
+        let uri = self.key.of(exchange, &self.store, route, &mut key);
         let fields = &exchange.head.fields;
-        let question = Question {
-            key,
+        let wish = Wish {
             uri,
             conditions: Conditions::of(exchange.head.method, fields),
             said: if self.heeds_requests { Directives::of_request(fields) } else { Directives::default() },
             credentials: self.key.credentials(exchange),
         };
-        self.ask_again(exchange, question, now, Turn::First)
+        let looked = self.look(&key, &wish, fields, now);
+        let asked = match looked.0 {
+            // No key is kept of what is answered at once.
+            Found::Usable(entry) => self.hit(&wish, &entry, now, Turn::First.told()),
+            _ => self.decide(exchange, Question { key: Key::from(&*key), wish }, looked, now, Turn::First),
+        };
+        KEY.replace(key);
+        asked
     }
 
     /// [`ask`](Inner::ask) for who has tried something.
@@ -90,27 +107,42 @@ impl Inner {
         now: Instant,
         turn: Turn,
     ) -> Asked {
+        let looked = self.look(&question.key, &question.wish, &exchange.head.fields, now);
+        self.decide(exchange, question, looked, now, turn)
+    }
+
+    /// Answers with a copy that may be used as it is.
+    fn hit(&self, wish: &Wish, entry: &Entry, now: Instant, status: &str) -> Asked {
+        let is_fresh = entry.staleness(now).is_none();
+        self.tally.count(if is_fresh { &HIT } else { &STALE });
+        let label = if is_fresh { "HIT" } else { "STALE" };
+        Asked::Answer(Box::new(answer(&wish.conditions, entry, now, label, status)))
+    }
+
+    /// What becomes of a request for which there is this.
+    fn decide(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        question: Question,
+        (found, is_unkept): (Found, bool),
+        now: Instant,
+        turn: Turn,
+    ) -> Asked {
         let is_first = matches!(turn, Turn::First);
         let has_waited = matches!(turn, Turn::Waited);
-        let (found, is_unkept) = self.look(&question, &exchange.head.fields, now);
         let stale = match found {
-            Found::Usable(entry) => {
-                let is_fresh = entry.staleness(now).is_none();
-                self.tally.count(if is_fresh { &HIT } else { &STALE });
-                let label = if is_fresh { "HIT" } else { "STALE" };
-                return Asked::Answer(Box::new(self.answer(&question, &entry, now, label, turn.told())));
-            }
+            Found::Usable(entry) => return self.hit(&question.wish, &entry, now, turn.told()),
             Found::Meanwhile(entry) => {
                 self.tally.count(&STALE);
-                let reply = self.answer(&question, &entry, now, "STALE", "hit");
+                let reply = answer(&question.wish.conditions, &entry, now, "STALE", "hit");
                 self.refresh(exchange, question, entry, now);
                 return Asked::Answer(Box::new(reply));
             }
             Found::Stale(entry) => Ok(entry),
             Found::Nothing(why) => Err(why),
         };
-        let may_look = is_first && self.shared.is_some() && !question.said.no_cache && !is_unkept;
-        if question.said.only_if_cached {
+        let may_look = is_first && self.shared.is_some() && !question.wish.said.no_cache && !is_unkept;
+        if question.wish.said.only_if_cached {
             return if may_look {
                 Asked::Look(Box::new(question), None)
             } else {
@@ -122,9 +154,9 @@ impl Inner {
         // A reply to part of it is none to the whole, and a reply to somebody is
         // none to everybody: nobody waits for what will not be kept.
         let asks_for_whole =
-            !question.conditions.has_range() || stale.as_ref().is_some_and(|entry| entry.has_validator());
-        let may_keep = exchange.head.method == Method::Get && asks_for_whole && !question.said.no_store;
-        let may_share = self.key.per_identity || !question.credentials.any() || stale.is_some();
+            !question.wish.conditions.has_range() || stale.as_ref().is_some_and(|entry| entry.has_validator());
+        let may_keep = exchange.head.method == Method::Get && asks_for_whole && !question.wish.said.no_store;
+        let may_share = self.key.per_identity || !question.wish.credentials.any() || stale.is_some();
         let mut lead = match turn {
             Turn::Looked { lead, .. } => lead,
             Turn::First | Turn::Waited => None,
@@ -171,27 +203,27 @@ impl Inner {
         Some((self.shared.as_ref()?.position(), outbound?.clone()))
     }
 
-    /// What there is for `question`, and whether it is known that nothing of it
+    /// What there is under `key`, and whether it is known that nothing of it
     /// is kept.
-    fn look(&self, question: &Question, request: &Fields, now: Instant) -> (Found, bool) {
-        let Some(resource) = self.store.get(&question.key) else { return (Found::Nothing("uri-miss"), false) };
+    fn look(&self, key: &[u8], wish: &Wish, request: &Fields, now: Instant) -> (Found, bool) {
+        let Some(resource) = self.store.get(key) else { return (Found::Nothing("uri-miss"), false) };
         let is_unkept = resource.unkept_until.is_some_and(|until| now < until);
         let Some(entry) = resource.select(request) else {
             let why = if resource.variants.is_empty() { "uri-miss" } else { "vary-miss" };
             return (Found::Nothing(why), is_unkept);
         };
-        if self.store.is_outdated(question.uri, entry) {
+        if self.store.is_outdated(wish.uri, entry) {
             return (Found::Nothing("uri-miss"), is_unkept);
         }
-        if !self.may_have(question, entry) {
+        if !self.may_have(wish, entry) {
             return (Found::Nothing("request"), is_unkept);
         }
-        (judge(entry, &question.said, now), is_unkept)
+        (judge(entry, &wish.said, now), is_unkept)
     }
 
     /// Whether who brings these credentials may be given `entry`.
-    fn may_have(&self, question: &Question, entry: &Entry) -> bool {
-        let brought = question.credentials;
+    fn may_have(&self, wish: &Wish, entry: &Entry) -> bool {
+        let brought = wish.credentials;
         self.key.per_identity
             || ((!brought.authorization || entry.open.to_authorization) && (!brought.others || entry.open.to_others))
     }
@@ -205,7 +237,8 @@ impl Inner {
         again.head.set_method(b"GET");
         strip_conditions(&mut again.head.fields);
         let validates = validate(&stale, &mut again.head.fields);
-        let question = Question { conditions: Conditions::default(), said: Directives::default(), ..question };
+        let wish = Wish { conditions: Conditions::default(), said: Directives::default(), ..question.wish };
+        let question = Question { wish, ..question };
         let fetch = Fetch {
             question,
             request: exchange.head.fields.clone(),

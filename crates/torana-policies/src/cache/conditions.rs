@@ -48,12 +48,9 @@ impl Conditions {
                 return part(reply, entry, range);
             }
         }
-        let mut length = itoa(entry.body.len() as u64);
-        if entry.status.is_bodiless() {
-            length.clear();
-        }
-        if self.is_head && !length.is_empty() {
-            reply.head.fields.set_own(KnownName::ContentLength, length.as_bytes());
+        if self.is_head && !entry.status.is_bodiless() {
+            let mut length = itoa::Buffer::new();
+            reply.head.fields.set_own(KnownName::ContentLength, length.format(entry.body.len()).as_bytes());
         } else {
             reply.body = entry.body.clone().into();
         }
@@ -66,9 +63,9 @@ impl Conditions {
             let tags = || self.none_match.iter().flat_map(|value| torana_core::cache_control::parts(value));
             return tags().any(|tag| tag == b"*" || entry.etag().is_some_and(|etag| is_weakly(tag, etag)));
         }
-        let since = self.modified_since.as_deref().and_then(parse_http_date);
+        let Some(since) = self.modified_since.as_deref().and_then(parse_http_date) else { return false };
         let modified = entry.last_modified().and_then(parse_http_date).or_else(|| freshness::date(&entry.fields));
-        matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
+        modified.is_some_and(|modified| modified <= since)
     }
 
     /// The one range that is wanted; of several the whole is sent (§14.2 lets a
@@ -158,10 +155,6 @@ fn part(mut reply: Reply, entry: &Entry, wanted: Wanted) -> Reply {
 
 fn status(code: u16) -> Status {
     Status::new(code).unwrap_or(Status::OK)
-}
-
-fn itoa(number: u64) -> String {
-    number.to_string()
 }
 
 /// Whether two entity tags are the same thing, if not the same bytes (RFC 9110

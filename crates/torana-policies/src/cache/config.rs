@@ -1,10 +1,10 @@
 //! What can be written under `cache`.
 
+use super::Inner;
 use super::freshness::Rules;
 use super::key::KeyRules;
 use super::shared::Shared;
 use super::store::Store;
-use super::{Inner, Names};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -170,15 +170,9 @@ pub(super) fn check(config: Config) -> Result<Checked, Vec<Diagnostic>> {
 }
 
 impl Checked {
-    pub(super) fn into_inner(
-        self,
-        store: Arc<Store>,
-        shared: Option<Shared>,
-        tally: Arc<Tally>,
-    ) -> Result<Inner, Vec<Diagnostic>> {
+    pub(super) fn into_inner(self, store: Arc<Store>, shared: Option<Shared>, tally: Arc<Tally>) -> Inner {
         let Checked { key, tags, config, .. } = self;
-        let name = |text| HeaderName::new(text).ok_or_else(Vec::new);
-        Ok(Inner {
+        Inner {
             store,
             shared,
             rules: Rules {
@@ -195,8 +189,7 @@ impl Checked {
             makes_etags: config.etag,
             heeds_requests: config.heed_requests,
             tags,
-            names: Names { x_cache: name("x-cache")?, cache_status: name("cache-status")? },
             tally,
-        })
+        }
     }
 }

@@ -4,10 +4,10 @@
 //! The parts are joined by a byte that none of them can hold, so that no two
 //! requests share a key by running into each other.
 
-use super::store::{Key, Store};
+use super::store::Store;
 use torana_core::exchange::Exchange;
 use torana_core::identity::Identity;
-use torana_core::names::{HeaderName, KnownName};
+use torana_core::names::{HeaderName, KnownName, NameSet};
 
 /// What of a request is part of the key.
 #[derive(Debug, Default)]
@@ -42,24 +42,28 @@ impl Credentials {
 
 pub(super) const BETWEEN: u8 = 0;
 
+/// Headers that tell who calls in any case, besides `Authorization`.
+const OTHERS: NameSet = NameSet::of(&[KnownName::ProxyAuthorization, KnownName::XApiKey]);
+
 impl KeyRules {
-    /// The key, and the place of the URI among the moments of `store`.
-    pub(super) fn of(&self, exchange: &Exchange, store: &Store, route: &str) -> (Key, usize) {
+    /// Writes the key into `key`, which is empty; answers the place of the URI
+    /// among the moments of `store`.
+    pub(super) fn of(&self, exchange: &Exchange, store: &Store, route: &str, key: &mut Vec<u8>) -> usize {
         let target = exchange.target();
-        let mut key = Vec::with_capacity(192);
+        key.reserve(192);
         for part in [route, target.scheme().as_str()] {
             key.extend_from_slice(part.as_bytes());
             key.push(BETWEEN);
         }
         let uri = key.len();
-        self.push_uri(target.host(), target.effective_port(), target.path(), target.query(), &mut key);
+        self.push_uri(target.host(), target.effective_port(), target.path(), target.query(), key);
         let place = store.place(key.get(uri..).unwrap_or_default());
         key.push(BETWEEN);
-        super::entry::push_selecting(&self.headers, &exchange.head.fields, &mut key);
+        super::entry::push_selecting(&self.headers, &exchange.head.fields, key);
         if self.per_identity {
-            self.push_caller(exchange, &mut key);
+            self.push_caller(exchange, key);
         }
-        (key.into(), place)
+        place
     }
 
     /// Another URI, as it is within keys.
@@ -74,7 +78,7 @@ impl KeyRules {
     }
 
     fn push_uri(&self, host: &str, port: u16, path: &str, query: Option<&str>, key: &mut Vec<u8>) {
-        key.extend_from_slice(&authority(host, port));
+        push_authority(host, port, key);
         key.push(BETWEEN);
         key.extend_from_slice(path.as_bytes());
         key.push(BETWEEN);
@@ -148,8 +152,13 @@ impl KeyRules {
     /// What `exchange` brings.
     pub(super) fn credentials(&self, exchange: &Exchange) -> Credentials {
         let fields = &exchange.head.fields;
-        let is_other = |name| name != Some(KnownName::Authorization);
-        let others = fields.iter().any(|(name, _)| is_other(name.known) && self.tells_who(&name));
+        let others = fields.contains_any(OTHERS)
+            || (!self.ignore_cookies && fields.contains(KnownName::Cookie))
+            || self.credentials.iter().any(|name| match name {
+                HeaderName::Known(KnownName::Authorization) => false,
+                HeaderName::Known(known) => fields.contains(*known),
+                HeaderName::Other(_) => fields.may_have_unknown() && fields.values(name).next().is_some(),
+            });
         Credentials {
             authorization: fields.contains(KnownName::Authorization),
             others: others || exchange.identity.is_some() || has_certificate(exchange),
@@ -188,9 +197,14 @@ pub(super) fn uri_of(key: &[u8]) -> &[u8] {
 
 /// The authority as keys have it.
 pub(super) fn authority(host: &str, port: u16) -> Vec<u8> {
-    let mut text = host.as_bytes().to_vec();
-    text.extend_from_slice(&port.to_be_bytes().map(hex).concat());
+    let mut text = Vec::new();
+    push_authority(host, port, &mut text);
     text
+}
+
+fn push_authority(host: &str, port: u16, out: &mut Vec<u8>) {
+    out.extend_from_slice(host.as_bytes());
+    port.to_be_bytes().into_iter().for_each(|byte| out.extend_from_slice(&hex(byte)));
 }
 
 #[cfg(test)]
@@ -198,8 +212,10 @@ mod tests {
     use super::*;
     use torana_core::testing::exchange;
 
-    fn key(rules: &KeyRules, request: &str) -> Key {
-        rules.of(&exchange(request), &Store::new(1 << 20), "route").0
+    fn key(rules: &KeyRules, request: &str) -> Vec<u8> {
+        let mut key = Vec::new();
+        rules.of(&exchange(request), &Store::new(1 << 20), "route", &mut key);
+        key
     }
 
     #[test]
@@ -241,7 +257,9 @@ mod tests {
         let of = |fields: &str, subject: Option<&str>| {
             let mut exchange = exchange(&format!("GET /a HTTP/1.1\nHost: a{fields}"));
             exchange.identity = subject.map(|subject| Identity::new(subject, "jwt"));
-            rules.of(&exchange, &store, "route").0
+            let mut key = Vec::new();
+            rules.of(&exchange, &store, "route", &mut key);
+            key
         };
         let keys = [
             of("", None),

@@ -4,7 +4,7 @@ use super::entry::{Entry, Open, kept_fields, push_selecting, vary};
 use super::freshness::{initial_age, is_understood, lifetime};
 use super::key::uri_of;
 use super::tee::Tee;
-use super::{Fetch, INVALIDATED, Inner, REVALIDATED, STALE, STORED, time};
+use super::{Fetch, INVALIDATED, Inner, REVALIDATED, STALE, STORED, answer, say, time};
 use bytes::Bytes;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Draft {
         self.entry.body = body;
         self.inner.tally.count(&STORED);
         let (question, entry) = (&self.fetch.question, Arc::new(self.entry));
-        self.inner.store.put(&question.key, question.uri, entry.clone());
+        self.inner.store.put(&question.key, question.wish.uri, entry.clone());
         self.inner.save(&self.fetch, &entry);
         // Now those who wait find it: the lead goes with the fetch.
     }
@@ -57,7 +57,7 @@ impl Inner {
             if !fetch.is_beside && matches!(code, 500 | 502 | 503 | 504) && this.survives(&fetch, &stale, now) {
                 this.tally.count(&STALE);
                 let status = format!("hit; fwd=stale; fwd-status={code}");
-                return Some(this.answer(&fetch.question, &stale, now, "STALE", &status));
+                return Some(answer(&fetch.question.wish.conditions, &stale, now, "STALE", &status));
             }
         }
         let why = fetch.why;
@@ -78,7 +78,7 @@ impl Inner {
             reply.head.fields.remove(name);
         }
         let stored = if is_kept { "; stored" } else { "" };
-        this.say(reply, "MISS", &format!("torana; fwd={why}; fwd-status={code}{stored}{collapsed}"));
+        say(reply, "MISS", &format!("torana; fwd={why}; fwd-status={code}{stored}{collapsed}"));
         None
     }
 
@@ -103,16 +103,16 @@ impl Inner {
             let directives = Directives::of(&entry.fields);
             if !directives.no_store && !directives.private {
                 let entry = Arc::new(entry.clone());
-                this.store.put(&question.key, question.uri, entry.clone());
+                this.store.put(&question.key, question.wish.uri, entry.clone());
                 this.save(fetch, &entry);
             }
         }
-        this.answer(question, &entry, now, "REVALIDATED", "hit; fwd=stale; fwd-status=304")
+        answer(&question.wish.conditions, &entry, now, "REVALIDATED", "hit; fwd=stale; fwd-status=304")
     }
 
     /// Whether `stale` may be used although the target fails (RFC 5861 §4).
     fn survives(&self, fetch: &Fetch, stale: &Entry, now: Instant) -> bool {
-        let said = fetch.question.said.stale_if_error.map(Duration::from_secs);
+        let said = fetch.question.wish.said.stale_if_error.map(Duration::from_secs);
         let most = stale.if_error.max(said.unwrap_or_default());
         !stale.must_revalidate && !stale.no_cache && stale.staleness(now).is_some_and(|stale| stale < most)
     }
@@ -131,7 +131,7 @@ impl Inner {
         }
         let shared = said.public || said.s_maxage.is_some();
         let open = Open { to_authorization: shared || said.origin_revalidates, to_others: shared };
-        let brought = fetch.question.credentials;
+        let brought = fetch.question.wish.credentials;
         let is_for_all = (!brought.authorization || open.to_authorization) && (!brought.others || open.to_others);
         if !is_for_all && !self.key.per_identity {
             return None;
@@ -208,15 +208,15 @@ impl Inner {
     /// What an unsafe request has changed is not used any more (RFC 9111 §4.4):
     /// its own URI, and those of this host that the reply names. For those who
     /// share a store: which, with their places.
-    pub(super) fn invalidate(&self, exchange: &Exchange, reply: &Reply, now: Instant) -> Vec<(Vec<u8>, usize)> {
+    pub(super) fn invalidate(&self, exchange: &Exchange, reply: &Reply) -> Vec<(Vec<u8>, usize)> {
         let target = exchange.target();
         let is_success = (200..400).contains(&reply.head.status.code());
         if exchange.head.method.is_safe() || !is_success || target.form() != TargetForm::Origin {
             return Vec::new();
         }
         self.tally.count(&INVALIDATED);
-        let route = "";
-        let (key, place) = self.key.of(exchange, &self.store, route);
+        let (now, mut key) = (time::now(), Vec::new());
+        let place = self.key.of(exchange, &self.store, "", &mut key);
         self.store.outdate(place, now);
         let mut changed = vec![(uri_of(&key).to_vec(), place)];
         for name in [KnownName::Location, KnownName::ContentLocation] {

@@ -1,6 +1,7 @@
 //! The time, which tests move.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use torana_core::exchange::Exchange;
 
 #[cfg(test)]
 thread_local! {
@@ -13,6 +14,14 @@ pub(super) fn now() -> Instant {
     return Instant::now() + AHEAD.get();
     #[cfg(not(test))]
     Instant::now()
+}
+
+/// When an exchange began, which is now for all that a cache cares.
+pub(super) fn of(exchange: &Exchange) -> Instant {
+    #[cfg(test)]
+    return exchange.notes.started + AHEAD.get();
+    #[cfg(not(test))]
+    exchange.notes.started
 }
 
 /// The wall clock.

@@ -259,7 +259,7 @@ impl RateLimit {
         let is_granted = taken.granted > 0;
         let place = (is_granted && set.has_places).then(|| (by, key.into(), taken.ticket));
         let standings = taken.standings;
-        if !self.is_shadow || place.is_some() {
+        if self.told.any() || place.is_some() {
             self.remember(exchange, Counted { standings, tier, place });
         }
         if is_granted {
