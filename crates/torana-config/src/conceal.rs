@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use torana_core::diagnostic::Span;
-use torana_core::give_way::give_way;
 use torana_core::written::{Entry, Node, Written};
 
 /// What stands where a secret was.
@@ -70,7 +69,6 @@ pub(crate) fn places(tree: &Written) -> Vec<Span> {
 }
 
 fn find(tree: &Written, places: &mut Vec<Span>) {
-    give_way();
     tree.items().iter().for_each(|item| find(item, places));
     for entry in tree.entries() {
         places.extend(secrets_of(entry).map(|value| value.span));

@@ -4,7 +4,6 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
 
-use torana_core::give_way::give_way;
 use torana_core::written::{Node, Written};
 
 /// Equal for configurations of equal values, references expanded; comments, spelling and the order
@@ -36,7 +35,6 @@ impl fmt::Debug for Fingerprint {
 /// A number before each part and a length inside keep `[a, b]` and `[[a], b]`, `ab` and `a` `b`
 /// apart.
 fn add(tree: &Written, hasher: &mut impl Hasher) {
-    give_way();
     let add_text = |text: &str, hasher: &mut dyn Hasher| {
         hasher.write_usize(text.len());
         hasher.write(text.as_bytes());

@@ -10,7 +10,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use torana_core::diagnostic::{Diagnostic, Span, did_you_mean, quoted};
-use torana_core::give_way::give_way;
 use torana_core::written::{Node, Reference, Written};
 
 use crate::sources::Sources;
@@ -64,7 +63,6 @@ impl<'a> Expander<'a> {
     /// Expands every string of `tree` in place. Keys are left alone; one that holds a reference is
     /// an error.
     pub(crate) fn expand(&mut self, tree: &mut Written, sources: &Sources, diagnostics: &mut Vec<Diagnostic>) {
-        give_way();
         match &mut tree.node {
             Node::String(text) if text.contains("${") => {
                 let (expanded, reference) = self.text(text, tree.span, sources, diagnostics);

@@ -20,7 +20,6 @@ pub mod diagnostic;
 pub mod event;
 pub mod exchange;
 pub mod forwarded;
-pub mod give_way;
 pub mod grpc;
 pub mod head;
 pub mod hop;

@@ -6,7 +6,6 @@
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span as Range, Tag};
 use torana_core::diagnostic::{Diagnostic, FileId, Span};
-use torana_core::give_way::give_way;
 use torana_core::written::{Node, Spanned, Written};
 
 use super::{DEEPEST, Entries, MOST_NODES, Parsed, too_deep, too_many};
@@ -63,7 +62,6 @@ type Step = Result<(), Box<Diagnostic>>;
 
 impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, range: Range) -> Step {
-        give_way();
         match event {
             Event::DocumentStart(..) if self.root.is_some() => Err(Box::new(
                 Diagnostic::error("config.syntax", "expected one YAML document, found a second one")

@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 
 use torana_core::diagnostic::{Diagnostic, Span, did_you_mean};
-use torana_core::give_way::give_way;
 use torana_core::written::{Entry, Spanned, Written};
 
 use super::{Found, check_name};
@@ -14,7 +13,6 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let known = Known::of(found);
     let mut names: HashMap<&str, Span> = HashMap::new();
     for route in &found.config.routes {
-        give_way();
         check_name(&route.name, "a route", diagnostics);
         if let Some(first) = names.insert(&route.name, route.name.span) {
             let message = format!("two routes are named {}", route.name.shown());

@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 use super::schema_tree::{choices, properties, types};
 use super::{Entry, Node, SchemaTree, Written};
 use crate::diagnostic::{Diagnostic, Span, did_you_mean, quoted};
-use crate::give_way::give_way;
 use crate::units;
 
 mod describe;
@@ -176,7 +175,6 @@ impl<'s> Walk<'s> {
     }
 
     fn node(&mut self, node: &mut Written, schema: &'s Value) -> Fate {
-        give_way();
         if self.path.len() > DEEPEST {
             let message = format!("nested more than {DEEPEST} levels deep");
             return self.report("config.too_deep", node.span, &message, None);

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use torana_config::model::{self, PathMatch, ValueTest};
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::exchange::RouteId;
-use torana_core::give_way::give_way;
 use torana_core::names::HeaderName;
 use torana_core::written::Spanned;
 use torana_expr::regex::Regex;
@@ -27,7 +26,6 @@ pub(super) struct Matched {
 /// Reads what the route at position `order` matches. What cannot be used is
 /// reported and left out.
 pub(super) fn read(route: &Spanned<model::Route>, order: usize, context: &mut Context<'_>) -> Matched {
-    give_way();
     let before = context.diagnostics.len();
     let mut has_path = true;
     let pattern = pattern(route, order, &mut has_path, context);

@@ -6,7 +6,6 @@ use crate::matcher::RoutePattern;
 use crate::metrics::exposition;
 use crate::plan::{Link, Route};
 use torana_config::model::{self, Config};
-use torana_core::give_way::give_way;
 use torana_core::rewrite;
 
 /// The routes and, position by position, what they match. With an error
@@ -37,7 +36,6 @@ fn route(
     upstreams: &Upstreams,
     context: &mut Context<'_>,
 ) -> Option<Route> {
-    give_way();
     let own = chain::links(&written.policies, Some(&written.name), matched.pattern.path.names(), upstreams, context);
     let rewrite = written.rewrite.as_ref().map(|rewrite| &rewrite.value);
     let host = rewrite::host(rewrite.and_then(|rewrite| rewrite.host.as_ref()), &mut context.diagnostics);

@@ -5,7 +5,6 @@ use super::{HostPattern, MediaPattern, RoutePattern, ValueMatch, route_id};
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use torana_core::exchange::RouteId;
-use torana_core::give_way::give_way;
 use torana_core::head::Method;
 use torana_expr::regex::Regex;
 
@@ -31,7 +30,6 @@ pub fn shadowed<P: Borrow<RoutePattern>>(patterns: &[P]) -> Vec<Shadow> {
     let patterns: Vec<&RoutePattern> = patterns.iter().map(Borrow::borrow).collect();
     let mut groups: HashMap<Key<'_>, Vec<usize>> = HashMap::new();
     for (route, &pattern) in patterns.iter().enumerate() {
-        give_way();
         for host in hosts(pattern) {
             let list = groups.entry(Key::new(host, pattern)).or_default();
             if list.last() != Some(&route) {

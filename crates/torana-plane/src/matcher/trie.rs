@@ -6,7 +6,6 @@ use super::host::HostPattern;
 use super::path::Segment;
 use std::ops::{ControlFlow, Range};
 use torana_core::captures::Captures;
-use torana_core::give_way::give_way;
 use torana_expr::regex::{AnyOf, Regex};
 
 /// Up to this many literal children are compared one by one: for a handful
@@ -179,7 +178,6 @@ impl Builder {
     }
 
     fn insert(&mut self, route: usize, pattern: &RoutePattern, host: &HostPattern) {
-        give_way();
         let mut node = self.root(host);
         for segment in pattern.path.segments() {
             node = self.child(node, segment);

@@ -18,7 +18,6 @@ use torana_control::log_writer::LogControl;
 use torana_control::running::{Reload, Report};
 use torana_control::service_manager;
 use torana_control::supervisor::Cause;
-use torana_core::give_way::giving_way;
 use torana_plane::plan::Plan;
 use torana_upstream::state::Watch;
 
@@ -41,13 +40,11 @@ pub(crate) struct Reloader {
 impl Reload for Reloader {
     fn reload(&mut self, cause: &'static str) -> Report {
         service_manager::reloading();
-        let report = giving_way(|| {
-            let before = self.shared.common.cell.load();
-            let built = wire::build(&self.input, Some(&before), &self.watch, &self.shared.keeper);
-            self.disk = built.loaded.clone();
-            self.files.clone_from(&built.files);
-            self.take_up(built, &before, cause, None)
-        });
+        let before = self.shared.common.cell.load();
+        let built = wire::build(&self.input, Some(&before), &self.watch, &self.shared.keeper);
+        self.disk = built.loaded.clone();
+        self.files.clone_from(&built.files);
+        let report = self.take_up(built, &before, cause, None);
         // Refused or not: it serves, and there is nothing more to wait for.
         service_manager::ready();
         report
@@ -56,7 +53,7 @@ impl Reload for Reloader {
     fn roll_back(&mut self, revision: u64) -> Option<Report> {
         let loaded = self.shared.history().source(revision)?;
         let before = self.shared.common.cell.load();
-        let built = giving_way(|| wire::build_again(loaded, Some(&before), &self.watch, &self.shared.keeper));
+        let built = wire::build_again(loaded, Some(&before), &self.watch, &self.shared.keeper);
         Some(self.take_up(built, &before, Cause::Rollback.as_str(), Some(revision)))
     }
 

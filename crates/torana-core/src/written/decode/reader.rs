@@ -10,7 +10,6 @@ use super::super::spanned::{ONE_OR_MANY, PARTS, SPANNED, WRITTEN};
 use super::super::{Entry, Node, Spanned, Written};
 use super::Refused;
 use crate::diagnostic::Span;
-use crate::give_way::give_way;
 
 /// The name of the field that takes the keys no other field has; see [`super::super::others`].
 const OTHERS: &str = "$others";
@@ -103,7 +102,6 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 /// Lets `seed` read `written`. A type that parses what it has read refuses it only after its call
 /// into [`Reader`] has returned, so the place is also added here.
 fn read<'de, S: DeserializeSeed<'de>>(seed: S, written: &'de Written) -> Result<S::Value, Refused> {
-    give_way();
     seed.deserialize(Reader(written)).map_err(|refused| refused.within(written))
 }
 
