@@ -6,6 +6,7 @@
 
 use super::shared::Shared;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,6 +20,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use torana_control::notice;
 use torana_net::hand_over;
+
+/// How long it takes no visitors after it could not take one.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 
 /// How to start the process that comes after this one.
 #[derive(Clone, Debug)]
@@ -60,11 +64,26 @@ impl Upgrades {
     fn accept(&self, socket: &UnixListener) {
         // Not a blocking accept: the successor has this very socket, and must
         // not lose its first visitor to us.
-        while poll(&mut [PollFd::new(socket, PollFlags::IN)], None).is_ok() {
+        loop {
+            match poll(&mut [PollFd::new(socket, PollFlags::IN)], None) {
+                Ok(_) => {}
+                // A signal that this thread happened to get, such as one to reload.
+                Err(Errno::INTR) => continue,
+                Err(error) => return notice::warn(&format!("this process cannot be taken over any more: {error}")),
+            }
             if self.is_over() {
                 return;
             }
-            let Ok((stream, _)) = socket.accept() else { continue };
+            let stream = match socket.accept() {
+                Ok((stream, _)) => stream,
+                // It has gone again, or asked our successor.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(_) => {
+                    // Out of descriptors, perhaps: it still waits, and trying at once would spin.
+                    thread::sleep(EXHAUSTED_PAUSE);
+                    continue;
+                }
+            };
             // Accepted sockets are blocking, whatever the listening one is.
             match hand_over::check_peer(&stream) {
                 Ok(()) if self.hand_over(&stream) => return,
