@@ -30,6 +30,11 @@ fn is_secret(key: &str) -> bool {
     WORDS.iter().any(|word| last.eq_ignore_ascii_case(word)) || ends("api", "key") || ends("password", "hash")
 }
 
+/// Whether a variable of this name seems to hold a secret.
+pub(crate) fn names_a_secret(variable: &str) -> bool {
+    is_secret(variable) || variable.to_ascii_uppercase().ends_with("_KEY")
+}
+
 /// Whether `value`, written at `key`, is one. Policies name cookies with `cookie`; the header has values in it.
 fn is_meant(key: &str, value: &str) -> bool {
     is_secret(key) && (!key.eq_ignore_ascii_case("cookie") || value.contains('='))

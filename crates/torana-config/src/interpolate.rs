@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use torana_core::diagnostic::{Diagnostic, Span, did_you_mean, quoted};
 use torana_core::written::{Node, Reference, Written};
 
+use crate::conceal;
 use crate::sources::Sources;
 
 /// Bytes of one file named by `${file:…}`.
@@ -190,10 +191,15 @@ impl<'a> Expander<'a> {
             None => match default {
                 Some(default) => return Ok(default.to_owned()),
                 None => {
+                    let hint = match conceal::names_a_secret(name) {
+                        // One in the file would be everybody's.
+                        true => "set it where the gateway is started".to_owned(),
+                        false => format!("set it, or give a default: `${{env:{name}:-default}}`"),
+                    };
                     return Err(Failure {
                         code: "config.missing_variable",
                         message: format!("the environment variable `{name}` is not set"),
-                        hint: Some(format!("set it, or give a default: `${{env:{name}:-default}}`")),
+                        hint: Some(hint),
                     });
                 }
             },
@@ -326,6 +332,15 @@ mod tests {
         assert_eq!(tree.to_json(), "Bearer s3cr3t");
         assert!(!tree.reference.unwrap().whole);
         assert!(expand("${env:TOKEN}", &[("TOKEN", "1")]).0.reference.unwrap().whole);
+    }
+
+    #[test]
+    fn nobody_is_led_to_write_a_secret_into_the_file() {
+        let hint = |text: &str| expand(text, &[]).1.remove(0).hint.unwrap();
+        for name in ["JWT_SECRET", "MOBILE_KEY", "ADMIN_TOKEN", "DB_PASSWORD", "STRIPE_API_KEY"] {
+            assert_eq!(hint(&format!("${{env:{name}}}")), "set it where the gateway is started");
+        }
+        assert_eq!(hint("${env:PORT}"), "set it, or give a default: `${env:PORT:-default}`");
     }
 
     #[test]
