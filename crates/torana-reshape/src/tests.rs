@@ -66,6 +66,16 @@ fn numbers_keep_their_digits() {
 }
 
 #[test]
+fn numbers_are_written_as_json_writes_them() {
+    for (program, written) in [("08.88", "8.88"), (". | tonumber", "7.5"), ("[1e3, 0, 1E+2]", "[1e3,0,1E+2]")] {
+        let output = run(program, "\"007.50\"").unwrap();
+        assert_eq!(output, written, "{program}");
+        assert!(serde_json::from_str::<serde_json::Value>(&output).is_ok());
+    }
+    assert_eq!(run(".", "[-0.10, 1.50E-7, 12345678901234567890123]").unwrap(), "[-0.10,1.50E-7,12345678901234567890123]");
+}
+
+#[test]
 fn variables_have_values() {
     let shown =
         run_with("{id, m: $request.method}", r#"{"id":1}"#, &[("$request", r#"{"method":"GET"}"#)], Budget::INLINE);

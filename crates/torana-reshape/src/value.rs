@@ -78,7 +78,7 @@ fn one(value: &Val, cap: usize, out: &mut Vec<u8>, depth: usize) -> Result<(), F
         Val::Bool(true) => out.extend_from_slice(b"true"),
         Val::Bool(false) => out.extend_from_slice(b"false"),
         Val::Num(Num::Float(number)) if !number.is_finite() => out.extend_from_slice(b"null"),
-        Val::Num(number) => out.extend_from_slice(number.to_string().as_bytes()),
+        Val::Num(number) => digits(&number.to_string(), out),
         Val::TStr(text) | Val::BStr(text) => string(text, out),
         Val::Arr(_) | Val::Obj(_) if depth >= DEEPEST => return Err(Fault::TooLarge),
         Val::Arr(items) => {
@@ -106,6 +106,39 @@ fn one(value: &Val, cap: usize, out: &mut Vec<u8>, depth: usize) -> Result<(), F
         }
     }
     if out.len() > cap { Err(Fault::TooLarge) } else { Ok(()) }
+}
+
+/// A number as it was written, if JSON writes numbers so. Programs, and texts
+/// that are made numbers, may say `08.5`, of which every reader behind would
+/// make something else, or nothing.
+fn digits(number: &str, out: &mut Vec<u8>) {
+    if is_number(number.as_bytes()) {
+        return out.extend_from_slice(number.as_bytes());
+    }
+    match number.parse().ok().and_then(Number::from_f64) {
+        Some(number) => out.extend_from_slice(number.to_string().as_bytes()),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// Whether a text is a number by RFC 8259 §6.
+fn is_number(text: &[u8]) -> bool {
+    fn digits(text: &[u8]) -> Option<&[u8]> {
+        let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        text.get(count..).filter(|_| count > 0)
+    }
+    fn rest(text: &[u8]) -> Option<&[u8]> {
+        let mut text = text.strip_prefix(b"-").unwrap_or(text);
+        text = text.strip_prefix(b"0").or_else(|| digits(text))?;
+        if let Some(fraction) = text.strip_prefix(b".") {
+            text = digits(fraction)?;
+        }
+        if let Some([b'e' | b'E', exponent @ ..]) = text.get(..) {
+            text = digits(exponent.strip_prefix(b"+").or(exponent.strip_prefix(b"-")).unwrap_or(exponent))?;
+        }
+        Some(text)
+    }
+    rest(text) == Some(b"")
 }
 
 fn string(text: &[u8], out: &mut Vec<u8>) {
