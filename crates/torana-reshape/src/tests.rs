@@ -72,7 +72,10 @@ fn numbers_are_written_as_json_writes_them() {
         assert_eq!(output, written, "{program}");
         assert!(serde_json::from_str::<serde_json::Value>(&output).is_ok());
     }
-    assert_eq!(run(".", "[-0.10, 1.50E-7, 12345678901234567890123]").unwrap(), "[-0.10,1.50E-7,12345678901234567890123]");
+    assert_eq!(
+        run(".", "[-0.10, 1.50E-7, 12345678901234567890123]").unwrap(),
+        "[-0.10,1.50E-7,12345678901234567890123]"
+    );
 }
 
 #[test]
