@@ -5,7 +5,7 @@ use crate::body::{Body, CollectError};
 use crate::diagnostic::Diagnostic;
 use crate::exchange::Exchange;
 use crate::head::{Fields, Method, Status};
-use crate::names::{HeaderName, KnownName};
+use crate::names::KnownName;
 use crate::refusal::{Refusal, Rejection};
 use crate::reply::Reply;
 use crate::units::ByteSize;
@@ -108,23 +108,21 @@ pub fn is_whole(method: Method, reply: &Reply) -> bool {
 }
 
 /// What was said about bytes that are no longer these: length, checksums,
-/// compression, ranges.
-fn forget_bytes(fields: &mut Fields) {
+/// compression, ranges; and `others`, in lower case.
+fn forget_bytes(fields: &mut Fields, others: &[&str]) {
     const KNOWN: [KnownName; 3] = [KnownName::ContentLength, KnownName::ContentEncoding, KnownName::ContentRange];
+    const CHECKSUMS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
     KNOWN.into_iter().for_each(|name| fields.remove_known(name));
-    for name in ["content-md5", "digest", "content-digest", "repr-digest"] {
-        fields.remove(&name_of(name));
+    if fields.may_have_unknown() {
+        let is = |text: &[u8], name: &&str| text.eq_ignore_ascii_case(name.as_bytes());
+        fields.retain(|name, _| !CHECKSUMS.iter().chain(others).any(|gone| is(name.text, gone)));
     }
-}
-
-fn name_of(name: &'static str) -> HeaderName {
-    HeaderName::new(name).unwrap_or(HeaderName::Known(KnownName::ContentLength))
 }
 
 /// Gives a request another body; `media_type` if that is another, too.
 pub fn replace_request(exchange: &mut Exchange, bytes: impl Into<Bytes>, media_type: Option<&[u8]>) {
     let fields = &mut exchange.head.fields;
-    forget_bytes(fields);
+    forget_bytes(fields, &[]);
     if let Some(media_type) = media_type {
         fields.set_own(KnownName::ContentType, media_type);
     }
@@ -141,9 +139,8 @@ pub fn replace_reply(reply: &mut Reply, bytes: impl Into<Bytes>, media_type: Opt
 /// The same of a reply to HEAD, which is that to GET without its body (RFC 9110
 /// §9.3.2).
 pub fn replace_head(fields: &mut Fields, media_type: Option<&[u8]>) {
-    forget_bytes(fields);
+    forget_bytes(fields, &["accept-ranges"]);
     fields.remove_known(KnownName::ETag);
-    fields.remove(&name_of("accept-ranges"));
     if let Some(media_type) = media_type {
         fields.set_own(KnownName::ContentType, media_type);
     }
@@ -220,6 +217,19 @@ mod tests {
         let mut twice = fields("application/json");
         twice.append_text(b"content-type", b"text/plain").unwrap();
         assert_eq!(media(&twice), Media::Other);
+    }
+
+    #[test]
+    fn what_was_said_of_other_bytes_is_forgotten() {
+        let said = ["Content-Length", "Content-MD5", "Repr-Digest", "ETag", "Accept-Ranges", "X-Kept"];
+        let left = |forget: fn(&mut Fields)| {
+            let mut fields = fields("text/xml");
+            said.iter().for_each(|name| fields.append_text(name.as_bytes(), b"1").unwrap());
+            forget(&mut fields);
+            fields.iter().map(|(name, _)| String::from_utf8_lossy(name.text).into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(left(|fields| forget_bytes(fields, &[])), ["content-type", "etag", "Accept-Ranges", "X-Kept"]);
+        assert_eq!(left(|fields| replace_head(fields, Some(b"a/b"))), ["X-Kept", "content-type"]);
     }
 
     #[test]

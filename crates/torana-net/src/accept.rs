@@ -129,11 +129,11 @@ pub struct Hall<S: Service> {
     spread: Arc<Spread<Moved>>,
     worker: usize,
     connections: Rc<Crew<Box<Start>>>,
-    kept: Rc<Kept<S>>,
+    reused: Rc<Reused<S>>,
 }
 
 /// What is used for one request after the other, whichever connections they come on.
-struct Kept<S: Service> {
+struct Reused<S: Service> {
     turns: h1::Turns<S>,
     streams: h2::Streams<S>,
 }
@@ -150,8 +150,8 @@ impl<S: Service> Hall<S> {
     #[must_use]
     pub fn new(service: Rc<S>, count: Arc<ConnectionCount>, arrivals: &Arrivals<Moved>) -> Rc<Hall<S>> {
         let (spread, worker) = (arrivals.spread.clone(), arrivals.worker);
-        let kept = Rc::new(Kept { turns: h1::Turns::new(), streams: Crew::new() });
-        Rc::new(Hall { service, count, spread, worker, connections: Crew::new(), kept })
+        let reused = Rc::new(Reused { turns: h1::Turns::new(), streams: Crew::new() });
+        Rc::new(Hall { service, count, spread, worker, connections: Crew::new(), reused })
     }
 
     /// Serves a connection that another worker has given away.
@@ -180,11 +180,11 @@ impl<S: Service> Hall<S> {
     }
 
     fn start(&self, socket: Socket, origin: Origin) {
-        let (service, kept) = (self.service.clone(), self.kept.clone());
+        let (service, reused) = (self.service.clone(), self.reused.clone());
         // Boxed, or every idle connection would keep room for it.
         self.connections.give(Box::new(Start { socket, origin }), async move |start: Box<Start>| {
             service.observe(ConnectionEvent::Opened);
-            start.run(&service, &kept).await;
+            start.run(&service, &reused).await;
             service.observe(ConnectionEvent::Closed);
         });
     }
@@ -252,21 +252,21 @@ struct Origin {
 }
 
 impl Start {
-    async fn run<S: Service>(self, service: &Rc<S>, kept: &Kept<S>) {
+    async fn run<S: Service>(self, service: &Rc<S>, reused: &Reused<S>) {
         if self.origin.proxied || self.origin.listening.tls.is_some() {
             // Boxed, so that connections in the clear stay small.
-            return Box::pin(self.run_prepared(service, kept)).await;
+            return Box::pin(self.run_prepared(service, reused)).await;
         }
         let Start { socket, origin: Origin { peer, local, listening, id, permit, counted, .. } } = self;
         let connection = Rc::new(Connection { listener: listening.name.clone(), peer, local, tls: None });
         let http2 = listening.http2;
         drop(listening);
-        speak(Io::Plain(socket), connection, id, service, kept, http2).await;
+        speak(Io::Plain(socket), connection, id, service, reused, http2).await;
         drop((permit, counted));
     }
 
     /// PROXY protocol and TLS first.
-    async fn run_prepared<S: Service>(self, service: &Rc<S>, kept: &Kept<S>) {
+    async fn run_prepared<S: Service>(self, service: &Rc<S>, reused: &Reused<S>) {
         let Start { mut socket, mut origin } = self;
         let mut timer = Timer::new();
         timer.arm(Deadline::after(timer::coarse_now(), origin.listening.handshake_timeout));
@@ -306,9 +306,9 @@ impl Start {
         drop(timer);
         let connection = Rc::new(facts_of);
         if negotiated {
-            h2::serve(io, None, connection, origin.id, service.clone(), kept.streams.clone()).await;
+            h2::serve(io, None, connection, origin.id, service.clone(), reused.streams.clone()).await;
         } else {
-            speak(io, connection, origin.id, service, kept, http2).await;
+            speak(io, connection, origin.id, service, reused, http2).await;
         }
         drop(origin);
     }
@@ -320,12 +320,12 @@ async fn speak<S: Service>(
     connection: Rc<Connection>,
     id: ListenerId,
     service: &Rc<S>,
-    kept: &Kept<S>,
+    reused: &Reused<S>,
     http2: bool,
 ) {
-    let ended = h1::serve(io, connection.clone(), id, service.clone(), &kept.turns, http2).await;
+    let ended = h1::serve(io, connection.clone(), id, service.clone(), &reused.turns, http2).await;
     if let h1::Ended::Http2(io, early) = ended {
-        Box::pin(h2::serve(io, Some(early), connection, id, service.clone(), kept.streams.clone())).await;
+        Box::pin(h2::serve(io, Some(early), connection, id, service.clone(), reused.streams.clone())).await;
     }
 }
 
