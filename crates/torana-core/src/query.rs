@@ -18,6 +18,12 @@ pub fn pairs(query: &str) -> impl Iterator<Item = (Decoded<'_>, Decoded<'_>)> {
 pub struct Decoded<'a>(&'a [u8]);
 
 impl<'a> Decoded<'a> {
+    /// What a name or a value stands for.
+    #[must_use]
+    pub const fn of(text: &'a str) -> Decoded<'a> {
+        Decoded(text.as_bytes())
+    }
+
     /// The bytes themselves, where nothing has to be decoded.
     #[must_use]
     pub fn as_plain(&self) -> Option<&'a [u8]> {

@@ -1,6 +1,8 @@
 //! Query strings without secrets.
 
 use crate::json::push_escaped;
+use std::borrow::Cow;
+use torana_core::query::Decoded;
 
 /// Parts of parameter names whose values are not written. Too much redacted is
 /// a nuisance, too little a leak: `postcode` goes with `code`.
@@ -61,28 +63,12 @@ pub(super) fn write_redacted(query: &str, credentials: &[Box<str>], out: &mut Ve
     out.push(b'"');
 }
 
-/// Whether the decoded name holds one of [`SECRET`], or is one of `credentials`.
+/// Whether the name holds one of [`SECRET`], or is one of `credentials`; as
+/// policies read it (`%74oken` is a token too).
 fn is_secret(name: &str, credentials: &[Box<str>]) -> bool {
-    let is_one = |one: &str| decoded(name).eq(one.bytes());
-    let lower: String = decoded(name).map(|byte| char::from(byte.to_ascii_lowercase())).collect();
-    SECRET.iter().any(|part| lower.contains(part)) || credentials.iter().any(|one| is_one(one))
-}
-
-/// `%74oken` is a token too.
-fn decoded(text: &str) -> impl Iterator<Item = u8> {
-    let hex = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
-    let mut bytes = text.as_bytes().iter();
-    std::iter::from_fn(move || {
-        let &byte = bytes.next()?;
-        if byte == b'%' {
-            let mut ahead = bytes.clone();
-            if let (Some(high), Some(low)) = (hex(ahead.next()), hex(ahead.next())) {
-                bytes = ahead;
-                return u8::try_from(high << 4 | low).ok();
-            }
-        }
-        Some(byte)
-    })
+    let name = Cow::from(Decoded::of(name));
+    let holds = |part: &str| name.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()));
+    SECRET.iter().any(|part| holds(part)) || credentials.iter().any(|one| one.as_bytes() == &*name)
 }
 
 /// Whether this looks like a JSON Web Token, whatever it is called.
@@ -96,7 +82,7 @@ mod tests {
 
     fn redacted(query: &str) -> String {
         let mut out = Vec::new();
-        write_redacted(query, &["visitor".into()], &mut out);
+        write_redacted(query, &["visitor".into(), "who am i".into()], &mut out);
         serde_json::from_slice(&out).unwrap()
     }
 
@@ -108,6 +94,7 @@ mod tests {
         assert_eq!(redacted("x=eyJhbGciOi.eyJzdWIi.c2ln"), "x=***");
         assert_eq!(redacted("eyJhbGciOi.eyJzdWIi.c2ln"), "***");
         assert_eq!(redacted("visitor=abc&%76isitor=abc&visitors=abc"), "visitor=***&%76isitor=***&visitors=abc");
+        assert_eq!(redacted("who+am+i=abc&who%20am%20i=abc&who=me"), "who+am+i=***&who%20am%20i=***&who=me");
         assert_eq!(redacted(""), "");
         assert_eq!(redacted("a&&b=\"c\\&=d"), "a&&b=\"c\\&=d");
     }
