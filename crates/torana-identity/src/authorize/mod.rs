@@ -5,7 +5,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-pub use rule::{Conditions, TimeWindow, Weekday};
+pub use rule::{TimeWindow, Weekday};
 
 use rule::Rule;
 use schemars::JsonSchema;
@@ -92,6 +92,20 @@ pub struct RuleConfig {
     pub when: Option<Spanned<String>>,
 }
 
+impl RuleConfig {
+    /// Whether its conditions always hold.
+    fn is_nothing(&self) -> bool {
+        let names = [&self.roles, &self.permissions, &self.scopes];
+        !self.authenticated
+            && names.iter().all(|wanted| wanted.is_nothing())
+            && self.subjects.is_empty()
+            && self.methods.is_empty()
+            && self.networks.is_empty()
+            && self.time.is_none()
+            && self.when.is_none()
+    }
+}
+
 /// The policy `authorize`.
 pub struct Authorize {
     /// What holds for every request.
@@ -117,28 +131,19 @@ impl PolicyKind for Authorize {
             .enumerate()
             .map(|(index, rule)| {
                 let span = rule.span;
-                let rule = rule.value;
-                let name = rule.name.unwrap_or_else(|| format!("rule {}", index + 1));
-                let conditions = Conditions {
-                    authenticated: rule.authenticated,
-                    roles: rule.roles,
-                    permissions: rule.permissions,
-                    scopes: rule.scopes,
-                    subjects: rule.subjects,
-                    methods: rule.methods,
-                    networks: rule.networks,
-                    time: rule.time,
-                    when: rule.when,
-                };
-                if conditions.is_nothing() && !rule.deny {
+                let mut rule = rule.value;
+                let name = rule.name.take().unwrap_or_else(|| format!("rule {}", index + 1));
+                if rule.is_nothing() && !rule.deny {
                     let message = format!("`{name}` lets everything through that comes to it");
                     let hint = "give it conditions; what no rule lets through is refused";
                     site.warn(Diagnostic::warning("authorize.open", message).at(span).hint(hint));
                 }
-                Rule::compile(name, rule.deny, conditions, site, &mut problems)
+                Rule::compile(name, rule, site, &mut problems)
             })
             .collect();
-        let conditions = Conditions {
+        let base = RuleConfig {
+            name: None,
+            deny: false,
             authenticated: config.authenticated,
             roles: config.roles,
             permissions: config.permissions,
@@ -149,12 +154,12 @@ impl PolicyKind for Authorize {
             time: config.time,
             when: config.when,
         };
-        if conditions.is_nothing() && rules.is_empty() && site.is_whole() {
+        if base.is_nothing() && rules.is_empty() && site.is_whole() {
             let message = "nothing is asked for, so everything would be allowed";
             let hint = "add `roles`, `scopes` or another condition; `authenticated: true` asks only for someone";
             problems.push(Diagnostic::error("authorize.empty", message).at(written.span).hint(hint));
         }
-        let base = Rule::compile("authorize".to_owned(), false, conditions, site, &mut problems);
+        let base = Rule::compile("authorize".to_owned(), base, site, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }

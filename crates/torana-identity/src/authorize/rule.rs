@@ -1,5 +1,6 @@
 //! One rule: conditions that all have to hold.
 
+use super::RuleConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::SystemTime;
@@ -9,45 +10,8 @@ use torana_core::names::is_token_byte;
 use torana_core::site::Site;
 use torana_core::units::Network;
 use torana_core::wanted::Wanted;
-use torana_core::written::{OneOrMany, Spanned};
+use torana_core::written::OneOrMany;
 use torana_expr::{self as expr, Expr, Parts, Subject};
-
-/// Conditions as written.
-#[derive(Debug, Default)]
-pub struct Conditions {
-    /// Whether the caller has to be known.
-    pub authenticated: bool,
-    /// Roles of the caller.
-    pub roles: Wanted,
-    /// Permissions of the caller.
-    pub permissions: Wanted,
-    /// Scopes of the caller's token.
-    pub scopes: Wanted,
-    /// Callers by name.
-    pub subjects: OneOrMany<String>,
-    /// Methods.
-    pub methods: OneOrMany<Spanned<String>>,
-    /// Where the client is.
-    pub networks: OneOrMany<Spanned<Network>>,
-    /// When.
-    pub time: Option<Spanned<TimeWindow>>,
-    /// A condition in CEL.
-    pub when: Option<Spanned<String>>,
-}
-
-impl Conditions {
-    /// Whether they always hold.
-    pub(super) fn is_nothing(&self) -> bool {
-        let names = [&self.roles, &self.permissions, &self.scopes];
-        !self.authenticated
-            && names.iter().all(|wanted| wanted.is_nothing())
-            && self.subjects.is_empty()
-            && self.methods.is_empty()
-            && self.networks.is_empty()
-            && self.time.is_none()
-            && self.when.is_none()
-    }
-}
 
 /// Hours of the day and days of the week, in UTC.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -138,13 +102,7 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    pub(super) fn compile(
-        name: String,
-        deny: bool,
-        written: Conditions,
-        site: &dyn Site,
-        problems: &mut Vec<Diagnostic>,
-    ) -> Rule {
+    pub(super) fn compile(name: String, written: RuleConfig, site: &dyn Site, problems: &mut Vec<Diagnostic>) -> Rule {
         let condition = |when| expr::Written::of(site, "authorize.when").condition(when);
         for method in written.methods.iter() {
             let is_method = !method.is_empty() && method.bytes().all(|b| is_token_byte(b) && !b.is_ascii_lowercase());
@@ -165,7 +123,7 @@ impl Rule {
         });
         Rule {
             name: name.into(),
-            deny,
+            deny: written.deny,
             authenticated: written.authenticated,
             roles: written.roles,
             permissions: written.permissions,
