@@ -183,7 +183,7 @@ impl Checker<'_> {
     fn operator(&self, node: &IdedExpr, call: &CallExpr) -> Result<Type, ExprError> {
         use operators as op;
         match (call.func_name.as_str(), call.args.as_slice()) {
-            (op::INDEX, [map, key]) => self.index(node, map, key),
+            (op::INDEX, [map, key]) => self.map_key(node, map, key).map(|()| Type::Text),
             (op::IN, [key, of]) => self.within_list(node, key, of),
             (op::LOGICAL_NOT, [one]) => self.expect(one, Type::Bool, "`!`"),
             (name @ (op::LOGICAL_AND | op::LOGICAL_OR), [one, other]) => {
@@ -288,11 +288,6 @@ impl Checker<'_> {
             _ => false,
         };
         if is_part { Ok(()) } else { Err(self.source.error(node, message, hint)) }
-    }
-
-    fn index(&self, node: &IdedExpr, map: &IdedExpr, key: &IdedExpr) -> Result<Type, ExprError> {
-        self.map_key(node, map, key)?;
-        Ok(Type::Text)
     }
 
     fn map_key(&self, node: &IdedExpr, map: &IdedExpr, key: &IdedExpr) -> Result<(), ExprError> {
@@ -401,34 +396,28 @@ pub(super) fn claim(node: &IdedExpr) -> Option<Vec<&str>> {
     Some(steps)
 }
 
+/// The field of `record` that the node is, if it is one.
+fn field_of<'t>(node: &'t IdedExpr, record: &str) -> Option<&'t str> {
+    match &node.expr {
+        Expr::Select(select) if matches!(&select.operand.expr, Expr::Ident(name) if name == record) => {
+            Some(&select.field)
+        }
+        _ => None,
+    }
+}
+
 /// Whether it is `identity.claims`.
 pub(super) fn is_claims(node: &IdedExpr) -> bool {
-    match &node.expr {
-        Expr::Select(select) => {
-            select.field == "claims" && matches!(&select.operand.expr, Expr::Ident(name) if name == "identity")
-        }
-        _ => false,
-    }
+    field_of(node, "identity") == Some("claims")
 }
 
 /// Whether it is the caller's roles, permissions or scopes.
 pub(super) fn is_names(node: &IdedExpr) -> bool {
-    match &node.expr {
-        Expr::Select(select) => {
-            matches!(&*select.field, "roles" | "permissions" | "scopes")
-                && matches!(&select.operand.expr, Expr::Ident(name) if name == "identity")
-        }
-        _ => false,
-    }
+    matches!(field_of(node, "identity"), Some("roles" | "permissions" | "scopes"))
 }
 
 pub(super) fn is_client_ip(node: &IdedExpr) -> bool {
-    match &node.expr {
-        Expr::Select(select) => {
-            select.field == "ip" && matches!(&select.operand.expr, Expr::Ident(name) if name == "client")
-        }
-        _ => false,
-    }
+    field_of(node, "client") == Some("ip")
 }
 
 fn usage(name: &str) -> &'static str {

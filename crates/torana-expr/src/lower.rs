@@ -175,16 +175,12 @@ impl Lowering<'_> {
     }
 
     fn equal(&mut self, one: &IdedExpr, other: &IdedExpr) -> Result<Option<Test>, ExprError> {
-        for (ip, text) in [(one, other), (other, one)] {
+        for (ip, written) in [(one, other), (other, one)] {
             if is_client_ip(ip)
-                && let Some(text) = literal(text)
+                && let Some(text) = literal(written)
             {
                 let Ok(ip) = text.parse::<IpAddr>() else {
-                    return Err(self.source.error(
-                        node_of(one, other, text),
-                        format!("`{text}` is not an IP address"),
-                        "",
-                    ));
+                    return Err(self.source.error(written, format!("`{text}` is not an IP address"), ""));
                 };
                 self.note(Part::ClientIp);
                 return Ok(Some(Test::IpIs(ip.to_canonical())));
@@ -280,11 +276,6 @@ fn literal(node: &IdedExpr) -> Option<&str> {
         Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
         _ => None,
     }
-}
-
-/// Of two nodes the one that is this literal.
-fn node_of<'t>(one: &'t IdedExpr, other: &'t IdedExpr, text: &str) -> &'t IdedExpr {
-    if literal(one) == Some(text) { one } else { other }
 }
 
 /// Two operands as one list, whichever of them is a list already.
