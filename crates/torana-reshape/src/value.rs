@@ -40,25 +40,6 @@ pub fn from_value(value: &Value) -> Val {
     }
 }
 
-/// A value of programs as JSON's. Whole numbers beyond 64 bits lose digits, as
-/// that type has no others.
-///
-/// # Errors
-/// As [`write()`].
-pub fn to_value(value: &Val) -> Result<Value, Fault> {
-    let mut text = Vec::new();
-    write(value, usize::MAX, &mut text)?;
-    serde_json::from_slice(&text).map_err(|_| Fault::TooLarge).or_else(|fault| number(value).ok_or(fault))
-}
-
-/// A number too large for any type.
-fn number(value: &Val) -> Option<Value> {
-    match value {
-        Val::Num(number) => number.to_string().parse().ok().and_then(Number::from_f64).map(Value::Number),
-        _ => None,
-    }
-}
-
 /// Deepest JSON that is written: as deep as may be read.
 const DEEPEST: usize = 127;
 
@@ -133,7 +114,7 @@ fn is_number(text: &[u8]) -> bool {
         if let Some(fraction) = text.strip_prefix(b".") {
             text = digits(fraction)?;
         }
-        if let Some([b'e' | b'E', exponent @ ..]) = text.get(..) {
+        if let [b'e' | b'E', exponent @ ..] = text {
             text = digits(exponent.strip_prefix(b"+").or(exponent.strip_prefix(b"-")).unwrap_or(exponent))?;
         }
         Some(text)
