@@ -363,8 +363,7 @@ impl<'a> Compiler<'a> {
 
     /// A condition on the request.
     pub(super) fn condition(&mut self, text: &Spanned<String>) -> Option<Expr> {
-        let captures = self.path.names;
-        let place = torana_expr::Written { code: "aggregate.when", captures, is_whole: self.names.is_whole() };
+        let place = torana_expr::Written::of(self.names, "aggregate.when");
         place.condition(text).map_err(|problem| self.report(*problem)).ok()
     }
 
