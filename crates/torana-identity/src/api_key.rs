@@ -2,11 +2,11 @@
 //!
 //! A request costs one digest and a look-up, and allocates nothing.
 
+use crate::unix_now;
 use aws_lc_rs::digest::{SHA256, digest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
-use std::time::SystemTime;
 use torana_core::consumer::{Consumer, Digest, FoundKey, NotHere, Unavailable};
 use torana_core::credential::{Found, Place, find};
 use torana_core::diagnostic::Diagnostic;
@@ -228,9 +228,4 @@ fn challenge(rejection: Rejection) -> Rejection {
         503 => rejection.with_field(KnownName::RetryAfter, b"1"),
         _ => rejection,
     }
-}
-
-fn unix_now() -> u64 {
-    // A clock before 1970 lets nothing expire, so it counts as the latest.
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
 }

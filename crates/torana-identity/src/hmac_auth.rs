@@ -1,6 +1,7 @@
 //! Signed requests (RFC 9421, HTTP Message Signatures): the caller proves to
 //! have a key without sending it, and what was signed cannot be changed.
 
+use crate::unix_now;
 use aws_lc_rs::digest::{Context, SHA256};
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
@@ -8,7 +9,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 use torana_core::consumer::{NotHere, Signer, SignerKey};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
@@ -354,9 +354,4 @@ impl Seen {
         list.created.insert(mark, created);
         Noted::New
     }
-}
-
-fn unix_now() -> u64 {
-    // A clock before 1970 lets nothing be in time.
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
 }

@@ -12,6 +12,7 @@ pub mod ip_filter;
 pub mod jwt;
 pub mod mtls;
 
+use std::time::SystemTime;
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy about callers.
@@ -27,3 +28,13 @@ pub const REGISTRY: &[PolicyEntry] = &[
     entry::<jwt::Jwt>(),
     entry::<mtls::Mtls>(),
 ];
+
+fn unix_now() -> u64 {
+    seconds(SystemTime::now())
+}
+
+/// Since 1970. A clock before that would let nothing expire, so it counts as
+/// the latest.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
+}

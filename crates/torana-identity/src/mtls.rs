@@ -3,6 +3,7 @@
 //! TLS has verified it against the authorities of the listener; which of those
 //! certificates count here is for the route to say.
 
+use crate::unix_now;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -10,7 +11,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 use torana_core::consumer::{Consumer, NotHere};
 use torana_core::diagnostic::{Diagnostic, did_you_mean};
 use torana_core::exchange::{Exchange, Tls};
@@ -254,7 +254,7 @@ fn headers(
 
 impl Policy for Mtls {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Verdict<'a> {
-        match self.judge(exchange, unix_now()) {
+        match self.judge(exchange, i64::try_from(unix_now()).unwrap_or(i64::MAX)) {
             Ok(Some((certificate, consumer))) => {
                 self.admit(exchange, &certificate, consumer.as_deref());
                 Verdict::CONTINUE
@@ -284,7 +284,9 @@ impl Mtls {
             if self.optional {
                 return Ok(None);
             }
-            return Err(Rejection::new(&MISSING).because(format_args!("on the listener `{connection}`")));
+            return Err(
+                Rejection::new(&MISSING).because(format_args!("on the listener `{connection}`"))
+            );
         };
         // Whoever asked for one host must not get what another is guarded by.
         let host = exchange.target().host();
@@ -414,10 +416,4 @@ fn read(leaf: &[u8], is_trusted: bool) -> Option<Certificate> {
     }
     let not_before = certificate.validity().not_before.timestamp();
     Some(Certificate { names, facts, not_before, not_after, is_trusted })
-}
-
-fn unix_now() -> i64 {
-    // A clock before 1970 lets nothing hold.
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(i64::MAX, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }

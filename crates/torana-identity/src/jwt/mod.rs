@@ -27,6 +27,7 @@ pub use algorithm::Algorithm;
 pub use config::{Config, IssuerConfig, KeyConfig, PlaceConfig};
 pub use refusals::REFUSALS;
 
+use crate::{seconds, unix_now};
 use aws_lc_rs::digest;
 use cache::{Cache, Digest, Verified};
 use claims::Rules;
@@ -39,7 +40,7 @@ use refusals::{
 use remote::{Known, Manner, RemoteKeys};
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use torana_core::clock::wall_at;
 use torana_core::credential::{self, Found, Place};
 use torana_core::diagnostic::Diagnostic;
@@ -395,13 +396,4 @@ fn text(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     }
-}
-
-fn unix_now() -> u64 {
-    seconds(SystemTime::now())
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    // A clock before 1970 lets nothing expire, so it counts as the latest.
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
 }
