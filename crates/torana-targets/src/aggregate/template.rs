@@ -345,7 +345,14 @@ fn text_of<'a>(value: Cow<'a, Val>, name: &str) -> Result<Cow<'a, [u8]>, Fault> 
         (_, Cow::Borrowed(Val::TStr(text) | Val::BStr(text))) => Ok(Cow::Borrowed(text.as_ref())),
         (Val::TStr(text) | Val::BStr(text), _) => Ok(Cow::Owned(text.to_vec())),
         (Val::Bool(value), _) => Ok(Cow::Borrowed(if *value { b"true" } else { b"false" })),
-        (Val::Num(number), _) => Ok(Cow::Owned(number.to_string().into_bytes())),
+        (Val::Num(_), _) => {
+            // As in a body: a number that JSON has no form for is nothing there.
+            let mut text = Vec::new();
+            match reshape::write(&value, usize::MAX, &mut text) {
+                Ok(()) if text != b"null" => Ok(Cow::Owned(text)),
+                _ => Err(Fault::Missing(name.into())),
+            }
+        }
         (Val::Arr(_), _) => unfit("a list"),
         (Val::Obj(_), _) => unfit("an object"),
     }

@@ -143,6 +143,19 @@ fn only_texts_and_numbers_are_text() {
     }
 }
 
+#[test]
+fn numbers_are_the_same_in_a_path_and_in_a_body() {
+    let config = r#"{ "parts": {
+        "v": { "upstream": "users", "path": "/v", "select": "{n: (.n | tonumber), nan: nan}" },
+        "p": { "upstream": "orders", "path": "/{v.n}?a={v.nan}", "method": "POST", "body": ["{v.n}", "n{v.n}", "{v.nan}"] }
+    }, "allow_unsafe": true }"#;
+    let services = Services::answering(&[("/v", Says::Json(200, r#"{"n":"08.50"}"#))]);
+    let mut exchange = request(&services, "GET /x/7 HTTP/1.1\nHost: a");
+    assert!(poll(&mut build(config, "/x/{id}").begin(&mut exchange)).is_some());
+    let sent = services.sent.take().into_iter().nth(1).unwrap();
+    assert!(sent.starts_with("orders POST /8.5\n") && sent.contains(r#"[8.5,"n8.5",null]"#), "{sent}");
+}
+
 proptest! {
     /// Whatever a service says, the request that is made of it has the shape
     /// that is written, and says it unchanged; or it is not made.
