@@ -27,6 +27,23 @@ pub(super) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// What stands where there is no figure.
+const NONE: &str = "–";
+
+/// A cell.
+pub(super) fn show<T>(figure: Option<T>, text: impl FnOnce(T) -> String) -> String {
+    figure.map_or_else(|| NONE.to_owned(), text)
+}
+
+/// A cell that says whether a goal was met.
+pub(super) fn met(goal: Option<f64>, figure: Option<f64>) -> &'static str {
+    match (goal, figure) {
+        (Some(goal), Some(figure)) if figure <= goal => "yes",
+        (Some(_), Some(_)) => "**no**",
+        _ => NONE,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

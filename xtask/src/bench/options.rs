@@ -100,10 +100,7 @@ impl BenchOptions {
             connections: 5000,
             binary: default_binary(),
             write: false,
-            typed: std::iter::once("cargo xtask bench")
-                .chain(args.iter().map(String::as_str))
-                .collect::<Vec<_>>()
-                .join(" "),
+            typed: typed("bench", args),
         };
         let mut args = Arguments::new(args, "bench");
         while let Some(flag) = args.flag() {
@@ -157,12 +154,10 @@ impl PoliciesOptions {
             keep: None,
             binary: default_binary(),
             write: false,
-            typed: String::new(),
+            typed: typed("bench policies", args),
         };
-        let mut typed = "cargo xtask bench policies".to_owned();
         let mut args = Arguments::new(args, "bench policies");
         while let Some(flag) = args.flag() {
-            let mut rest = args.rest.clone();
             match flag.as_str() {
                 "--rounds" => options.rounds = args.number("--rounds", 0)?,
                 "--seconds" => options.seconds = args.number("--seconds", 1)?,
@@ -174,21 +169,11 @@ impl PoliciesOptions {
                 "--write" => options.write = true,
                 other => return Err(args.unknown(other)),
             }
-            // Where files are on this machine is nobody's business.
-            if flag != "--bin" && flag != "--keep" {
-                let taken = rest.len() - args.rest.len();
-                let values = rest.by_ref().take(taken).map(String::as_str);
-                for word in std::iter::once(flag.as_str()).chain(values) {
-                    typed.push(' ');
-                    typed.push_str(word);
-                }
-            }
         }
         if options.rounds == 0 && options.requests == 0 {
             return Err("nothing to measure: --rounds and --requests are both 0".to_owned());
         }
         require_binary(&options.binary)?;
-        options.typed = typed;
         Ok(options)
     }
 }
@@ -316,6 +301,11 @@ fn default_binary() -> PathBuf {
     target.join("release/torana")
 }
 
+/// Where the records are.
+pub(super) fn results() -> PathBuf {
+    workspace().join("bench/RESULTS.md")
+}
+
 /// The workspace's root, so that the commands work from any directory.
 pub(super) fn workspace() -> PathBuf {
     let xtask = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -356,6 +346,21 @@ fn product(name: &str) -> Outcome<Product> {
         .into_iter()
         .find(|p| p.name() == name)
         .ok_or_else(|| format!("unknown proxy `{name}`; there are: torana nginx haproxy"))
+}
+
+/// The command line for a record, but for paths: where files are on this machine is nobody's business.
+fn typed(command: &str, args: &[String]) -> String {
+    let mut typed = format!("cargo xtask {command}");
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        if word == "--bin" || word == "--keep" {
+            words.next();
+        } else {
+            typed.push(' ');
+            typed.push_str(word);
+        }
+    }
+    typed
 }
 
 /// `--flag value` pairs, in any order.
@@ -404,6 +409,12 @@ mod tests {
         assert_eq!(options.products, [Product::Nginx, Product::Haproxy]);
         assert_eq!(options.scenarios.len(), 2);
         assert_eq!(options.rounds, 2);
+    }
+
+    #[test]
+    fn records_have_the_command_without_paths() {
+        let args = words("--rounds 2 --bin /some/where --write --keep /else/where --only a,b");
+        assert_eq!(typed("bench", &args), "cargo xtask bench --rounds 2 --write --only a,b");
     }
 
     #[test]

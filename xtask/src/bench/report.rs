@@ -4,8 +4,8 @@ use std::process::Command;
 
 use crate::Outcome;
 use crate::bench::footprint::{Idle, Start};
-use crate::bench::markdown::table;
-use crate::bench::options::{self, BenchOptions};
+use crate::bench::markdown::{met, show, table};
+use crate::bench::options::{BenchOptions, results};
 use crate::bench::policies;
 use crate::bench::proxy::{Product, first_line};
 use crate::bench::rounds::Row;
@@ -139,20 +139,15 @@ impl<'a> Report<'a> {
         unit: &str,
         goal: Option<f64>,
         value: impl Fn(Product) -> Option<f64>,
-        show: impl Fn(f64) -> String,
+        text: impl Fn(f64) -> String,
     ) {
-        let cell = |product| value(product).map_or_else(|| "–".to_owned(), &show);
-        let verdict = match (goal, value(Product::Torana)) {
-            (Some(goal), Some(own)) if own <= goal => "yes",
-            (Some(_), Some(_)) => "**no**",
-            _ => "–",
-        };
+        let cell = |product| show(value(product), &text);
         self.summary.push(vec![
             title.to_owned(),
             unit.to_owned(),
             cell(Product::Torana),
-            goal.map_or_else(|| "–".to_owned(), |goal| format!("≤ {}", show(goal))),
-            verdict.to_owned(),
+            show(goal, |goal| format!("≤ {}", text(goal))),
+            met(goal, value(Product::Torana)).to_owned(),
             cell(Product::Nginx),
             cell(Product::Haproxy),
         ]);
@@ -179,7 +174,7 @@ impl<'a> Report<'a> {
 
     /// Replaces `bench/RESULTS.md`, all but the section about policies, with the tables and how to read them.
     pub(super) fn write(&self) -> Outcome<()> {
-        let path = options::workspace().join("bench/RESULTS.md");
+        let path = results();
         // What policies cost is measured apart, and stays.
         let before = std::fs::read_to_string(&path).unwrap_or_default();
         let text = format!("# Benchmark results\n\n{METHOD}\n{}", self.tables());
@@ -210,10 +205,6 @@ impl<'a> Report<'a> {
             options.typed
         )
     }
-}
-
-fn show(spread: Option<Spread>, text: impl Fn(Spread) -> String) -> String {
-    spread.map_or_else(|| "–".to_owned(), text)
 }
 
 fn one(value: f64) -> String {

@@ -13,7 +13,7 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Outcome;
@@ -250,11 +250,6 @@ fn events(proxies: &[Running]) -> Outcome<HashMap<String, f64>> {
         }
     }
     Ok(counts)
-}
-
-/// Where the record is.
-fn results() -> PathBuf {
-    options::workspace().join(Path::new("bench/RESULTS.md"))
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use super::rows::Row;
 use crate::Outcome;
-use crate::bench::markdown::table;
-use crate::bench::options::PoliciesOptions;
+use crate::bench::markdown::{met, show, table};
+use crate::bench::options::{PoliciesOptions, results};
 use crate::bench::proxy::{Product, first_line};
 use crate::bench::rounds;
 use crate::bench::statistics::Spread;
@@ -78,24 +78,21 @@ impl<'a> Record<'a> {
         let mut cells = Vec::new();
         let mut notes = String::new();
         for (rival, (timed, counted)) in self.row.rivals.iter().zip(self.timed.iter().zip(&self.counted)) {
-            let show = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
             let timed = timed.as_ref();
             let percent = |spread: fn(&rounds::Row) -> Option<Spread>| {
-                show(timed.and_then(spread).map(|s| format!("{:.0} %", s.median * 100.0)))
+                show(timed.and_then(spread), |s| format!("{:.0} %", s.median * 100.0))
             };
             cells.push(vec![
                 rival.name.to_owned(),
-                show(timed.and_then(|t| t.cpu).map(|s| format!("{:.1} ({:.1})", s.median, s.least))),
-                show(
-                    timed.and_then(|t| t.ratio).map(|s| format!("**{:.2}** ({:.2}..{:.2})", s.median, s.least, s.most)),
-                ),
-                show(timed.and_then(|t| t.per_second).map(|s| format!("{:.0}", s.median))),
+                show(timed.and_then(|t| t.cpu), |s| format!("{:.1} ({:.1})", s.median, s.least)),
+                show(timed.and_then(|t| t.ratio), |s| format!("**{:.2}** ({:.2}..{:.2})", s.median, s.least, s.most)),
+                show(timed.and_then(|t| t.per_second), |s| format!("{:.0}", s.median)),
                 percent(|t| t.core),
                 percent(|t| t.foreign),
                 percent(|t| t.steal),
-                show(timed.map(|t| format!("{}/{}", t.valid, t.rounds))),
-                show(counted.map(|c| format!("{:.0}", c.0))),
-                show(counted.map(|c| format!("{:.2}", c.1))),
+                show(timed, |t| format!("{}/{}", t.valid, t.rounds)),
+                show(*counted, |c| format!("{:.0}", c.0)),
+                show(*counted, |c| format!("{:.2}", c.1)),
             ]);
             for failure in timed.map(|t| t.failures.as_slice()).unwrap_or_default() {
                 notes.push_str(&format!("- {}, not counted: {failure}\n", rival.name));
@@ -119,22 +116,16 @@ impl<'a> Record<'a> {
     fn line(&self) -> Vec<String> {
         let own = self.row.rivals.iter().position(|rival| rival.product == Product::Torana);
         let ratio = own.and_then(|at| self.timed[at].as_ref()?.ratio).map(|ratio| ratio.median);
-        let dash = || "–".to_owned();
         let figure = |at: Option<usize>| at.and_then(|at| self.counted[at]);
-        let met = match (self.row.goal, ratio) {
-            (Some(goal), Some(ratio)) if ratio <= goal => "yes".to_owned(),
-            (Some(_), Some(_)) => "**no**".to_owned(),
-            _ => dash(),
-        };
         vec![
             self.row.name.to_owned(),
-            self.row.rivals.first().map_or_else(dash, |rival| rival.name.to_owned()),
-            ratio.map_or_else(dash, |ratio| format!("{ratio:.2}")),
-            self.row.goal.map_or_else(dash, |goal| format!("≤ {goal:.2}")),
-            met,
-            figure(own).map_or_else(dash, |(instructions, _)| format!("{instructions:.0}")),
-            figure(own).map_or_else(dash, |(_, allocations)| format!("{allocations:.2}")),
-            figure(Some(0)).map_or_else(dash, |(instructions, _)| format!("{instructions:.0}")),
+            show(self.row.rivals.first(), |rival| rival.name.to_owned()),
+            show(ratio, |ratio| format!("{ratio:.2}")),
+            show(self.row.goal, |goal| format!("≤ {goal:.2}")),
+            met(self.row.goal, ratio).to_owned(),
+            show(figure(own), |(instructions, _)| format!("{instructions:.0}")),
+            show(figure(own), |(_, allocations)| format!("{allocations:.2}")),
+            show(figure(Some(0)), |(instructions, _)| format!("{instructions:.0}")),
         ]
     }
 }
@@ -149,7 +140,7 @@ pub(super) fn summary(records: &[Record<'_>]) -> String {
 
 /// Puts the rows measured into the section of `bench/RESULTS.md`.
 pub(super) fn write(records: &[Record<'_>], options: &PoliciesOptions) -> Outcome<()> {
-    let path = super::results();
+    let path = results();
     let before = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let measured: Vec<Measured> = records
         .iter()
