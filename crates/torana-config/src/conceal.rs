@@ -45,7 +45,7 @@ fn is_plain(value: &Written) -> bool {
     matches!(value.node, Node::String(_) | Node::Int(_) | Node::Float(_)) && value.reference.is_none()
 }
 
-/// Whether the value of `entry`, or one in its list, is a secret that is written down.
+/// The secrets that are written down right at `entry`: its value, what is in its list, keys of consumers.
 fn secrets_of(entry: &Entry) -> impl Iterator<Item = &Written> {
     let is_one = |value: &&Written| is_plain(value) && is_meant(&entry.key, value.as_str().unwrap_or("="));
     let values = std::iter::once(&entry.value).chain(entry.value.items());

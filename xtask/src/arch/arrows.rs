@@ -9,8 +9,8 @@ use super::source::Source;
 
 /// Every arrow there is, and no other: what a crate may name. An arrow nobody uses any more is to be removed here.
 ///
-/// Absent by design: plane to policies, targets or control; control to plane; policies to config or net. If one of
-/// them seems needed, the trait in between is missing something.
+/// Those absent by design are listed in `ARCHITECTURE.md`. If one of them seems needed, the trait in between is missing
+/// something.
 pub(super) const ARROWS: &[(&str, &[&str])] = &[
     ("torana-core", &[]),
     ("torana-config", &["torana-core"]),
