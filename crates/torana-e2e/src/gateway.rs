@@ -348,9 +348,15 @@ impl Gateway {
     /// `{port:admin}`.
     #[must_use]
     pub fn admin(&self, method: &str, path: &str) -> Reply {
-        let host = format!("127.0.0.1:{}", self.port("admin"));
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n");
-        Client::connect(self.port("admin")).ask(request)
+        self.admin_with(method, path, "", "")
+    }
+
+    /// The same with header lines, each ending in CRLF, and a body.
+    #[must_use]
+    pub fn admin_with(&self, method: &str, path: &str, fields: &str, body: &str) -> Reply {
+        let (port, length) = (self.port("admin"), body.len());
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: {length}\r\n");
+        Client::connect(port).ask(format!("{head}{fields}\r\n{body}"))
     }
 
     /// The value of one series, written as the exposition does.

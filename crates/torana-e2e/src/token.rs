@@ -25,19 +25,15 @@ pub fn seconds_from_now(more: i64) -> i64 {
     i64::try_from(now).expect("a date of this era") + more
 }
 
-fn signed(header: &Value, claims: &Value) -> String {
-    signed_text(&header.to_string(), &claims.to_string())
-}
-
-/// Header and claims as text, as it stands between the dots of a token.
-fn signed_text(header: &str, claims: &str) -> String {
+/// Header and claims as they stand in a token.
+fn signed(header: &str, claims: &str) -> String {
     format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
 }
 
 /// A token with this header, made with a shared secret.
 #[must_use]
 pub fn with_secret(header: &Value, claims: &Value, secret: &[u8]) -> String {
-    let signed = signed(header, claims);
+    let signed = signed(&header.to_string(), &claims.to_string());
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
@@ -45,7 +41,8 @@ pub fn with_secret(header: &Value, claims: &Value, secret: &[u8]) -> String {
 /// A token with this header and these bytes for a signature.
 #[must_use]
 pub fn with_signature(header: &Value, claims: &Value, signature: &[u8]) -> String {
-    format!("{}.{}", signed(header, claims), URL_SAFE_NO_PAD.encode(signature))
+    let signed = signed(&header.to_string(), &claims.to_string());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 /// Claims of `subject` that hold for ten minutes.
@@ -73,14 +70,13 @@ impl Issuer {
     /// The same, with a key that is called otherwise.
     #[must_use]
     pub fn token_as(&self, id: &str, claims: &Value) -> String {
-        let signed = signed(&json!({ "alg": "EdDSA", "typ": "JWT", "kid": id }), claims);
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes())))
+        self.token_of(&json!({ "alg": "EdDSA", "typ": "JWT", "kid": id }).to_string(), &claims.to_string())
     }
 
     /// A token of this text, whatever it is.
     #[must_use]
     pub fn token_of(&self, header: &str, claims: &str) -> String {
-        let signed = signed_text(header, claims);
+        let signed = signed(header, claims);
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes())))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use torana_e2e::client::{Client, get, post};
+use torana_e2e::client::{Client, Reply, get, post};
 use torana_e2e::gateway::{Gateway, Setup};
 use torana_e2e::origin::{Origin, reply};
 use torana_e2e::wait_for;
@@ -37,13 +37,13 @@ fn config(policy: &str, workers: u32) -> String {
     )
 }
 
-fn events(gateway: &Gateway, event: &str) -> f64 {
+pub(crate) fn events(gateway: &Gateway, event: &str) -> f64 {
     gateway
         .metric(&format!("gateway_policy_events_total{{policy=\"cache\",route=\"a\",event=\"{event}\"}}"))
         .unwrap_or(0.0)
 }
 
-fn label(reply: &torana_e2e::client::Reply) -> &str {
+pub(crate) fn label(reply: &Reply) -> &str {
     reply.head.get("x-cache").unwrap_or_default()
 }
 
@@ -113,10 +113,7 @@ fn copies_survive_a_reload_and_are_purged_by_hand() {
     gateway.wait_metric("gateway_config_revision", 2.0);
     assert_eq!((label(&gateway.ask(get("/a", ""))), gateway.ask(get("/a", "")).text().as_str()), ("HIT", "0"));
     let purge = |body: &str| {
-        let admin = gateway.port("admin");
-        let length = body.len();
-        let head = format!("POST /cache/purge HTTP/1.1\r\nhost: 127.0.0.1:{admin}\r\ncontent-length: {length}\r\n\r\n");
-        let reply = Client::connect(admin).ask(format!("{head}{body}"));
+        let reply = gateway.admin_with("POST", "/cache/purge", "", body);
         (reply.status(), reply.text())
     };
     let (status, said) = purge(r#"{ "tag": "t1" }"#);

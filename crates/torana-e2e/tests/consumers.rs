@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::process::{Command, Output};
-use torana_e2e::client::{Client, Reply, get};
+use torana_e2e::client::{Reply, get};
 use torana_e2e::dir::Dir;
 use torana_e2e::gateway::{Gateway, Setup, binary};
 use torana_e2e::origin::Origin;
@@ -30,10 +30,7 @@ fn start(state: &Dir, origin: &Origin) -> Gateway {
 }
 
 fn admin(gateway: &Gateway, method: &str, path: &str, body: &Value) -> Reply {
-    let body = body.to_string();
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    Client::connect(gateway.port("admin")).ask(request)
+    gateway.admin_with(method, path, "", &body.to_string())
 }
 
 fn json_of(reply: &Reply) -> Value {

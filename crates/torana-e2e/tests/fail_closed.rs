@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use torana_e2e::both::Wire;
-use torana_e2e::client::Client;
 use torana_e2e::dir::Dir;
 use torana_e2e::gateway::{Gateway, Setup, binary};
 use torana_e2e::origin::{Conn, Origin, ok, reply};
@@ -366,10 +365,7 @@ impl Scene {
     }
 
     fn make_key(&self) -> String {
-        let body = json!({ "name": "test" }).to_string();
-        let path = "/consumers/shop/keys";
-        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
-        let made = Client::connect(self.gateway.port("admin")).ask(head + &body);
+        let made = self.gateway.admin_with("POST", "/consumers/shop/keys", "", r#"{ "name": "test" }"#);
         let made: Value = serde_json::from_str(&made.text()).unwrap();
         made["key"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
     }

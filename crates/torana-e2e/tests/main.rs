@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `scenarios` | everything that can be written as data |
 //! | `streaming` | bodies, events and tunnels, as they flow |
+//! | `interim` | replies before the reply, such as 103 |
 //! | `fail_closed` | nobody passes when nobody can tell: everything that proves callers, taken away |
 //! | `failures` | what happens when either side goes away |
 //! | `caching` | copies of replies: who gets them, and who asks for them |

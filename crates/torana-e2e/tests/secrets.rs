@@ -126,12 +126,8 @@ impl Scene {
     }
 
     fn admin(&self, method: &str, path: &str, body: &str) -> Reply {
-        let token = "s3cr3t-env-admin-0123456789";
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        Client::connect(self.gateway.port("admin")).ask(request)
+        let token = "authorization: Bearer s3cr3t-env-admin-0123456789\r\n";
+        self.gateway.admin_with(method, path, token, body)
     }
 
     /// Requests with credentials, right and wrong, to every route, over both protocols.
@@ -253,8 +249,8 @@ impl Scene {
             assert_eq!(explained.status(), 200, "{}", explained.text());
             shown.push_str(&format!("== explain {path}\n{}\n", explained.text()));
         }
-        let wrong = "GET /config HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer s3cr3t-wrong-0123\r\n\r\n";
-        shown + &Client::connect(self.gateway.port("admin")).ask(wrong).text()
+        let wrong = "authorization: Bearer s3cr3t-wrong-0123\r\n";
+        shown + &self.gateway.admin_with("GET", "/config", wrong, "").text()
     }
 
     /// Configurations with mistakes beside secrets, of every kind there is.

@@ -1,9 +1,10 @@
 //! Copies that several gateways share through one Redis.
 
+use crate::caching::{events, label};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use torana_e2e::client::{Client, Reply, get, post};
+use torana_e2e::client::{get, post};
 use torana_e2e::gateway::{Gateway, Setup};
 use torana_e2e::origin::{Origin, reply};
 use torana_e2e::redis::Redis;
@@ -36,25 +37,13 @@ fn gateway(redis: &Redis, origin: &Origin, timeout: &str) -> Gateway {
     Setup::new(&config).known("{url:a}", &origin.url()).start()
 }
 
-fn events(gateway: &Gateway, event: &str) -> f64 {
-    let series = format!("gateway_policy_events_total{{policy=\"cache\",route=\"a\",event=\"{event}\"}}");
-    gateway.metric(&series).unwrap_or(0.0)
-}
-
-fn label(reply: &Reply) -> &str {
-    reply.head.get("x-cache").unwrap_or_default()
-}
-
 /// What is in the store is put there beside the request.
 fn wait_kept(gateway: &Gateway, count: f64) {
     wait_for("the copy to be in the store", || (events(gateway, "store_kept") >= count).then_some(()));
 }
 
 fn purge(gateway: &Gateway, arguments: &str) -> String {
-    let admin = gateway.port("admin");
-    let length = arguments.len();
-    let head = format!("POST /cache/purge HTTP/1.1\r\nhost: 127.0.0.1:{admin}\r\ncontent-length: {length}\r\n\r\n");
-    let reply = Client::connect(admin).ask(format!("{head}{arguments}"));
+    let reply = gateway.admin_with("POST", "/cache/purge", "", arguments);
     assert_eq!(reply.status(), 200, "{}", reply.text());
     reply.text()
 }
