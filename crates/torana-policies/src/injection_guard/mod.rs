@@ -32,7 +32,7 @@ use torana_core::verdict::{Decision, Verdict};
 use torana_core::written::{OneOrMany, Spanned, Written};
 use torana_core::{cookie, query};
 use torana_reshape::with_budget;
-use value::{Kind, Wanted, attack};
+use value::{Kind, Wanted, attack, percent};
 
 torana_core::refusals! {
     /// A value could be meant as SQL; the log says where it stands.
@@ -323,14 +323,8 @@ impl InjectionGuard {
             match part {
                 Part::Path => {
                     for segment in target.path().split('/').filter(|segment| !segment.is_empty()) {
-                        // A `+` in a path is one.
-                        let decoded: Vec<u8> = if segment.contains('%') {
-                            let segment = segment.replace('+', "%2B").replace(['=', '&'], " ");
-                            query::pairs(&segment).flat_map(|(name, _)| name).collect()
-                        } else {
-                            segment.as_bytes().to_vec()
-                        };
-                        rules.look(&decoded, "the path", b"")?;
+                        let decoded = percent(segment.as_bytes());
+                        rules.look(decoded.as_deref().unwrap_or(segment.as_bytes()), "the path", b"")?;
                     }
                 }
                 Part::Query => rules.pairs(target.query().unwrap_or_default(), "query")?,

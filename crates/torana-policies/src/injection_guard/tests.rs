@@ -185,6 +185,11 @@ fn the_log_says_where_and_never_what() {
             "injection_guard.xss: found in the name of a query parameter",
         ),
         ("GET /a/%3Cscript%3E/b HTTP/1.1\nHost: a".to_owned(), "injection_guard.xss: found in the path"),
+        ("GET /a/1%20OR%201=1 HTTP/1.1\nHost: a".to_owned(), "injection_guard.sqli: found in the path"),
+        (
+            "GET /%3Cimg%20src=x%20onerror=alert(1)%20 HTTP/1.1\nHost: a".to_owned(),
+            "injection_guard.xss: found in the path",
+        ),
         (
             "GET / HTTP/1.1\nHost: a\nUser-Agent: <script>".to_owned(),
             "injection_guard.xss: found in the header `user-agent`",

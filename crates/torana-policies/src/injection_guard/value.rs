@@ -71,7 +71,8 @@ fn further(value: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-fn percent(value: &[u8]) -> Option<Vec<u8>> {
+/// The value without percent escapes, if it has any.
+pub(super) fn percent(value: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: Option<&u8>| {
         byte.and_then(|byte| char::from(*byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok())
     };
