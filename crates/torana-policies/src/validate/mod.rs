@@ -283,9 +283,9 @@ fn observed(rejection: &Rejection) -> Box<str> {
 }
 
 fn decoded(encoded: &str) -> String {
-    // `+` is itself in a path.
-    let plus = encoded.replace('+', "%2B");
-    let bytes: Vec<u8> = query::pairs(&plus).next().map(|(name, _)| name.collect()).unwrap_or_default();
+    // These are themselves in a path.
+    let text = encoded.replace('+', "%2B").replace('=', "%3D").replace('&', "%26");
+    let bytes: Vec<u8> = query::pairs(&text).next().map(|(name, _)| name.collect()).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

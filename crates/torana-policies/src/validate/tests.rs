@@ -116,6 +116,7 @@ fn captures_are_decoded_and_checked() {
     };
     assert!(fits("/42/a+b%20c"));
     assert!(!fits("/x/abc") && !fits("/42/a1"));
+    assert!(!fits("/42/a=1") && !fits("/42/a&1") && !fits("/42=x/a"));
 }
 
 #[test]
