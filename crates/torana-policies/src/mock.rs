@@ -313,9 +313,10 @@ impl Policy for Mock {
         let example = match &self.source {
             Source::Fixed(example) => Some(example),
             Source::Document { prefix, operations } => {
-                let path = exchange.target().path().strip_prefix(&**prefix).unwrap_or("");
+                let path = exchange.target().path().strip_prefix(&**prefix);
+                let path = path.filter(|path| path.is_empty() || path.starts_with('/'));
                 let method = exchange.head.method_text();
-                let found = operations.iter().find(|operation| operation.fits(method, path));
+                let found = path.and_then(|path| operations.iter().find(|operation| operation.fits(method, path)));
                 found.and_then(|operation| operation.example(exchange))
             }
         };
@@ -340,6 +341,7 @@ mod tests {
 
     const DOCUMENT: &str = r##"{ "openapi": "3.1.0", "info": { "title": "t", "version": "1" },
         "paths": {
+            "/": { "get": { "responses": { "200": { "content": { "text/plain": { "example": "home" } } } } } },
             "/users/{id}": { "get": { "responses": {
                 "404": { "content": { "application/problem+json": { "example": { "title": "no" } } } },
                 "200": { "content": { "application/json": { "examples": {
@@ -381,7 +383,11 @@ mod tests {
             ("GET /api/users/7", "Prefer: code=418", "rejected mock.no_example 501|501"),
             ("GET /api/users/7/x", "", "rejected mock.no_example 501|501"),
             ("PATCH /api/users/7", "", "rejected mock.no_example 501|501"),
+            ("GET /api/", "", "answered|200|content-type: text/plain||home"),
+            ("GET /api", "", "answered|200|content-type: text/plain||home"),
+            ("GET /", "", "rejected mock.no_example 501|501"),
             ("GET /users/7", "", "rejected mock.no_example 501|501"),
+            ("GET /apiusers/7", "", "rejected mock.no_example 501|501"),
         ] {
             assert_eq!(ask(request, fields), expected, "{request} {fields}");
         }
