@@ -99,12 +99,15 @@ pub enum Missing {
     Refuse,
 }
 
+/// The way to a member, by names.
+type Steps = Box<[Box<str>]>;
+
 /// The policy `enrich`.
 pub struct Enrich {
     request: Vec<(HeaderName, Expr)>,
     response: Vec<(HeaderName, Expr)>,
     query: Vec<(Box<str>, Expr)>,
-    body: Vec<(Box<[Box<str>]>, Expr)>,
+    body: Vec<(Steps, Expr)>,
     owned: Vec<HeaderName>,
     captures: Box<[String]>,
     missing: Missing,
@@ -200,10 +203,9 @@ fn expression(written: &Spanned<String>, site: &dyn Site, problems: &mut Vec<Dia
     compiled.map_err(|problem| problems.push(*problem)).ok()
 }
 
-fn steps(place: &str) -> Option<Box<[Box<str>]>> {
+fn steps(place: &str) -> Option<Steps> {
     let step = |part: &str| -> Box<str> { part.replace("~1", "/").replace("~0", "~").into() };
-    let steps: Box<[Box<str>]> =
-        place.strip_prefix('/').filter(|rest| !rest.is_empty())?.split('/').map(step).collect();
+    let steps: Steps = place.strip_prefix('/').filter(|rest| !rest.is_empty())?.split('/').map(step).collect();
     (steps.len() <= 16).then_some(steps)
 }
 
@@ -228,27 +230,44 @@ impl Enrich {
         if text.iter().copied().all(is_value_byte) { Ok(text) } else { Err(Lack("it cannot stand in a header".into())) }
     }
 
-    /// Values for `headers`, in their order; the first that is lacking ends it
+    /// What stands in the places of `list`; the first that is lacking ends it
     /// where that is refused.
-    fn texts(&self, headers: &[(HeaderName, Expr)], exchange: &Exchange) -> (Vec<Option<Vec<u8>>>, Option<Lack>) {
-        let mut lack = None;
-        let mut one = |expr: &Expr| match self.text(expr, exchange) {
-            Ok(text) => Some(text),
-            Err(why) => {
+    fn values<'p, P, T>(
+        &self,
+        list: &'p [(P, Expr)],
+        missing: Missing,
+        value: impl Fn(&Expr) -> Result<T, Lack>,
+    ) -> Result<Vec<(&'p P, Option<T>)>, Lack> {
+        let one = |(place, expr): &'p (P, Expr)| match value(expr) {
+            Ok(value) => Ok((place, Some(value))),
+            Err(why) if missing == Missing::Refuse => Err(why),
+            Err(_) => {
                 self.tally.count(&LEFT_OUT);
-                lack = Some(why);
-                None
+                Ok((place, None))
             }
         };
-        let texts = headers.iter().map(|(_, expr)| one(expr)).collect();
-        (texts, lack)
+        list.iter().map(one).collect()
     }
 
-    async fn body(&self, values: Vec<(usize, Val)>, exchange: &mut Exchange) -> Result<(), Rejection> {
+    /// Adds to a request's head; answers what its body gets.
+    fn on_head(&self, exchange: &mut Exchange) -> Result<Vec<(Steps, Val)>, Lack> {
+        let headers = self.values(&self.request, self.missing, |expr| self.text(expr, exchange))?;
+        let takes_members =
+            !self.body.is_empty() && !exchange.body.is_empty() && payload::media(&exchange.head.fields) == Media::Json;
+        let body = if takes_members { &self.body[..] } else { &[] };
+        let members = self.values(body, self.missing, |expr| self.value(expr, exchange))?;
+        let parameters = self.values(&self.query, self.missing, |expr| Ok(shown(&self.value(expr, exchange)?)))?;
+        if !parameters.is_empty() {
+            let query = with_parameters(exchange.forward_query().unwrap_or_default(), &parameters);
+            exchange.forward.query = Some(query.into());
+        }
+        set(&mut exchange.head.fields, headers);
+        Ok(members.into_iter().filter_map(|(steps, value)| Some((steps.clone(), value?))).collect())
+    }
+
+    async fn body(&self, places: Vec<(Steps, Val)>, exchange: &mut Exchange) -> Result<(), Rejection> {
         payload::expect_plain(&exchange.head.fields, &BODY)?;
         let bytes = payload::collect(&mut exchange.body, self.most, &TOO_LONG).await?;
-        let places: Vec<(Box<[Box<str>]>, Val)> =
-            values.into_iter().filter_map(|(index, value)| Some((self.body.get(index)?.0.clone(), value))).collect();
         let size = bytes.len();
         let work = move |_| {
             let mut root = reshape::read(&bytes)?;
@@ -275,14 +294,15 @@ fn shown(value: &Val) -> Vec<u8> {
 }
 
 /// A query with these parameters in the place of those of the same names.
-fn with_parameters(before: &str, owned: &[(Box<str>, Expr)], parameters: &[(&str, Vec<u8>)]) -> String {
+fn with_parameters(before: &str, parameters: &[(impl AsRef<str>, Option<Vec<u8>>)]) -> String {
     let is_owned = |pair: &&str| {
         let name = query::pairs(pair).next().map(|(name, _)| name);
-        name.is_some_and(|name| owned.iter().any(|(known, _)| name.clone().eq(known.bytes())))
+        name.is_some_and(|name| parameters.iter().any(|(known, _)| name.clone().eq(known.as_ref().bytes())))
     };
     let kept = before.split('&').filter(|pair| !pair.is_empty() && !is_owned(pair));
     let mut all: Vec<String> = kept.map(str::to_owned).collect();
-    all.extend(parameters.iter().map(|(name, value)| format!("{}={}", encoded(name.as_bytes()), encoded(value))));
+    let own = parameters.iter().filter_map(|(name, value)| Some((name.as_ref(), value.as_ref()?)));
+    all.extend(own.map(|(name, value)| format!("{}={}", encoded(name.as_bytes()), encoded(value))));
     all.join("&")
 }
 
@@ -312,8 +332,8 @@ fn put(root: &mut Val, steps: &[Box<str>], value: &Val) -> Option<()> {
     Some(())
 }
 
-fn set(fields: &mut Fields, headers: &[(HeaderName, Expr)], texts: Vec<Option<Vec<u8>>>) {
-    for ((name, _), text) in headers.iter().zip(texts) {
+fn set(fields: &mut Fields, headers: Vec<(&HeaderName, Option<Vec<u8>>)>) {
+    for (name, text) in headers {
         fields.remove(name);
         if let Some(text) = text {
             // Looked at when it was computed.
@@ -324,43 +344,19 @@ fn set(fields: &mut Fields, headers: &[(HeaderName, Expr)], texts: Vec<Option<Ve
 
 impl Policy for Enrich {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Verdict<'a> {
-        let refuse = |why: Lack| {
-            self.tally.count(&REFUSED);
-            Rejection::new(&MISSING).because(why.0).into()
+        let places = match self.on_head(exchange) {
+            Ok(places) => places,
+            Err(Lack(why)) => {
+                self.tally.count(&REFUSED);
+                return Rejection::new(&MISSING).because(why).into();
+            }
         };
-        let (texts, lack) = self.texts(&self.request, exchange);
-        if let Some(why) = lack.filter(|_| self.missing == Missing::Refuse) {
-            return refuse(why);
-        }
-        let mut values = Vec::new();
-        if !self.body.is_empty() && !exchange.body.is_empty() && payload::media(&exchange.head.fields) == Media::Json {
-            for (index, (_, expr)) in self.body.iter().enumerate() {
-                match self.value(expr, exchange) {
-                    Ok(value) => values.push((index, value)),
-                    Err(why) if self.missing == Missing::Refuse => return refuse(why),
-                    Err(_) => self.tally.count(&LEFT_OUT),
-                }
-            }
-        }
-        let mut parameters = Vec::new();
-        for (name, expr) in &self.query {
-            match self.value(expr, exchange) {
-                Ok(value) => parameters.push((&**name, shown(&value))),
-                Err(why) if self.missing == Missing::Refuse => return refuse(why),
-                Err(_) => self.tally.count(&LEFT_OUT),
-            }
-        }
-        if !self.query.is_empty() {
-            let query = with_parameters(exchange.forward_query().unwrap_or_default(), &self.query, &parameters);
-            exchange.forward.query = Some(query.into());
-        }
-        set(&mut exchange.head.fields, &self.request, texts);
-        if values.is_empty() {
+        if places.is_empty() {
             self.tally.count(&ADDED);
             return Verdict::CONTINUE;
         }
         Verdict::Wait(Box::pin(async move {
-            match self.body(values, exchange).await {
+            match self.body(places, exchange).await {
                 Ok(()) => {
                     self.tally.count(&ADDED);
                     Decision::Continue
@@ -374,9 +370,9 @@ impl Policy for Enrich {
     }
 
     fn on_response<'a>(&'a self, exchange: &'a mut Exchange, reply: &'a mut Reply) -> Verdict<'a> {
-        if !self.response.is_empty() {
-            let (texts, _) = self.texts(&self.response, exchange);
-            set(&mut reply.head.fields, &self.response, texts);
+        // A reply goes without what is missing, whatever is written.
+        if let Ok(headers) = self.values(&self.response, Missing::LeaveOut, |expr| self.text(expr, exchange)) {
+            set(&mut reply.head.fields, headers);
         }
         Verdict::CONTINUE
     }
