@@ -263,7 +263,6 @@ pub struct BotDetection {
 
 #[derive(Clone, Copy)]
 struct What {
-    rank: u8,
     event: &'static Event,
     action: Action,
 }
@@ -291,29 +290,16 @@ impl PolicyKind for BotDetection {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut words: Vec<&str> = Vec::new();
-        let mut what = Vec::new();
-        let mut put = |list: &mut dyn Iterator<Item = &'_ str>, one: What| -> Vec<String> {
-            list.map(|word| {
-                what.push(one);
-                word.to_owned()
-            })
-            .collect()
-        };
-        let mut own = put(
-            &mut config.allow.iter().map(|entry| entry.as_str()),
-            What { rank: 0, event: &ALLOWED, action: Action::Allow },
-        );
-        own.extend(put(
-            &mut config.deny.iter().map(|entry| entry.as_str()),
-            What { rank: 1, event: &DENIED, action: Action::Block },
-        ));
-        for (category, event, list) in CATEGORIES {
+        let allowed = What { event: &ALLOWED, action: Action::Allow };
+        let denied = What { event: &DENIED, action: Action::Block };
+        let known = CATEGORIES.iter().flat_map(|&(category, event, list)| {
             let default = if category == Category::Scanner { Action::Block } else { Action::Observe };
             let action = config.categories.get(&category).copied().unwrap_or(default);
-            own.extend(put(&mut list.iter().copied(), What { rank: 2, event, action }));
-        }
-        words.extend(own.iter().map(String::as_str));
+            list.iter().map(move |word| (*word, What { event, action }))
+        });
+        let allow = config.allow.iter().map(|entry| (entry.as_str(), allowed));
+        let deny = config.deny.iter().map(|entry| (entry.as_str(), denied));
+        let (words, what): (Vec<&str>, Vec<What>) = allow.chain(deny).chain(known).unzip();
         let built = AhoCorasickBuilder::new().ascii_case_insensitive(true).build(&words);
         let finder = built.map_err(|error| {
             vec![Diagnostic::error("bot_detection.entry", format!("the lists are too long: {error}")).at(written.span)]
@@ -332,9 +318,7 @@ impl BotDetection {
     /// What a value is: the first in order of precedence that is in it.
     fn judge(&self, agent: &[u8]) -> Option<What> {
         let found = self.finder.find_overlapping_iter(agent).map(|found| found.pattern().as_usize());
-        found
-            .min_by_key(|&index| (self.what.get(index).map_or(u8::MAX, |what| what.rank), index))
-            .and_then(|index| self.what.get(index).copied())
+        self.what.get(found.min()?).copied()
     }
 }
 
@@ -342,9 +326,9 @@ impl Policy for BotDetection {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Verdict<'a> {
         let what = match exchange.head.fields.get_single(KnownName::UserAgent) {
             Ok(Some(agent)) if !agent.trim_ascii().is_empty() => self.judge(agent),
-            _ => Some(What { rank: 0, event: &MISSING, action: self.missing }),
+            _ => Some(What { event: &MISSING, action: self.missing }),
         };
-        let Some(What { event, action, .. }) = what else { return Verdict::CONTINUE };
+        let Some(What { event, action }) = what else { return Verdict::CONTINUE };
         self.tally.count(event);
         match action {
             Action::Allow => {}
