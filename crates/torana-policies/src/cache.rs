@@ -194,12 +194,8 @@ impl Policy for Cache {
         let began = time::of(exchange);
         match self.0.ask(exchange, began) {
             asked @ (Asked::Wait(..) | Asked::Look(..)) => Verdict::Wait(Box::pin(self.pursue(exchange, asked))),
-            Asked::Go(Ok(fetch)) => {
-                exchange.carried.put(self, fetch);
-                Verdict::CONTINUE
-            }
-            Asked::Go(Err(passed)) => {
-                exchange.carried.put(self, passed);
+            Asked::Go(onward) => {
+                self.carry(exchange, onward);
                 Verdict::CONTINUE
             }
             Asked::Answer(reply) => (*reply).into(),
@@ -229,16 +225,20 @@ impl Policy for Cache {
 }
 
 impl Cache {
+    /// Has a request that goes to the target bring along what its reply is for.
+    fn carry(&self, exchange: &mut Exchange, onward: Result<Box<Fetch>, Passed>) {
+        match onward {
+            Ok(fetch) => exchange.carried.put(self, fetch),
+            Err(passed) => exchange.carried.put(self, passed),
+        }
+    }
+
     /// Waits for what a request has to wait for.
     async fn pursue(&self, exchange: &mut Exchange, mut asked: Asked) -> Decision {
         loop {
             let (question, turn) = match asked {
-                Asked::Go(Ok(fetch)) => {
-                    exchange.carried.put(self, fetch);
-                    return Decision::Continue;
-                }
-                Asked::Go(Err(passed)) => {
-                    exchange.carried.put(self, passed);
+                Asked::Go(onward) => {
+                    self.carry(exchange, onward);
                     return Decision::Continue;
                 }
                 Asked::Answer(reply) => return Decision::Answer(reply),

@@ -223,9 +223,7 @@ impl Inner {
 
     /// Whether who brings these credentials may be given `entry`.
     fn may_have(&self, wish: &Wish, entry: &Entry) -> bool {
-        let brought = wish.credentials;
-        self.key.per_identity
-            || ((!brought.authorization || entry.open.to_authorization) && (!brought.others || entry.open.to_others))
+        self.key.per_identity || entry.open.is_to(wish.credentials)
     }
 
     /// Asks the target in the background, unless somebody does already.

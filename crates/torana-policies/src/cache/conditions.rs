@@ -159,7 +159,7 @@ fn status(code: u16) -> Status {
 
 /// Whether two entity tags are the same thing, if not the same bytes (RFC 9110
 /// §8.8.3.2).
-fn is_weakly(one: &[u8], other: &[u8]) -> bool {
+pub(super) fn is_weakly(one: &[u8], other: &[u8]) -> bool {
     fn opaque(tag: &[u8]) -> &[u8] {
         tag.strip_prefix(b"W/").unwrap_or(tag)
     }

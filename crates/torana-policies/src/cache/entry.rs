@@ -1,6 +1,7 @@
 //! A kept reply, and which requests it answers.
 
 use super::freshness;
+use super::key::Credentials;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,6 +43,13 @@ pub(super) struct Open {
     pub(super) to_authorization: bool,
     /// `public` or `s-maxage`: frameworks put `must-revalidate` on everything.
     pub(super) to_others: bool,
+}
+
+impl Open {
+    /// Whether it may be given to who brings these.
+    pub(super) const fn is_to(self, brought: Credentials) -> bool {
+        (!brought.authorization || self.to_authorization) && (!brought.others || self.to_others)
+    }
 }
 
 impl Entry {

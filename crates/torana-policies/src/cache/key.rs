@@ -141,11 +141,11 @@ impl KeyRules {
     }
 
     fn tells_who(&self, name: &torana_core::head::FieldName<'_>) -> bool {
-        let is_known = match name.known {
-            Some(KnownName::Authorization | KnownName::ProxyAuthorization | KnownName::XApiKey) => true,
-            Some(KnownName::Cookie) => !self.ignore_cookies,
-            _ => false,
-        };
+        let is_known = name.known.is_some_and(|known| match known {
+            KnownName::Authorization => true,
+            KnownName::Cookie => !self.ignore_cookies,
+            other => OTHERS.contains(other),
+        });
         is_known || self.credentials.iter().any(|known| name.is(known))
     }
 

@@ -1,5 +1,6 @@
 //! The way back: what is kept, what is used once more, what is passed on.
 
+use super::conditions::is_weakly;
 use super::entry::{Entry, Open, kept_fields, push_selecting, vary};
 use super::freshness::{initial_age, is_understood, lifetime};
 use super::key::uri_of;
@@ -88,10 +89,8 @@ impl Inner {
         let question = &fetch.question;
         let said = &reply.head.fields;
         // Of something else than what was asked about: used this once.
-        let is_same = said.get(KnownName::ETag).is_none_or(|etag| {
-            let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
-            stale.etag().is_none_or(|known| opaque(known) == opaque(etag))
-        });
+        let is_same =
+            said.get(KnownName::ETag).is_none_or(|etag| stale.etag().is_none_or(|known| is_weakly(known, etag)));
         let mut entry = (**stale).clone();
         if is_same {
             let mut merged = stale.merged(said);
@@ -131,9 +130,7 @@ impl Inner {
         }
         let shared = said.public || said.s_maxage.is_some();
         let open = Open { to_authorization: shared || said.origin_revalidates, to_others: shared };
-        let brought = fetch.question.wish.credentials;
-        let is_for_all = (!brought.authorization || open.to_authorization) && (!brought.others || open.to_others);
-        if !is_for_all && !self.key.per_identity {
+        if !open.is_to(fetch.question.wish.credentials) && !self.key.per_identity {
             return None;
         }
         let length = reply.body.remaining();
@@ -181,11 +178,10 @@ impl Inner {
             _ => Duration::ZERO,
         };
         let delay = now.saturating_duration_since(fetch.asked);
-        let stated = Fields::clone(said);
         Entry {
             asked: self.store.time(fetch.asked),
             arrived: now,
-            initial_age: initial_age(&stated, time::wall(), delay),
+            initial_age: initial_age(said, time::wall(), delay),
             lifetime: lifetime.unwrap_or_default(),
             while_revalidate: grace(directives.stale_while_revalidate, self.while_revalidate),
             if_error: grace(directives.stale_if_error, self.if_error),
