@@ -111,7 +111,7 @@ impl PolicyKind for Redact {
     }
 }
 
-/// Places in a value, as a tree of steps, so that a value is walked once.
+/// Places in a value: a value is walked once for all of them.
 #[derive(Default, Debug)]
 struct Places {
     paths: Vec<Path>,
@@ -187,24 +187,15 @@ impl Places {
         let mut found = false;
         match value {
             Val::Obj(members) => {
-                let touched = members.keys().any(|key| self.leads_to(open, name_of(key)));
-                if !touched {
-                    return false;
-                }
-                let members = Arc::make_mut(members);
-                members.retain(|key, value| {
+                Arc::make_mut(members).retain(|key, value| {
                     let (fate, next) = self.step(open, name_of(key));
                     found |= self.meet(fate, &next, value);
                     fate != Fate::Removed
                 });
             }
             Val::Arr(items) => {
-                if items.is_empty() {
-                    return false;
-                }
-                let items = Arc::make_mut(items);
                 let mut index = 0_usize;
-                items.retain_mut(|item| {
+                Arc::make_mut(items).retain_mut(|item| {
                     let mut buffer = itoa::Buffer::new();
                     let (fate, next) = self.step(open, Some(buffer.format(index)));
                     index += 1;
@@ -226,11 +217,6 @@ impl Places {
             }
             Fate::Kept => !next.is_empty() && self.walk(value, next),
         }
-    }
-
-    fn leads_to(&self, open: &[(usize, usize)], name: Option<&str>) -> bool {
-        let (fate, next) = self.step(open, name);
-        fate != Fate::Kept || !next.is_empty()
     }
 
     /// What becomes of the member `name`, and which paths go on in it.
