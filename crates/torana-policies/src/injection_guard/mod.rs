@@ -141,16 +141,10 @@ struct Rules {
     json: Vec<Box<[Box<str>]>>,
 }
 
-/// Something that was found.
-struct Finding {
-    kind: Kind,
-    /// Where, in words for the log.
-    place: Box<str>,
-}
-
 /// Why a look ended early.
 enum Ended {
-    Found(Finding),
+    /// Something was found, and where, in words for the log.
+    Found(Kind, Box<str>),
     TooMany,
 }
 
@@ -208,12 +202,9 @@ impl Rules {
         self.names.iter().any(|(of, known)| *of == kind && known.as_bytes() == name)
     }
 
-    /// Looks at one value; `what` and `name` are for the log.
-    fn look(&self, value: &[u8], what: &str, name: &[u8]) -> Result<(), Ended> {
-        match attack(value, self.wanted) {
-            Some(kind) => Err(Ended::Found(Finding { kind, place: place(what, name) })),
-            None => Ok(()),
-        }
+    /// Looks at one value; `place` is for the log.
+    fn look(&self, value: &[u8], place: impl FnOnce() -> Box<str>) -> Result<(), Ended> {
+        attack(value, self.wanted).map_or(Ok(()), |kind| Err(Ended::Found(kind, place())))
     }
 
     /// Names and values of a query or a form.
@@ -227,9 +218,9 @@ impl Rules {
                 return Err(Ended::TooMany);
             }
             let name: Vec<u8> = name.collect();
-            self.look(&name, name_of, b"")?;
+            self.look(&name, || name_of.into())?;
             if !self.excludes(kind, &name) {
-                self.look(&value.collect::<Vec<u8>>(), value_of, &name)?;
+                self.look(&value.collect::<Vec<u8>>(), || place(value_of, &name))?;
             }
         }
         Ok(())
@@ -238,10 +229,12 @@ impl Rules {
     fn headers(&self, fields: &Fields) -> Result<(), Ended> {
         for (name, value) in fields.iter() {
             let known = KnownName::lookup(name.text);
-            let is_free = matches!(known, None | Some(KnownName::Referer | KnownName::UserAgent));
+            if !matches!(known, None | Some(KnownName::Referer | KnownName::UserAgent)) {
+                continue;
+            }
             let lower = name.text.to_ascii_lowercase();
-            if is_free && !self.excludes("header", &lower) {
-                self.look(value, "the header", &lower)?;
+            if !self.excludes("header", &lower) {
+                self.look(value, || place("the header", &lower))?;
             }
         }
         Ok(())
@@ -250,7 +243,7 @@ impl Rules {
     fn cookies(&self, fields: &Fields) -> Result<(), Ended> {
         for (name, value) in fields.get_all(KnownName::Cookie).flat_map(cookie::pairs) {
             if !self.excludes("cookie", name) {
-                self.look(value, "the cookie", name)?;
+                self.look(value, || place("the cookie", name))?;
             }
         }
         Ok(())
@@ -263,7 +256,7 @@ impl Rules {
         match json::read(bytes) {
             Ok(value) => self.json(&value, &mut Vec::new(), &mut 0),
             // What is not JSON for us may be for somebody else.
-            Err(_) => self.look(bytes, "the body, which is not JSON", b""),
+            Err(_) => self.look(bytes, || "the body, which is not JSON".into()),
         }
     }
 
@@ -273,10 +266,10 @@ impl Rules {
             return Err(Ended::TooMany);
         }
         match value {
-            Value::String(text) if !self.excludes_json(path) => {
+            Value::String(text) if !self.excludes_json(path) => self.look(text.as_bytes(), || {
                 let shown = path.iter().map(|step| if is_plain_name(step.as_bytes()) { step } else { "…" });
-                self.look(text.as_bytes(), &format!("the JSON value `/{}`", shown.collect::<Vec<_>>().join("/")), b"")
-            }
+                format!("the JSON value `/{}`", shown.collect::<Vec<_>>().join("/")).into()
+            }),
             Value::Array(items) => {
                 path.push("*");
                 let looked = items.iter().try_for_each(|item| self.json(item, path, count));
@@ -284,7 +277,7 @@ impl Rules {
                 looked
             }
             Value::Object(members) => members.iter().try_for_each(|(name, value)| {
-                self.look(name.as_bytes(), "the name of a JSON member", b"")?;
+                self.look(name.as_bytes(), || "the name of a JSON member".into())?;
                 path.push(name);
                 let looked = self.json(value, path, count);
                 path.pop();
@@ -324,7 +317,7 @@ impl InjectionGuard {
                 Part::Path => {
                     for segment in target.path().split('/').filter(|segment| !segment.is_empty()) {
                         let decoded = percent(segment.as_bytes());
-                        rules.look(decoded.as_deref().unwrap_or(segment.as_bytes()), "the path", b"")?;
+                        rules.look(decoded.as_deref().unwrap_or(segment.as_bytes()), || "the path".into())?;
                     }
                 }
                 Part::Query => rules.pairs(target.query().unwrap_or_default(), "query")?,
@@ -337,7 +330,7 @@ impl InjectionGuard {
     }
 
     fn judge(&self, ended: Result<(), Ended>, exchange: &mut Exchange) -> Decision {
-        let finding = match ended {
+        let (kind, place) = match ended {
             Ok(()) => {
                 self.tally.count(&CLEAN);
                 return Decision::Continue;
@@ -345,14 +338,14 @@ impl InjectionGuard {
             Err(Ended::TooMany) => {
                 return Decision::Reject(Rejection::new(&TOO_LARGE).because("it has too many values"));
             }
-            Err(Ended::Found(finding)) => finding,
+            Err(Ended::Found(kind, place)) => (kind, place),
         };
-        let (event, refusal) = match finding.kind {
+        let (event, refusal) = match kind {
             Kind::Sqli => (&FOUND_SQLI, &SQLI),
             Kind::Xss => (&FOUND_XSS, &XSS),
         };
         self.tally.count(event);
-        let cause = format!("found in {}", finding.place);
+        let cause = format!("found in {place}");
         if self.mode == Mode::Observe {
             exchange.notes.cause =
                 Some(format!("observed by the policy `injection_guard`: {} {cause}", event.name).into());

@@ -38,14 +38,9 @@ pub(super) fn attack(value: &[u8], wanted: Wanted) -> Option<Kind> {
 
 fn attack_in(value: &[u8], wanted: Wanted) -> Option<Kind> {
     // Words and numbers are nothing, and most values are that.
-    if value
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.') && !value.starts_with(b"-"))
-    {
-        let has_dashes = value.windows(2).any(|pair| pair == b"--");
-        if !has_dashes {
-            return None;
-        }
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if value.iter().all(is_plain) && !value.starts_with(b"-") && !value.windows(2).any(|pair| pair == b"--") {
+        return None;
     }
     judged(value, wanted).or_else(|| match further(value) {
         Cow::Owned(further) => judged(&further, wanted),
