@@ -10,7 +10,7 @@ use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::reader::Reader;
 use torana_reshape::{Fault, Val, text};
 
-/// Deepest element: as deep as JSON may be.
+/// Deepest element: not as deep as JSON may be.
 const DEEPEST: usize = 100;
 /// Most elements and attributes: XML is mostly names, so a body within its cap
 /// could become many times as much.
