@@ -268,8 +268,7 @@ impl Policy for Mtls {
         &self.owned
     }
 
-    fn explain(&self, exchange: &mut Exchange) -> Option<String> {
-        let _ = exchange;
+    fn explain(&self, _: &mut Exchange) -> Option<String> {
         Some("depends on the certificate of the connection".to_owned())
     }
 }
@@ -278,14 +277,13 @@ type Admitted = Option<(Arc<Certificate>, Option<Arc<Consumer>>)>;
 
 impl Mtls {
     fn judge(&self, exchange: &Exchange, now: i64) -> Result<Admitted, Rejection> {
-        let connection = Arc::clone(&exchange.connection.listener);
         let tls = exchange.connection.tls.as_ref().filter(|tls| !tls.client_chain.is_empty());
         let Some(tls) = tls else {
             if self.optional {
                 return Ok(None);
             }
             return Err(
-                Rejection::new(&MISSING).because(format_args!("on the listener `{connection}`"))
+                Rejection::new(&MISSING).because(format_args!("on the listener `{}`", exchange.connection.listener))
             );
         };
         // Whoever asked for one host must not get what another is guarded by.
