@@ -2,7 +2,7 @@
 //!
 //! A request costs one digest and a look-up, and allocates nothing.
 
-use crate::unix_now;
+use crate::{refuses, unix_now};
 use aws_lc_rs::digest::{SHA256, digest};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -175,10 +175,7 @@ impl Policy for ApiKey {
                 format!("the caller is `{}`", consumer.name)
             }
             Ok(None) => "anonymous: there is no key".to_owned(),
-            Err(rejection) => {
-                let cause = rejection.cause.as_deref().unwrap_or(rejection.refusal.message);
-                format!("refuses with {}: {cause}", rejection.refusal.code)
-            }
+            Err(rejection) => refuses(&rejection),
         })
     }
 }

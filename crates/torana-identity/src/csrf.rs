@@ -1,5 +1,6 @@
 //! Keeps other web sites from using the credentials that browsers send along.
 
+use crate::refuses;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -98,10 +99,7 @@ impl Policy for Csrf {
     }
 
     fn explain(&self, exchange: &mut Exchange) -> Option<String> {
-        self.problem(exchange).map(|rejection| {
-            let cause = rejection.cause.as_deref().unwrap_or_default();
-            format!("refuses with {}: {cause}", rejection.refusal.code)
-        })
+        self.problem(exchange).as_ref().map(refuses)
     }
 }
 

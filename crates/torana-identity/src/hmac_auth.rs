@@ -1,7 +1,7 @@
 //! Signed requests (RFC 9421, HTTP Message Signatures): the caller proves to
 //! have a key without sending it, and what was signed cannot be changed.
 
-use crate::unix_now;
+use crate::{refuses, unix_now};
 use aws_lc_rs::digest::{Context, SHA256};
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
@@ -199,10 +199,7 @@ impl Policy for HmacAuth {
                 format!("the caller is `{}`, if the signature was not used before", good.signer.consumer.name)
             }
             Ok(None) => "anonymous: there is no signature".to_owned(),
-            Err(rejection) => {
-                let cause = rejection.cause.as_deref().unwrap_or(rejection.refusal.message);
-                format!("refuses with {}: {cause}", rejection.refusal.code)
-            }
+            Err(rejection) => refuses(&rejection),
         })
     }
 }

@@ -14,6 +14,7 @@ pub mod mtls;
 
 use std::time::SystemTime;
 use torana_core::policy::{PolicyEntry, entry};
+use torana_core::refusal::Rejection;
 
 /// Every kind of policy about callers.
 pub const REGISTRY: &[PolicyEntry] = &[
@@ -28,6 +29,12 @@ pub const REGISTRY: &[PolicyEntry] = &[
     entry::<jwt::Jwt>(),
     entry::<mtls::Mtls>(),
 ];
+
+/// A rejection as explanations tell it, which are for operators.
+fn refuses(rejection: &Rejection) -> String {
+    let cause = rejection.cause.as_deref().unwrap_or(rejection.refusal.message);
+    format!("refuses with {}: {cause}", rejection.refusal.code)
+}
 
 fn unix_now() -> u64 {
     seconds(SystemTime::now())

@@ -27,7 +27,7 @@ pub use algorithm::Algorithm;
 pub use config::{Config, IssuerConfig, KeyConfig, PlaceConfig};
 pub use refusals::REFUSALS;
 
-use crate::{seconds, unix_now};
+use crate::{refuses, seconds, unix_now};
 use aws_lc_rs::digest;
 use cache::{Cache, Digest, Verified};
 use claims::Rules;
@@ -187,10 +187,7 @@ impl Policy for Jwt {
                 exchange.identity = Some(verified.identity.clone());
                 says
             }
-            Err(rejection) => {
-                let cause = rejection.cause.as_deref().unwrap_or(rejection.refusal.message);
-                format!("refuses with {}: {cause}", rejection.refusal.code)
-            }
+            Err(rejection) => refuses(&rejection),
         })
     }
 }
