@@ -17,6 +17,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use torana_core::consumer::{Consumer, ConsumerFacts, Cost, NotHere, PasswordHash, User};
+use torana_core::credential::{Found, Place, find};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
 use torana_core::names::{HeaderName, KnownName};
@@ -124,6 +125,7 @@ pub struct BasicAuth {
     /// What who is not known is compared with.
     nobody: Cost,
     challenge: Box<[u8]>,
+    place: Place,
     optional: bool,
     forward_credentials: bool,
     remember: std::time::Duration,
@@ -158,6 +160,7 @@ impl PolicyKind for BasicAuth {
                     users,
                     nobody,
                     challenge: format!("Basic realm=\"{}\", charset=\"UTF-8\"", config.realm.value).into_bytes().into(),
+                    place: Place::Header { name: KnownName::Authorization.into(), scheme: Some("Basic".into()) },
                     optional: config.optional,
                     forward_credentials: config.forward_credentials,
                     remember: config.remember.std(),
@@ -203,7 +206,7 @@ fn users(config: &Config, site: &dyn Site, problems: &mut Vec<Diagnostic>) -> Ha
 
 impl Policy for BasicAuth {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Verdict<'a> {
-        let said = match read(exchange) {
+        let said = match read(&self.place, exchange) {
             Ok(None) if self.optional => return Verdict::CONTINUE,
             Ok(None) => return self.challenge(&MISSING).into(),
             Ok(Some(said)) => said,
@@ -228,7 +231,7 @@ impl Policy for BasicAuth {
     }
 
     fn explain(&self, exchange: &mut Exchange) -> Option<String> {
-        Some(match read(exchange) {
+        Some(match read(&self.place, exchange) {
             Ok(None) if self.optional => "anonymous: there is no password".to_owned(),
             Ok(None) => format!("refuses with {}", MISSING.code),
             // That would take as long as verifying it.
@@ -245,20 +248,13 @@ struct Said {
 }
 
 /// The name and the password of a request; `None`: it has none.
-fn read(exchange: &Exchange) -> Result<Option<Said>, &'static str> {
-    let mut fields = exchange.head.fields.get_all(KnownName::Authorization);
-    let mut found = fields.by_ref().filter_map(|value| {
-        let (scheme, rest) = value.split_at_checked("Basic".len())?;
-        let is_basic = scheme.eq_ignore_ascii_case(b"Basic") && rest.first().is_none_or(|byte| *byte == b' ');
-        is_basic.then(|| rest.trim_ascii())
-    });
-    let (Some(encoded), second) = (found.next(), found.next()) else { return Ok(None) };
-    if second.is_some() {
-        return Err("there are two");
-    }
-    if encoded.len() > LONGEST {
-        return Err("they are too long");
-    }
+fn read(place: &Place, exchange: &Exchange) -> Result<Option<Said>, &'static str> {
+    let encoded = match find(std::slice::from_ref(place), exchange) {
+        Found::None => return Ok(None),
+        Found::Several => return Err("there are two"),
+        Found::One(encoded, _) if encoded.len() > LONGEST => return Err("they are too long"),
+        Found::One(encoded, _) => encoded,
+    };
     let decoded = STANDARD.decode(encoded).map_err(|_| "they are no base64")?;
     let at = decoded.iter().position(|byte| *byte == b':').ok_or("there is no colon")?;
     let (name, password) = decoded.split_at(at);
@@ -310,9 +306,7 @@ impl BasicAuth {
             Err(NotHere::Inactive) => return refuse(self.challenge(&INACTIVE)),
             Err(NotHere::Address | NotHere::Route) => return refuse(Rejection::new(&NOT_HERE)),
         }
-        if !self.forward_credentials {
-            exchange.head.fields.remove_known(KnownName::Authorization);
-        }
+        self.place.strip(exchange, self.forward_credentials);
         self.welcome.admit(exchange, &user.consumer);
         Decision::Continue
     }
