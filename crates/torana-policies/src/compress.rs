@@ -18,6 +18,7 @@ use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
 use torana_core::head::{Fields, Method};
 use torana_core::names::{HeaderName, KnownName};
+use torana_core::payload;
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::Refusal;
 use torana_core::reply::Reply;
@@ -253,8 +254,7 @@ impl Compress {
             return false;
         }
         let is_whole = !reply.head.status.is_bodiless() && reply.head.status.code() != 206;
-        let is_plain = fields.list(KnownName::ContentEncoding).all(|coding| coding.eq_ignore_ascii_case(b"identity"));
-        if !is_whole || !is_plain || fields.contains(KnownName::ContentRange) {
+        if !is_whole || !payload::is_plain(fields) || fields.contains(KnownName::ContentRange) {
             return false;
         }
         let credentials = request.contains(KnownName::Cookie) || request.contains(KnownName::Authorization);
@@ -272,8 +272,8 @@ impl Compress {
     fn has_type(&self, fields: &Fields) -> bool {
         let Some(value) = fields.get(KnownName::ContentType) else { return false };
         let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let Some(at) = essence.iter().position(|byte| *byte == b'/') else { return false };
-        let (kind, subtype) = (&essence[..at], &essence[at + 1..]);
+        let mut parts = essence.splitn(2, |byte| *byte == b'/');
+        let (Some(kind), Some(subtype)) = (parts.next(), parts.next()) else { return false };
         let is_among = |ranges: &[MediaRange]| ranges.iter().any(|range| range.has(kind, subtype));
         is_among(&self.types) && !is_among(&self.exclude_types)
     }
