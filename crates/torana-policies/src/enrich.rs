@@ -37,7 +37,7 @@ torana_core::refusals! {
 }
 
 torana_core::events! {
-    ADDED = "added" "A message got all of its values.";
+    ADDED = "added" "A request went on with what could be computed.";
     LEFT_OUT = "left_out" "A value could not be computed and was left out.";
     REFUSED = "refused" "A request was refused.";
 }
