@@ -18,6 +18,12 @@ use std::thread;
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
+/// The series in which a policy or a target counts an event.
+#[must_use]
+pub fn event_series(policy: &str, route: &str, event: &str) -> String {
+    format!("gateway_policy_events_total{{policy=\"{policy}\",route=\"{route}\",event=\"{event}\"}}")
+}
+
 /// What to start.
 #[derive(Debug, Default)]
 pub struct Setup {
@@ -357,6 +363,12 @@ impl Gateway {
         let (port, length) = (self.port("admin"), body.len());
         let head = format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: {length}\r\n");
         Client::connect(port).ask(format!("{head}{fields}\r\n{body}"))
+    }
+
+    /// How often a policy or a target has counted an event.
+    #[must_use]
+    pub fn events(&self, policy: &str, route: &str, event: &str) -> f64 {
+        self.metric(&event_series(policy, route, event)).unwrap_or(0.0)
     }
 
     /// The value of one series, written as the exposition does.

@@ -7,9 +7,11 @@
 //! | [`origin`] | what stands behind it: raw-socket HTTP/1.1 servers that record what they get |
 //! | [`client`] | what stands before it: exact bytes out, replies in |
 //! | [`both`] | one request over either protocol |
+//! | [`door`] | what holds requests up until a test opens it |
 //! | [`dns`] | a name server that answers what a test says |
 //! | [`http2`] | the same two for HTTP/2 |
 //! | [`redis`] | a Redis server of the test's own |
+//! | [`token`] | an issuer of tokens |
 //! | [`tls`] | certificates for a test, and TLS clients |
 //! | [`scenario`] | tests that are data: `scenarios/**/*.yaml` |
 //! | [`wire`] | the reader of HTTP/1.1 messages that client and origin share |
@@ -23,6 +25,7 @@ pub mod both;
 pub mod client;
 pub mod dir;
 pub mod dns;
+pub mod door;
 pub mod gateway;
 pub mod http2;
 pub mod origin;

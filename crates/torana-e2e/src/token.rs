@@ -25,6 +25,12 @@ pub fn seconds_from_now(more: i64) -> i64 {
     i64::try_from(now).expect("a date of this era") + more
 }
 
+/// The header line that brings a token, with CRLF.
+#[must_use]
+pub fn bearer(token: &str) -> String {
+    format!("authorization: Bearer {token}\r\n")
+}
+
 /// Header and claims as they stand in a token.
 fn signed(header: &str, claims: &str) -> String {
     format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use torana_e2e::client::{Reply, get};
-use torana_e2e::gateway::{Gateway, Setup};
+use torana_e2e::gateway::{Gateway, Setup, event_series};
 use torana_e2e::origin::{Conn, Origin, Seen, reply};
 use torana_e2e::wait_for;
 
@@ -123,7 +123,7 @@ fn whole(members: [&str; 4]) -> String {
 }
 
 fn event(name: &str) -> String {
-    format!("gateway_policy_events_total{{policy=\"aggregate\",route=\"dashboard\",event=\"{name}\"}}")
+    event_series("aggregate", "dashboard", name)
 }
 
 #[test]

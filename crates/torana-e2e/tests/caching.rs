@@ -1,30 +1,15 @@
 //! Copies of replies: who gets them, who asks for them, and what survives.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use torana_e2e::client::{Client, Reply, get, post};
+use torana_e2e::door::Door;
 use torana_e2e::gateway::{Gateway, Setup};
 use torana_e2e::origin::{Origin, reply};
 use torana_e2e::wait_for;
 
 const ADMIN: &str = "admin: { address: \"127.0.0.1:{port:admin}\" }\n";
-
-/// A door that is shut until it is opened.
-#[derive(Clone, Default)]
-struct Door(Arc<(Mutex<bool>, Condvar)>);
-
-impl Door {
-    fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
-    }
-
-    fn pass(&self) {
-        let is_open = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_while(is_open, |is_open| !*is_open).unwrap());
-    }
-}
 
 fn start(policy: &str, workers: u32, origin: &Origin) -> Gateway {
     Setup::new(&config(policy, workers)).known("{url:a}", &origin.url()).start()
@@ -38,9 +23,7 @@ fn config(policy: &str, workers: u32) -> String {
 }
 
 pub(crate) fn events(gateway: &Gateway, event: &str) -> f64 {
-    gateway
-        .metric(&format!("gateway_policy_events_total{{policy=\"cache\",route=\"a\",event=\"{event}\"}}"))
-        .unwrap_or(0.0)
+    gateway.events("cache", "a", event)
 }
 
 pub(crate) fn label(reply: &Reply) -> &str {

@@ -21,7 +21,7 @@ use torana_e2e::gateway::{Gateway, Setup, binary};
 use torana_e2e::origin::{Conn, Origin, ok, reply};
 use torana_e2e::redis::Redis;
 use torana_e2e::tls::Authority;
-use torana_e2e::token::{Issuer, claims, key_set, seconds_from_now, with_secret, with_signature};
+use torana_e2e::token::{Issuer, bearer, claims, key_set, seconds_from_now, with_secret, with_signature};
 use torana_e2e::wait_for;
 
 const WRITTEN_KEY: &str = "written-in-the-file-1";
@@ -351,7 +351,7 @@ impl Scene {
         let mut scene = Scene { proof: String::new(), issuer, origin, service, store, state, gateway };
         scene.proof = match what {
             What::Jwks | What::OptionalJwks | What::Discovery | What::DiscoveredKeys => {
-                format!("authorization: Bearer {}\r\n", scene.issuer.token(&good))
+                bearer(&scene.issuer.token(&good))
             }
             What::ForwardAuth => "authorization: yes\r\n".to_owned(),
             What::Records if when == Start => "x-api-key: trn_0123456789_madebefore\r\n".to_owned(),
@@ -398,7 +398,6 @@ impl Scene {
 
     /// Header lines of those who have proven nothing.
     fn strangers(&self, what: What) -> Vec<(&'static str, String)> {
-        let bearer = |token: &str| format!("authorization: Bearer {token}\r\n");
         let mut good = claims("u");
         good["iss"] = json!(self.service.as_ref().map(|service| service.url.clone()));
         let mut old = good.clone();
@@ -542,8 +541,8 @@ fn keys_that_are_too_old_count_while_the_issuer_is_silent_and_others_do_not() {
     let origin = Origin::saying("behind");
     let config = "routes: [ { name: r, upstream: a, policies: [ jwt: { jwks: { upstream: idp, path: /keys }, cooldown: 0s } ] } ]";
     let gateway = Setup::new(config).origin("a", &origin).origin("idp", &idp).start();
-    let bearer = |issuer: &Issuer| format!("authorization: Bearer {}\r\n", issuer.token(&claims("u")));
-    let good = bearer(&issuer);
+    let of = |issuer: &Issuer| bearer(&issuer.token(&claims("u")));
+    let good = of(&issuer);
     assert_eq!(Wire::Http1.get(&gateway, "/", &good).status, 200);
     down.store(1, Ordering::SeqCst);
     let _ = idp.take_seen();
@@ -557,8 +556,8 @@ fn keys_that_are_too_old_count_while_the_issuer_is_silent_and_others_do_not() {
     let _ = origin.take_seen();
     for wire in Wire::BOTH {
         assert_eq!(wire.get(&gateway, "/", &good).status, 200);
-        assert_eq!(wire.get(&gateway, "/", &bearer(&Issuer::new("a"))).status, 401);
-        assert_eq!(wire.get(&gateway, "/", &bearer(&Issuer::new("b"))).status, 401);
+        assert_eq!(wire.get(&gateway, "/", &of(&Issuer::new("a"))).status, 401);
+        assert_eq!(wire.get(&gateway, "/", &of(&Issuer::new("b"))).status, 401);
         assert_eq!(wire.get(&gateway, "/", "").status, 401);
     }
     assert_eq!(origin.seen().len(), 2);
@@ -669,7 +668,7 @@ fn what_cannot_be_built_leaves_what_was_in_force() {
     let admin = "admin: { address: \"127.0.0.1:{port:admin}\" }\n";
     let setup = Setup::new(&format!("{admin}{}", with_policy(BUILT)));
     let mut gateway = setup.argument("--no-watch").dir(dir).origin("a", &origin).start();
-    let good = format!("authorization: Bearer {}\r\n", issuer.token(&claims("u")));
+    let good = bearer(&issuer.token(&claims("u")));
     for (policy, _) in UNBUILDABLE {
         gateway.rewrite(&format!("{admin}{}", with_policy(policy)));
         let reload = gateway.admin("POST", "/reload");

@@ -5,11 +5,7 @@ use std::sync::{Arc, Mutex};
 use torana_e2e::client::{Reply, get};
 use torana_e2e::gateway::{Gateway, Setup};
 use torana_e2e::origin::{Origin, ok, reply};
-use torana_e2e::token::{Issuer, claims, key_set, seconds_from_now};
-
-fn bearer(token: &str) -> String {
-    format!("authorization: Bearer {token}\r\n")
-}
+use torana_e2e::token::{Issuer, bearer, claims, key_set, seconds_from_now};
 
 fn problem(reply: &Reply) -> Value {
     serde_json::from_str(&reply.text()).unwrap()

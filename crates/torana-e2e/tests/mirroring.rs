@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use torana_e2e::client::{get, post};
-use torana_e2e::gateway::{Gateway, Setup};
+use torana_e2e::gateway::{Gateway, Setup, event_series};
 use torana_e2e::origin::{Origin, ok, reply};
 use torana_e2e::wait_for;
 
@@ -20,7 +20,7 @@ fn start(mirror: &str, shadow: &str, main: &Origin, copy_to: &str) -> Gateway {
 }
 
 fn event(name: &str) -> String {
-    format!("gateway_policy_events_total{{policy=\"mirror\",route=\"a\",event=\"{name}\"}}")
+    event_series("mirror", "a", name)
 }
 
 #[test]

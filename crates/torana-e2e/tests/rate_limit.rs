@@ -47,13 +47,7 @@ fn two_hundred_callers_at_three_gateways_get_exactly_the_limit() {
         let gateways = [(); 3].map(|()| gateway(&redis, "10s", &limit));
         let statuses = storm(&gateways, 200, 2);
         assert_eq!(statuses, Statuses::from([(200, 100), (429, 300)]), "{algorithm}");
-        let refused: f64 = gateways
-            .iter()
-            .map(|gateway| {
-                let series = "gateway_policy_events_total{policy=\"rate_limit\",route=\"r\",event=\"limited\"}";
-                gateway.metric(series).unwrap_or_default()
-            })
-            .sum();
+        let refused: f64 = gateways.iter().map(|gateway| gateway.events("rate_limit", "r", "limited")).sum();
         assert!((refused - 300.0).abs() < 0.5, "{refused}");
     }
 }
@@ -88,10 +82,7 @@ fn a_redis_that_dies_leaves_each_gateway_its_share_and_no_errors() {
     let passed = statuses[&200];
     // At least the three shares of 100; at most what the Redis had left besides.
     assert!((300..=570).contains(&passed), "{statuses:?}");
-    let events = |event: &str| {
-        let series = format!("gateway_policy_events_total{{policy=\"rate_limit\",route=\"r\",event=\"{event}\"}}");
-        gateways.iter().filter_map(|gateway| gateway.metric(&series)).sum::<f64>()
-    };
+    let events = |event: &str| gateways.iter().map(|gateway| gateway.events("rate_limit", "r", event)).sum::<f64>();
     assert!(events("store_failed") > 0.0 && events("shared_out") > 0.0);
     let refused = gateways[0].ask(get("/", ""));
     assert_eq!((refused.status(), refused.head.get("retry-after").is_some()), (429, true));

@@ -14,7 +14,7 @@ use torana_e2e::gateway::{Gateway, Setup, binary};
 use torana_e2e::origin::{Origin, reply};
 use torana_e2e::redis::Redis;
 use torana_e2e::tls::{Authority, connect};
-use torana_e2e::token::{claims, with_secret};
+use torana_e2e::token::{bearer, claims, with_secret};
 use torana_e2e::wait_for;
 
 const MARK: &str = "s3cr3t";
@@ -136,8 +136,8 @@ impl Scene {
         let wrong = with_secret(&json!({ "alg": "HS256", "kid": "s3cr3t-kid" }), &claims("u"), b"s3cr3t");
         let fields = [
             String::new(),
-            format!("authorization: Bearer {token}\r\n"),
-            format!("authorization: Bearer {wrong}\r\n"),
+            bearer(&token),
+            bearer(&wrong),
             "authorization: Bearer s3cr3t\r\ncookie: session=s3cr3t; ticket=s3cr3t; visitor=s3cr3t\r\n".to_owned(),
             format!("cookie: ticket={token}; visitor=s3cr3t-env-key-0123456789\r\n"),
             "x-api-key: s3cr3t-env-key-0123456789\r\n".to_owned(),

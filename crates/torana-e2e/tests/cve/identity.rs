@@ -11,7 +11,7 @@ use torana_e2e::gateway::{Gateway, Setup};
 use torana_e2e::http2::{self, Client as Http2, block_on};
 use torana_e2e::origin::{Origin, reply};
 use torana_e2e::tls::{Authority, Signed, connect};
-use torana_e2e::token::{Issuer, claims, seconds_from_now, with_secret};
+use torana_e2e::token::{Issuer, bearer, claims, seconds_from_now, with_secret};
 use torana_e2e::wait_for;
 
 const GUARDED: &str = "routes:
@@ -26,10 +26,6 @@ pub(super) fn guarded() -> (Issuer, Origin, Gateway) {
     let origin = Origin::saying("ok");
     let gateway = Setup::new(GUARDED).dir(dir).origin("a", &origin).start();
     (issuer, origin, gateway)
-}
-
-pub(super) fn bearer(token: &str) -> String {
-    format!("authorization: Bearer {token}\r\n")
 }
 
 /// APISIX, also its CVE-2026-31908, -39998, -44087 and -49231, and Caddy's

@@ -1,13 +1,13 @@
 //! Tokens that are not what they say, or could be read in two ways.
 
-use super::identity::{bearer, guarded};
+use super::identity::guarded;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use torana_e2e::both::Wire;
 use torana_e2e::client::get;
 use torana_e2e::gateway::Gateway;
-use torana_e2e::token::{Issuer, claims, seconds_from_now, with_secret, with_signature};
+use torana_e2e::token::{Issuer, bearer, claims, seconds_from_now, with_secret, with_signature};
 
 /// APISIX: the algorithm was the token's to choose. Also CVE-2022-21449 (zeros
 /// for a signature) and the generic attacks on JOSE.
