@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use torana_core::refusal::{Origin, Refusal, Retry};
 
 fn main() {
-    let of_kinds = torana_policies::REGISTRY.iter().chain(torana_identity::REGISTRY).map(|entry| entry.refusals);
+    let policies = || torana_policies::REGISTRY.iter().chain(torana_identity::REGISTRY);
+    let of_policies = policies().map(|entry| entry.refusals);
     let of_targets = torana_targets::REGISTRY.iter().map(|entry| entry.refusals);
     let refusals = torana_plane::refusals::all()
         .chain(torana_net::refusals::REFUSALS.iter().copied())
@@ -16,12 +17,11 @@ fn main() {
         .chain(torana_upstream::upstream::REFUSALS.iter().copied())
         .chain(torana_upstream::breaker::REFUSALS.iter().copied())
         .chain(torana_upstream::ceiling::REFUSALS.iter().copied())
-        .chain(of_kinds.chain(of_targets).flatten().copied());
+        .chain(of_policies.chain(of_targets).flatten().copied());
     let metrics = torana_plane::metrics::names::ALL
         .iter()
         .map(|metric| json!({ "name": metric.name, "kind": metric.kind, "help": metric.help }));
-    let of_policies =
-        torana_policies::REGISTRY.iter().chain(torana_identity::REGISTRY).map(|entry| (entry.name, entry.events));
+    let of_policies = policies().map(|entry| (entry.name, entry.events));
     let of_targets = torana_targets::REGISTRY.iter().map(|entry| (entry.name, entry.events));
     let events = of_policies.chain(of_targets).flat_map(|(kind, events)| events.iter().map(move |event| (kind, event)));
     let events = events.map(|(kind, event)| json!({ "policy": kind, "event": event.name, "help": event.help }));
