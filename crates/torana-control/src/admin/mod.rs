@@ -92,8 +92,8 @@ pub struct Place(mpsc::UnboundedSender<Message>);
 enum Message {
     /// Serve here, or nowhere.
     Serve(Option<(Socket, Rules)>),
-    /// Serve nowhere, and say when that is so.
-    Leave(oneshot::Sender<()>),
+    /// Say when all before this is done.
+    Tell(oneshot::Sender<()>),
     /// From now on these are the rules where it is served.
     Judge(Rules),
     Stop,
@@ -109,8 +109,9 @@ impl Place {
 
     /// Serves nowhere from now on; over when nothing is accepted any more.
     pub async fn leave(&self) {
-        let (left, done) = oneshot::channel();
-        let _ = self.0.send(Message::Leave(left));
+        self.serve_on(None);
+        let (tell, done) = oneshot::channel();
+        let _ = self.0.send(Message::Tell(tell));
         // An interface that has stopped accepts nothing either.
         let _ = done.await;
     }
@@ -187,11 +188,8 @@ async fn run(parts: Rc<Parts>, mut messages: mpsc::UnboundedReceiver<Message>) {
                     }
                     site = socket.and_then(|(socket, rules)| Site::new(socket, rules));
                 }
-                Some(Message::Leave(left)) => {
-                    if let Some(old) = site.take() {
-                        old.close();
-                    }
-                    let _ = left.send(());
+                Some(Message::Tell(tell)) => {
+                    let _ = tell.send(());
                 }
                 Some(Message::Judge(rules)) => {
                     if let Some(site) = &site {
