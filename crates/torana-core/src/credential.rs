@@ -58,14 +58,11 @@ impl Place {
         let fields = &exchange.head.fields;
         match self {
             Place::Header { name, scheme } => {
-                let mut each = |value: &'a [u8]| match scheme {
-                    None => take(value.trim_ascii().into()),
-                    Some(scheme) => after_scheme(value, scheme).into_iter().for_each(|token| take(token.into())),
-                };
-                match name {
-                    // Found by its number.
-                    HeaderName::Known(known) => fields.get_all(*known).for_each(&mut each),
-                    HeaderName::Other(_) => fields.values(name).for_each(&mut each),
+                for value in fields.values(name) {
+                    match scheme {
+                        None => take(value.trim_ascii().into()),
+                        Some(scheme) => after_scheme(value, scheme).into_iter().for_each(|token| take(token.into())),
+                    }
                 }
             }
             Place::Cookie(name) => {

@@ -152,7 +152,6 @@ impl Part {
             Part::Scheme => text(subject.target.scheme().as_str()),
             Part::Host => maybe(Some(subject.target.host()).filter(|host| !host.is_empty())),
             Part::Path => text(subject.target.path()),
-            Part::Header(HeaderName::Known(known)) => self.only(subject.head.fields.get_all(*known)),
             Part::Header(name) => self.only(subject.head.fields.values(name)),
             Part::Query(name) => {
                 let pairs = query::pairs(subject.target.query().unwrap_or_default());

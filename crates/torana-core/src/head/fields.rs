@@ -357,7 +357,19 @@ impl Fields {
 
     /// The values of all fields of a configured name, in order.
     pub fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(field, _)| field.is(name)).map(|(_, value)| value)
+        // A known name that is absent costs no scan; nor does any other where all are known.
+        let may_be_there = match name {
+            HeaderName::Known(known) => self.present.contains(*known),
+            HeaderName::Other(_) => self.has_unknown,
+        };
+        let entries = if may_be_there { &self.entries[..] } else { &[] };
+        let is_it = move |entry: &&Entry| match name {
+            HeaderName::Known(known) => entry.kind == *known as u8,
+            HeaderName::Other(text) => {
+                entry.kind == OTHER && entry.name(&self.bytes).eq_ignore_ascii_case(text.as_bytes())
+            }
+        };
+        entries.iter().filter(is_it).map(|entry| entry.value(&self.bytes))
     }
 
     /// All fields in order.
