@@ -27,7 +27,7 @@ mod value;
 mod tests;
 
 pub use jaq_json::Val;
-pub use value::{from_value, read, text, write};
+pub use value::{from_value, number_text, read, text, write};
 
 use jaq_core::data::HasLut;
 use jaq_core::load::{self, Arena, File, Loader, lex};

@@ -102,6 +102,15 @@ fn digits(number: &str, out: &mut Vec<u8>) {
     }
 }
 
+/// A number as JSON has it, for places that have text; `None` for what is no
+/// number there either, such as `nan`.
+#[must_use]
+pub fn number_text(value: &Val) -> Option<Vec<u8>> {
+    let Val::Num(_) = value else { return None };
+    let mut text = Vec::new();
+    write(value, usize::MAX, &mut text).ok().filter(|()| text != b"null").map(|()| text)
+}
+
 /// Whether a text is a number by RFC 8259 §6.
 fn is_number(text: &[u8]) -> bool {
     fn digits(text: &[u8]) -> Option<&[u8]> {

@@ -122,6 +122,10 @@ fn xml_becomes_json_and_back() {
                     <order id=\"7\" note=\"a&lt;b\"><item>1</item><item>x &amp; A</item><empty/><n:t xml:lang=\"de\">hallo</n:t>\
                     <c> &lt;raw&gt; </c></order>\n1 × changed\n";
     assert_eq!(back, expected);
+    // Numbers as in JSON, which has no `nan`.
+    let config = r#"{ "to": "xml", "jq": "{a: {b: (\"08.50\" | tonumber), c: nan}}" }"#;
+    let numbers = shaped(config, "{}");
+    assert!(numbers.contains("<a><b>8.5</b><c/></a>") || numbers.contains("<a><b>8.5</b><c></c></a>"), "{numbers}");
 }
 
 #[test]

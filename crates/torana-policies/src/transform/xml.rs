@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::reader::Reader;
-use torana_reshape::{Fault, Val, text};
+use torana_reshape::{Fault, Val, number_text, text};
 
 /// Deepest element: not as deep as JSON may be.
 const DEEPEST: usize = 100;
@@ -223,7 +223,9 @@ impl Writer<'_> {
         let shown = match value {
             Val::Null => return Ok(()),
             Val::TStr(text) => String::from_utf8_lossy(text).into_owned(),
-            Val::Bool(_) | Val::Num(_) => value.to_string(),
+            Val::Bool(_) => value.to_string(),
+            // As in JSON: what is no number there is nothing.
+            Val::Num(_) => String::from_utf8(number_text(value).unwrap_or_default()).unwrap_or_default(),
             Val::BStr(_) | Val::Arr(_) | Val::Obj(_) => return Err(Fault::Failed("XML has only text there".into())),
         };
         for character in shown.chars() {
