@@ -4,7 +4,6 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
@@ -302,21 +301,14 @@ fn with_parameters(before: &str, parameters: &[(impl AsRef<str>, Option<Vec<u8>>
     let kept = before.split('&').filter(|pair| !pair.is_empty() && !is_owned(pair));
     let mut all: Vec<String> = kept.map(str::to_owned).collect();
     let own = parameters.iter().filter_map(|(name, value)| Some((name.as_ref(), value.as_ref()?)));
-    all.extend(own.map(|(name, value)| format!("{}={}", encoded(name.as_bytes()), encoded(value))));
+    all.extend(own.map(|(name, value)| {
+        let mut pair = String::new();
+        query::encode(name.as_bytes(), &mut pair);
+        pair.push('=');
+        query::encode(value, &mut pair);
+        pair
+    }));
     all.join("&")
-}
-
-/// Percent-encoded but for what RFC 3986 §2.3 leaves free.
-fn encoded(text: &[u8]) -> String {
-    let mut out = String::with_capacity(text.len());
-    for &byte in text {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 /// Puts a value into an object, making those on the way.

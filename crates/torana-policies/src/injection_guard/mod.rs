@@ -24,6 +24,7 @@ use torana_core::json;
 use torana_core::names::KnownName;
 use torana_core::payload::{self, Media};
 use torana_core::policy::{Policy, PolicyKind};
+use torana_core::query::without_escapes;
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::site::Site;
 use torana_core::stage::Stage;
@@ -32,7 +33,7 @@ use torana_core::verdict::{Decision, Verdict};
 use torana_core::written::{OneOrMany, Spanned, Written};
 use torana_core::{cookie, query};
 use torana_reshape::with_budget;
-use value::{Kind, Wanted, attack, percent};
+use value::{Kind, Wanted, attack};
 
 torana_core::refusals! {
     /// A value could be meant as SQL; the log says where it stands.
@@ -51,7 +52,7 @@ torana_core::events! {
     CLEAN = "clean" "Nothing was found in a request.";
     FOUND_SQLI = "sqli" "A value could be meant as SQL.";
     FOUND_XSS = "xss" "A value could be meant as markup or script.";
-    UNSEEN = "unseen" "A body was passed on without a look at it, since it is neither JSON nor a form.";
+    UNSEEN = "unseen" "A body was passed on without a look at all of it: it is neither JSON nor a form, or, observed only, compressed or of too many values.";
     BLOCKED = "blocked" "A request was refused.";
 }
 
@@ -316,8 +317,7 @@ impl InjectionGuard {
             match part {
                 Part::Path => {
                     for segment in target.path().split('/').filter(|segment| !segment.is_empty()) {
-                        let decoded = percent(segment.as_bytes());
-                        rules.look(decoded.as_deref().unwrap_or(segment.as_bytes()), || "the path".into())?;
+                        rules.look(&without_escapes(segment.as_bytes()), || "the path".into())?;
                     }
                 }
                 Part::Query => rules.pairs(target.query().unwrap_or_default(), "query")?,
@@ -333,6 +333,10 @@ impl InjectionGuard {
         let (kind, place) = match ended {
             Ok(()) => {
                 self.tally.count(&CLEAN);
+                return Decision::Continue;
+            }
+            Err(Ended::TooMany) if self.mode == Mode::Observe => {
+                self.tally.count(&UNSEEN);
                 return Decision::Continue;
             }
             Err(Ended::TooMany) => {

@@ -247,6 +247,9 @@ fn bodies_are_kept_and_what_cannot_be_looked_at_is_told() {
         cause("{}", &format!("GET /?{more} HTTP/1.1\nHost: a")),
         "injection_guard.too_large: it has too many values"
     );
+    // Whoever only observes refuses nobody for it.
+    let observed = run(r#"{ "mode": "observe" }"#, &format!("GET /?{more} HTTP/1.1\nHost: a"));
+    assert!(!observed.contains("rejected") && observed.ends_with("1 × unseen\n"), "{observed}");
 }
 
 #[test]

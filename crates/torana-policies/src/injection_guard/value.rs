@@ -2,6 +2,7 @@
 
 use libinjectionrs::{detect_sqli, detect_xss};
 use std::borrow::Cow;
+use torana_core::query::without_escapes;
 
 /// What an attack is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,33 +61,10 @@ fn judged(value: &[u8], wanted: Wanted) -> Option<Kind> {
 /// The value decoded once more, as careless applications do: percent escapes,
 /// then entities of HTML. Once: what is encoded more often is for nobody.
 fn further(value: &[u8]) -> Cow<'_, [u8]> {
-    match percent(value) {
-        Some(decoded) => entities(&decoded).map_or(Cow::Owned(decoded), Cow::Owned),
-        None => entities(value).map_or(Cow::Borrowed(value), Cow::Owned),
+    match without_escapes(value) {
+        Cow::Owned(decoded) => entities(&decoded).map_or(Cow::Owned(decoded), Cow::Owned),
+        Cow::Borrowed(_) => entities(value).map_or(Cow::Borrowed(value), Cow::Owned),
     }
-}
-
-/// The value without percent escapes, if it has any.
-pub(super) fn percent(value: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: Option<&u8>| {
-        byte.and_then(|byte| char::from(*byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok())
-    };
-    let mut out = Vec::with_capacity(value.len());
-    let (mut at, mut found) = (0, false);
-    while let Some(&byte) = value.get(at) {
-        match (byte, digit(value.get(at + 1)), digit(value.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                out.push(high << 4 | low);
-                at += 3;
-                found = true;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    found.then_some(out)
 }
 
 fn entities(value: &[u8]) -> Option<Vec<u8>> {

@@ -185,7 +185,7 @@ impl Validate {
             let captures = names.iter().enumerate();
             let pairs = captures.map(|(index, name)| {
                 let encoded = exchange.captures.get(target.path(), index);
-                (name.clone(), decoded(encoded))
+                (name.clone(), String::from_utf8_lossy(&query::without_escapes(encoded.as_bytes())).into_owned())
             });
             errors.append(&mut schema.errors(&schema.object(pairs), "params"));
         }
@@ -280,13 +280,6 @@ fn shown(errors: &[FieldError]) -> String {
 fn observed(rejection: &Rejection) -> Box<str> {
     let cause = rejection.cause.as_deref().unwrap_or(rejection.refusal.message);
     format!("observed by the policy `validate`: {} ({cause})", rejection.refusal.code).into()
-}
-
-fn decoded(encoded: &str) -> String {
-    // These are themselves in a path.
-    let text = encoded.replace('+', "%2B").replace('=', "%3D").replace('&', "%26");
-    let bytes: Vec<u8> = query::pairs(&text).next().map(|(name, _)| name.collect()).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Policy for Validate {

@@ -1,7 +1,7 @@
 //! One part: the request it is, and the value it has.
 
 use super::kept::{self, Keeping};
-use super::template::{Facts, Fault, Template, encode};
+use super::template::{Facts, Fault, Template};
 use super::{CACHED, KEPT};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use torana_core::exchange::Exchange;
 use torana_core::head::{Fields, Method, ReplyHead, Status};
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::outbound::{Outbound, OutboundRequest, within};
+use torana_core::query;
 use torana_core::refusal::Rejection;
 use torana_core::reply::Reply;
 use torana_core::site::UpstreamId;
@@ -390,7 +391,7 @@ impl Parameter {
     /// One of the configuration's `query`.
     pub(super) fn named(name: &str, value: Template) -> Parameter {
         let mut encoded = String::new();
-        encode(name.as_bytes(), &mut encoded);
+        query::encode(name.as_bytes(), &mut encoded);
         Parameter { name: encoded.into(), value: Some(value), is_encoded: false }
     }
 }

@@ -171,7 +171,7 @@ impl Template {
                     match source {
                         // Canonical, and encoded where need be.
                         Source::Capture { .. } => path.push_str(&String::from_utf8_lossy(&text)),
-                        _ => encode(&text, &mut path),
+                        _ => query::encode(&text, &mut path),
                     }
                     if text.is_empty() && !is_rest {
                         return Err(Fault::Unfit(format!("`{{{name}}}` is empty, and stands in a path").into()));
@@ -199,8 +199,8 @@ impl Template {
         for piece in &self.0 {
             match piece {
                 Piece::Text(text) if is_encoded => out.push_str(text),
-                Piece::Text(text) => encode(text.as_bytes(), out),
-                Piece::Value { source, name } => encode(&source.text(name, facts, Place::Query)?, out),
+                Piece::Text(text) => query::encode(text.as_bytes(), out),
+                Piece::Value { source, name } => query::encode(&source.text(name, facts, Place::Query)?, out),
             }
         }
         Ok(())
@@ -308,7 +308,11 @@ impl Source {
         match self {
             Source::Capture { index, .. } => {
                 let text = exchange.captures.get(exchange.target().path(), *index);
-                Ok(if place == Place::Path { Cow::Borrowed(text.as_bytes()) } else { decoded(text) })
+                Ok(if place == Place::Path {
+                    Cow::Borrowed(text.as_bytes())
+                } else {
+                    query::without_escapes(text.as_bytes())
+                })
             }
             Source::Query(wanted) => {
                 let pairs = query::pairs(exchange.target().query().unwrap_or_default());
@@ -345,14 +349,8 @@ fn text_of<'a>(value: Cow<'a, Val>, name: &str) -> Result<Cow<'a, [u8]>, Fault> 
         (_, Cow::Borrowed(Val::TStr(text) | Val::BStr(text))) => Ok(Cow::Borrowed(text.as_ref())),
         (Val::TStr(text) | Val::BStr(text), _) => Ok(Cow::Owned(text.to_vec())),
         (Val::Bool(value), _) => Ok(Cow::Borrowed(if *value { b"true" } else { b"false" })),
-        (Val::Num(_), _) => {
-            // As in a body: a number that JSON has no form for is nothing there.
-            let mut text = Vec::new();
-            match reshape::write(&value, usize::MAX, &mut text) {
-                Ok(()) if text != b"null" => Ok(Cow::Owned(text)),
-                _ => Err(Fault::Missing(name.into())),
-            }
-        }
+        // As in a body.
+        (Val::Num(_), _) => reshape::number_text(&value).map(Cow::Owned).ok_or_else(|| Fault::Missing(name.into())),
         (Val::Arr(_), _) => unfit("a list"),
         (Val::Obj(_), _) => unfit("an object"),
     }
@@ -376,36 +374,4 @@ fn only<'a>(mut values: impl Iterator<Item = Cow<'a, [u8]>>, name: &str) -> Resu
         (Some(only), None) => Ok(only),
         (Some(_), Some(_)) => Err(Fault::Unfit(format!("`{{{name}}}` is there more than once").into())),
     }
-}
-
-/// Percent-encodes all but the unreserved characters of RFC 3986 §2.3, so that
-/// nothing means anything, in whichever place.
-pub(super) fn encode(bytes: &[u8], out: &mut String) {
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-}
-
-/// What canonical text stands for; every `%` in it begins an escape.
-fn decoded(text: &str) -> Cow<'_, [u8]> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text.as_bytes());
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        out.push(if byte == b'%' {
-            let mut next = || bytes.next().and_then(digit).unwrap_or_default();
-            next() << 4 | next()
-        } else {
-            byte
-        });
-    }
-    Cow::Owned(out)
 }
