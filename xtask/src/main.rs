@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "budget" => bench::budget::run(&rest),
         // Started by `bench` and `budget` themselves; of no use to a person, hence not in USAGE.
+        "bench-floor" => bench::floor::run(&rest),
         "bench-origin" => bench::origin::run(),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -12,6 +12,7 @@ use crate::bench::cpu;
 use crate::bench::options::BenchOptions;
 use crate::bench::origin::Origin;
 use crate::bench::proxy::{self, Product};
+use crate::bench::scenario::Scenario;
 use crate::bench::statistics::Spread;
 use crate::bench::supervise::Session;
 
@@ -42,11 +43,12 @@ impl Idle {
 pub(super) fn idle(
     session: &Session,
     options: &BenchOptions,
+    scenario: &Scenario,
     origin: &Origin,
     files: &Certificate,
 ) -> Outcome<Vec<Idle>> {
     let mut results = Vec::new();
-    for product in &options.products {
+    for product in &options.rivals(scenario) {
         let name = product.name();
         let prepared = proxy::prepare(session, *product, &options.binary, origin.address, files)?;
         let (running, _) = proxy::start(session, &prepared)?;
@@ -100,37 +102,38 @@ pub(super) struct Start {
 pub(super) fn start(
     session: &Session,
     options: &BenchOptions,
+    scenario: &Scenario,
     origin: &Origin,
     files: &Certificate,
 ) -> Outcome<Vec<Start>> {
-    let mut times: Vec<Vec<f64>> = options.products.iter().map(|_| Vec::new()).collect();
+    let products = options.rivals(scenario);
+    let mut times: Vec<Vec<f64>> = products.iter().map(|_| Vec::new()).collect();
     for round in 0..options.rounds {
-        let mut order: Vec<usize> = (0..options.products.len()).collect();
+        let mut order: Vec<usize> = (0..products.len()).collect();
         if round % 2 == 1 {
             order.reverse();
         }
         for index in order {
-            let prepared = proxy::prepare(session, options.products[index], &options.binary, origin.address, files)?;
+            let prepared = proxy::prepare(session, products[index], &options.binary, origin.address, files)?;
             let (running, time) = proxy::start(session, &prepared)?;
             running.server.stop(Duration::from_millis(500));
             times[index].push(time.as_secs_f64() * 1000.0);
         }
     }
-    let rows = options.products.iter().zip(times);
+    let rows = products.iter().zip(times);
     Ok(rows
         .filter_map(|(product, times)| Some(Start { product: *product, milliseconds: Spread::of(times)? }))
         .collect())
 }
 
 /// Size of the executable in MB. Shared libraries, which nginx and haproxy need, are not in it.
-pub(super) fn binary(options: &BenchOptions) -> Outcome<Vec<(Product, f64)>> {
-    options
-        .products
-        .iter()
+pub(super) fn binary(options: &BenchOptions, scenario: &Scenario) -> Outcome<Vec<(Product, f64)>> {
+    let products = options.rivals(scenario).into_iter();
+    products
         .map(|product| {
             let path = product.executable(&options.binary)?;
             let size = std::fs::metadata(&path).map_err(|e| format!("{}: {e}", path.display()))?.len();
-            Ok((*product, megabytes(size)))
+            Ok((product, megabytes(size)))
         })
         .collect()
 }

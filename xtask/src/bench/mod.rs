@@ -10,7 +10,8 @@
 //!    forwards what the others forward; the origin counts what really reached it.
 //! 4. **Nothing hidden**: a window with one failed request does not count and is listed.
 //!
-//! `bench reload` measures torana alone, with and without reloads beside the requests ([`reload`]).
+//! `bench reload` and `bench scrape` measure torana alone, with and without reloads or scrapes of its metrics beside
+//! the requests ([`reload`], [`scrape`]).
 //!
 //! `bench skew` counts how connections are spread over workers ([`skew`]).
 //!
@@ -18,11 +19,13 @@
 //!
 //! `budget` is the part that CI can run: instructions are counted, not timed, so noise does not matter.
 
+mod beside;
 pub(crate) mod budget;
 mod callgrind;
 mod certificate;
 mod client;
 mod cpu;
+pub(crate) mod floor;
 mod footprint;
 mod load;
 mod markdown;
@@ -34,6 +37,7 @@ mod reload;
 mod report;
 mod rounds;
 mod scenario;
+mod scrape;
 mod skew;
 mod statistics;
 mod supervise;
@@ -57,6 +61,7 @@ const PROGRAMS: [(&str, &str); 6] = [
 pub(crate) fn run(args: &[String]) -> Outcome<()> {
     match args.split_first() {
         Some((first, rest)) if first == "reload" => return reload::run(rest),
+        Some((first, rest)) if first == "scrape" => return scrape::run(rest),
         Some((first, rest)) if first == "skew" => return skew::run(rest),
         Some((first, rest)) if first == "policies" => return policies::run(rest),
         _ => {}
@@ -79,9 +84,9 @@ pub(crate) fn run(args: &[String]) -> Outcome<()> {
                 let table = rounds::measure(&session, &options, scenario, load, &origin, &files)?;
                 report.load(scenario, table);
             }
-            Kind::Idle => report.idle(scenario, footprint::idle(&session, &options, &origin, &files)?),
-            Kind::Start => report.start(scenario, footprint::start(&session, &options, &origin, &files)?),
-            Kind::Binary => report.binary(scenario, footprint::binary(&options)?),
+            Kind::Idle => report.idle(scenario, footprint::idle(&session, &options, scenario, &origin, &files)?),
+            Kind::Start => report.start(scenario, footprint::start(&session, &options, scenario, &origin, &files)?),
+            Kind::Binary => report.binary(scenario, footprint::binary(&options, scenario)?),
         }
     }
     println!("{}", report.tables());

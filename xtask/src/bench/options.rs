@@ -14,6 +14,7 @@ pub(super) const LOAD_CORE: u32 = 1;
 pub(super) const BENCH_USAGE: &str = "\
 usage: cargo xtask bench [OPTIONS]
        cargo xtask bench reload [OPTIONS]
+       cargo xtask bench scrape [OPTIONS]
        cargo xtask bench policies [OPTIONS]
        cargo xtask bench skew [--connections N] [--workers N] [--rounds N] [--bin PATH]
 
@@ -23,7 +24,8 @@ Measures torana, nginx and haproxy, one worker each on core 0; load generator an
   --seconds S           length of one window (default 3)
   --only A,B            scenarios: get tls post big h2 churn idle start binary, and `fixed`
                         (2 000 requests/s), which only runs when named
-  --proxies A,B         of torana,nginx,haproxy (default all; nginx is the baseline and always runs)
+  --proxies A,B         of torana,nginx,haproxy,floor (default all; nginx is the baseline and always runs;
+                        floor forwards without reading anything: what the kernel alone costs)
   --connections N       idle connections of the `idle` scenario (default 5000)
   --bin PATH            the gateway (default target/release/torana)
   --write               also write the tables to bench/RESULTS.md
@@ -55,6 +57,22 @@ Latency of requests with and without reloads of a large configuration beside the
 
   --routes N            routes of the configuration (default 10000)
   --reloads R           reloads a second, if they are made that fast (default 20)
+  --rate R              requests a second (default 2000)
+  --workers N           workers of the gateway (default 1)
+  --rounds N            pairs of windows (default 5)
+  --seconds S           length of a window (default 5)
+  --max-ratio X         fail if the median ratio of the p99 is above
+  --bin PATH            the gateway (default target/release/torana)
+";
+
+pub(super) const SCRAPE_USAGE: &str = "\
+usage: cargo xtask bench scrape [OPTIONS]
+
+Latency of requests with and without scrapes of the metrics beside them, in windows that take turns, when every route
+of a large configuration has been used.
+
+  --routes N            routes of the configuration (default 10000)
+  --scrapes R           scrapes a second (default 1)
   --rate R              requests a second (default 2000)
   --workers N           workers of the gateway (default 1)
   --rounds N            pairs of windows (default 5)
@@ -119,6 +137,12 @@ impl BenchOptions {
     }
 
     /// Refuses to start without the gateway, rather than after ten minutes of the others.
+    /// Those of the products that can do what `scenario` asks: the floor knows nothing but small requests in the clear.
+    pub(super) fn rivals(&self, scenario: &Scenario) -> Vec<Product> {
+        let is_small = ["get", "fixed"].contains(&scenario.name);
+        self.products.iter().copied().filter(|product| is_small || *product != Product::Floor).collect()
+    }
+
     pub(super) fn require_binary(&self) -> Outcome<()> {
         if !self.products.contains(&Product::Torana) {
             return Ok(());
@@ -178,11 +202,12 @@ impl PoliciesOptions {
     }
 }
 
-/// Options of `cargo xtask bench reload`.
+/// Options of `cargo xtask bench reload` and `bench scrape`.
 #[derive(Clone, Debug)]
-pub(super) struct ReloadOptions {
+pub(super) struct BesideOptions {
     pub(super) routes: usize,
-    pub(super) reloads: f64,
+    /// How often a second what is done beside requests is done.
+    pub(super) times: f64,
     pub(super) rate: u32,
     pub(super) workers: u32,
     pub(super) rounds: usize,
@@ -191,11 +216,19 @@ pub(super) struct ReloadOptions {
     pub(super) binary: PathBuf,
 }
 
-impl ReloadOptions {
-    pub(super) fn parse(args: &[String]) -> Outcome<Self> {
+impl BesideOptions {
+    pub(super) fn parse_reload(args: &[String]) -> Outcome<Self> {
+        Self::parse(args, "bench reload", "--reloads", 20.0)
+    }
+
+    pub(super) fn parse_scrape(args: &[String]) -> Outcome<Self> {
+        Self::parse(args, "bench scrape", "--scrapes", 1.0)
+    }
+
+    fn parse(args: &[String], command: &'static str, often: &'static str, times: f64) -> Outcome<Self> {
         let mut options = Self {
             routes: 10_000,
-            reloads: 20.0,
+            times,
             rate: 2000,
             workers: 1,
             rounds: 5,
@@ -203,11 +236,11 @@ impl ReloadOptions {
             max_ratio: None,
             binary: default_binary(),
         };
-        let mut args = Arguments::new(args, "bench reload");
+        let mut args = Arguments::new(args, command);
         while let Some(flag) = args.flag() {
             match flag.as_str() {
+                flag if flag == often => options.times = args.number(often, 0.1)?,
                 "--routes" => options.routes = args.number("--routes", 1)?,
-                "--reloads" => options.reloads = args.number("--reloads", 0.1)?,
                 "--rate" => options.rate = args.number("--rate", 1)?,
                 "--workers" => options.workers = args.number("--workers", 1)?,
                 "--rounds" => options.rounds = args.number("--rounds", 1)?,
@@ -345,7 +378,7 @@ fn product(name: &str) -> Outcome<Product> {
     Product::ALL
         .into_iter()
         .find(|p| p.name() == name)
-        .ok_or_else(|| format!("unknown proxy `{name}`; there are: torana nginx haproxy"))
+        .ok_or_else(|| format!("unknown proxy `{name}`; there are: torana nginx haproxy floor"))
 }
 
 /// The command line for a record, but for paths: where files are on this machine is nobody's business.

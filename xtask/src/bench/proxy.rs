@@ -15,16 +15,19 @@ pub(super) enum Product {
     Torana,
     Nginx,
     Haproxy,
+    /// No product: what sockets cost a proxy ([`floor`](crate::bench::floor)).
+    Floor,
 }
 
 impl Product {
-    pub(super) const ALL: [Self; 3] = [Self::Torana, Self::Nginx, Self::Haproxy];
+    pub(super) const ALL: [Self; 4] = [Self::Torana, Self::Nginx, Self::Haproxy, Self::Floor];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Torana => "torana",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Floor => "floor",
         }
     }
 
@@ -32,6 +35,7 @@ impl Product {
     pub(super) fn executable(self, gateway: &Path) -> Outcome<PathBuf> {
         match self {
             Self::Torana => std::path::absolute(gateway).map_err(|e| format!("{}: {e}", gateway.display())),
+            Self::Floor => std::env::current_exe().map_err(|e| format!("cannot find this program's own file: {e}")),
             Self::Nginx | Self::Haproxy => find(self.name()).ok_or_else(|| format!("{} is not installed", self.name())),
         }
     }
@@ -130,6 +134,7 @@ pub(super) fn prepare_more(
     values.push(("@STATE@", state.clone()));
     values.extend(extra.values.iter().cloned());
     let (name, template) = match product {
+        Product::Floor => ("none", String::new()),
         Product::Torana => ("torana.yaml", overlaid(include_str!("../../../bench/torana.yaml"), extra.text)),
         Product::Nginx => {
             let more = if extra.text.is_empty() { "    access_log off;" } else { extra.text.trim_end() };
@@ -142,6 +147,7 @@ pub(super) fn prepare_more(
     let args = match product {
         Product::Torana => vec!["run".to_owned(), file],
         Product::Nginx => ["-p", &state, "-e", "stderr", "-c", &file, "-g", "daemon off;"].map(str::to_owned).to_vec(),
+        Product::Floor => vec!["bench-floor".to_owned(), plain.to_string(), origin.to_string()],
         Product::Haproxy => ["-db", "-f", &file].map(str::to_owned).to_vec(),
     };
     Ok(Prepared { product, log: format!("{slug}.log"), program: product.executable(gateway)?, args, plain, tls, admin })

@@ -25,6 +25,8 @@ Written by `cargo xtask bench --write`; do not edit.
 - **foreign** is the share of the machine that other programs used, **steal** what the hypervisor took. Above a few per cent, do not quote.
 - **valid** are the rounds without a single failed request; others do not count and are listed below the table.
 - **reconnects** are connections to the origin per 1 000 requests: near 0 for a pool that works.
+- **floor** is no product but what sockets cost a proxy: it passes on every piece that comes, with the headers that torana adds, and reads and checks nothing
+  (`xtask/src/bench/floor.rs`). What a proxy costs above it is what a program can do something about.
 - On loopback the kernel charges a packet's receive work to its sender, for all proxies alike.
 
 ## The same work
@@ -150,6 +152,7 @@ impl<'a> Report<'a> {
             met(goal, value(Product::Torana)).to_owned(),
             cell(Product::Nginx),
             cell(Product::Haproxy),
+            cell(Product::Floor),
         ]);
     }
 
@@ -166,7 +169,7 @@ impl<'a> Report<'a> {
 
     /// The tables, for the terminal.
     pub(super) fn tables(&self) -> String {
-        let headers = ["scenario", "unit", "torana", "goal", "met", "nginx", "haproxy"];
+        let headers = ["scenario", "unit", "torana", "goal", "met", "nginx", "haproxy", "floor"];
         let summary = table(&headers, &self.summary);
         let (surroundings, sections) = (self.surroundings(), &self.sections);
         format!("{surroundings}\n## Summary\n\n{summary}\n## Scenarios\n{sections}")
@@ -190,7 +193,7 @@ impl<'a> Report<'a> {
         let field = |line: &str| line.split_once(':').map(|(_, value)| value.trim().to_owned());
         let model = cpu.lines().find(|l| l.starts_with("model name")).and_then(field);
         let cores = cpu.lines().filter(|l| l.starts_with("processor")).count();
-        let versions = Product::ALL.iter().filter(|p| options.products.contains(p));
+        let versions = Product::ALL.iter().filter(|p| **p != Product::Floor && options.products.contains(p));
         let versions: Vec<_> = versions.map(|p| p.version(&options.binary)).collect();
         format!(
             "## This run\n\n- {}\n- {}, {cores} cores, {}\n- {}\n- {}; {}\n- {} rounds, windows of {} s: `{}`\n",

@@ -70,7 +70,7 @@ pub(super) fn measure(
 ) -> Outcome<Vec<Row>> {
     let mut proxies = Vec::new();
     let mut ciphers = Vec::new();
-    for product in &options.products {
+    for product in &options.rivals(scenario) {
         let prepared = proxy::prepare(session, *product, &options.binary, origin.address, files)?;
         let (running, _) = proxy::start(session, &prepared)?;
         running.check_same_work()?;

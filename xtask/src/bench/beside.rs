@@ -1,0 +1,251 @@
+//! What something done beside requests does to their latency.
+//!
+//! Windows with it and windows without take turns, and a ratio is always taken between neighbours: what else
+//! the machine does changes from minute to minute. The gateway is the same process all the time and may use every
+//! core, as it would in earnest; load and origin are on one.
+//!
+//! Requests are sent at a fixed rate on a schedule, and a latency counts from when its request was due: a gateway that
+//! stalls is charged for everybody it kept waiting, not for the one request that happened to be under way.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::bench::client::Connection;
+use crate::bench::options::BesideOptions;
+use crate::bench::proxy::free_addresses;
+use crate::bench::statistics::Spread;
+use crate::bench::supervise::{Server, Session};
+
+/// Connections that send; each has its part of the rate.
+pub(super) const CONNECTIONS: usize = 8;
+
+/// Programs this needs and their packages.
+pub(super) const PROGRAMS: [(&str, &str); 1] = [("taskset", "util-linux")];
+
+/// What one window has seen.
+struct Window {
+    p50: Duration,
+    p99: Duration,
+    most: Duration,
+    requests: usize,
+    /// How long each thing done beside the requests took.
+    beside: Vec<Duration>,
+}
+
+/// Measures windows with and without `act`, and prints a line for each. `what` is what it is called.
+pub(super) fn compare(
+    gateway: &Gateway,
+    options: &BesideOptions,
+    what: &str,
+    act: &dyn Fn() -> Outcome<Duration>,
+) -> Outcome<()> {
+    println!("{} routes, {} requests/s on {CONNECTIONS} connections", options.routes, options.rate);
+    // Warms pools and caches; not counted.
+    window(gateway, options, None)?;
+    let mut ratios = Vec::new();
+    let mut took = Vec::new();
+    println!("\nround  {what:<9} requests  {:>9}      p50        p99        most", format!("{what}/s"));
+    for round in 0..options.rounds {
+        let mut order = [false, true];
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        let mut p99 = [Duration::ZERO; 2];
+        for with in order {
+            let seen = window(gateway, options, with.then_some(act))?;
+            p99[usize::from(with)] = seen.p99;
+            println!(
+                "{round:>5}  {:<9} {:>8}  {:>9.1}  {:>9}  {:>9}  {:>9}",
+                if with { "with" } else { "without" },
+                seen.requests,
+                seen.beside.len() as f64 / f64::from(options.seconds),
+                millis(seen.p50),
+                millis(seen.p99),
+                millis(seen.most),
+            );
+            took.extend(seen.beside.iter().map(Duration::as_secs_f64));
+        }
+        ratios.push(p99[1].as_secs_f64() / p99[0].as_secs_f64().max(1e-9));
+    }
+    if let Some(took) = Spread::of(took) {
+        let [median, least, most] = [took.median, took.least, took.most].map(|seconds| seconds * 1000.0);
+        println!("\n{what} took: median {median:.1} ms ({least:.1} to {most:.1})");
+    }
+    let spread = Spread::of(ratios).ok_or("no round was measured")?;
+    println!("p99 with {what} / without: median {:.2} ({:.2} to {:.2})", spread.median, spread.least, spread.most);
+    match options.max_ratio {
+        Some(most) if spread.median > most => Err(format!("the median ratio {:.2} is above {most}", spread.median)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn millis(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// A gateway with a large configuration.
+pub(super) struct Gateway {
+    pub(super) address: SocketAddr,
+    pub(super) admin: SocketAddr,
+    server: Server,
+}
+
+impl Gateway {
+    /// Starts it with the file that `configuration` writes for a pair of addresses: listener and admin.
+    pub(super) fn start(
+        session: &Session,
+        options: &BesideOptions,
+        configuration: impl FnOnce([SocketAddr; 2]) -> Outcome<std::path::PathBuf>,
+    ) -> Outcome<Self> {
+        let [address, admin] = free_addresses()?;
+        let file = configuration([address, admin])?;
+        let cores = format!("0-{}", std::thread::available_parallelism().map_or(1, std::num::NonZero::get).max(2) - 1);
+        let mut command = Command::new("taskset");
+        command.args(["-c", &cores]).arg(&options.binary).args(["run", "--no-watch"]).arg(&file);
+        let server = session.spawn(&mut command, "torana.log")?;
+        let mut gateway = Self { address, admin, server };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while ask(gateway.address, "GET", &path(0)).is_err() {
+            gateway.server.still_running().map_err(|error| format!("the gateway did not start: {error}"))?;
+            if Instant::now() > deadline {
+                return Err(format!("the gateway does not answer; it said:\n{}", gateway.server.said()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(gateway)
+    }
+
+    /// How long a scrape took, to its last byte. What comes is thrown away as it comes: keeping it would be work on the
+    /// core of the load.
+    pub(super) fn scrape(&self) -> Outcome<Duration> {
+        let failed = |error: std::io::Error| format!("a scrape failed: {error}");
+        let begun = Instant::now();
+        let mut stream = TcpStream::connect(self.admin).map_err(failed)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(failed)?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin).map_err(failed)?;
+        let mut buffer = vec![0; 256 * 1024];
+        let mut status = None;
+        loop {
+            let count = stream.read(&mut buffer).map_err(failed)?;
+            if count == 0 {
+                break;
+            }
+            status.get_or_insert_with(|| buffer[..count].starts_with(b"HTTP/1.1 200 "));
+        }
+        if status == Some(true) { Ok(begun.elapsed()) } else { Err("a scrape was not answered with 200".to_owned()) }
+    }
+
+    /// How long a request to the admin interface took.
+    pub(super) fn admin(&self, method: &str, path: &str) -> Outcome<Duration> {
+        let begun = Instant::now();
+        ask(self.admin, method, path)?;
+        Ok(begun.elapsed())
+    }
+}
+
+/// The configuration with as many routes as asked for, all to one origin; more routes may follow it.
+pub(super) fn configuration(options: &BesideOptions, [address, admin]: [SocketAddr; 2], origin: SocketAddr) -> String {
+    let mut text = format!(
+        "workers: {}\nlisteners: [ {{ address: \"{address}\" }} ]\nadmin: {{ address: \"{admin}\", revisions: 1 }}\n\
+         access_log: false\nupstreams:\n  origin: {{ endpoints: [ \"http://{origin}\" ] }}\nroutes:\n",
+        options.workers
+    );
+    for route in 0..options.routes {
+        text.push_str(&format!(
+            "  - {{ name: service-{route}, match: {{ path: /service-{route}/* }}, upstream: origin }}\n"
+        ));
+    }
+    text
+}
+
+pub(super) fn path(route: usize) -> String {
+    format!("/service-{route}/json")
+}
+
+/// One request with a connection of its own, answered with 200.
+fn ask(address: SocketAddr, method: &str, path: &str) -> Outcome<()> {
+    let failed = |error: std::io::Error| format!("{method} http://{address}{path}: {error}");
+    let mut connection = Connection::open(address, path).map_err(failed)?;
+    if method != "GET" {
+        connection.set_request(method, path);
+    }
+    connection.ask().map(drop).map_err(|error| format!("{method} http://{address}{path}: {error}"))
+}
+
+/// Sends for so long and, if there is something to do beside it, does that.
+fn window(
+    gateway: &Gateway,
+    options: &BesideOptions,
+    beside: Option<&dyn Fn() -> Outcome<Duration>>,
+) -> Outcome<Window> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let begin = Instant::now() + Duration::from_millis(50);
+    let end = begin + Duration::from_secs(options.seconds.into());
+    let clients: Vec<JoinHandle<Outcome<Vec<Duration>>>> = (0..CONNECTIONS)
+        .map(|number| {
+            let (address, options, stop) = (gateway.address, options.clone(), stop.clone());
+            std::thread::spawn(move || send(address, &options, number, begin, end, &stop))
+        })
+        .collect();
+    let mut done = Vec::new();
+    let mut failed = None;
+    let pause = Duration::from_secs_f64(1.0 / options.times);
+    let mut due = begin;
+    while let Some(act) = beside
+        && failed.is_none()
+        && Instant::now() < end
+    {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        match act() {
+            Ok(took) => done.push(took),
+            Err(error) => failed = Some(error),
+        }
+        // One that took too long is not made up for.
+        due = (due + pause).max(Instant::now());
+    }
+    stop.store(failed.is_some(), Ordering::Relaxed);
+    let mut took = Vec::new();
+    for client in clients {
+        took.extend(client.join().map_err(|_| "a client panicked")??);
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    took.sort_unstable();
+    let at = |percent: usize| took.get(took.len() * percent / 100).copied().unwrap_or_default();
+    let most = took.last().copied().ok_or("no request was answered")?;
+    Ok(Window { p50: at(50), p99: at(99), most, requests: took.len(), beside: done })
+}
+
+/// Sends this client's part of the rate; how long after it was due each request was answered.
+fn send(
+    address: SocketAddr,
+    options: &BesideOptions,
+    number: usize,
+    begin: Instant,
+    end: Instant,
+    stop: &AtomicBool,
+) -> Outcome<Vec<Duration>> {
+    let mut connection = Connection::open(address, "/").map_err(|error| format!("cannot connect: {error}"))?;
+    let pause = Duration::from_secs_f64(CONNECTIONS as f64 / f64::from(options.rate));
+    // Clients are spread over one pause, or all would send at once.
+    let mut due = begin + pause.mul_f64(number as f64 / CONNECTIONS as f64);
+    let mut took = Vec::new();
+    // Weyl's sequence: every route has its turn, neighbours are far apart.
+    let mut route = number.wrapping_mul(7919);
+    while due < end && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        route = (route + 7919 * CONNECTIONS) % options.routes;
+        connection.set_request("GET", &path(route));
+        connection.ask().map_err(|error| format!("a request failed: {error}"))?;
+        took.push(due.elapsed());
+        due += pause;
+    }
+    Ok(took)
+}
