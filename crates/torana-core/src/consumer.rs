@@ -251,10 +251,10 @@ pub trait Consumers: Send + Sync {
     fn key(&self, digest: &Digest) -> Result<Option<FoundKey>, Unavailable>;
     /// Who says to be `name` and has a password.
     fn user(&self, name: &str) -> Option<Arc<User>>;
-    /// What the costliest of the passwords costs, if there are any: who is not
-    /// known must not be told from who is by how long the answer takes.
-    fn costliest(&self) -> Option<Cost> {
-        None
+    /// What the passwords cost, each cost once: nobody must be told from
+    /// somebody else, known or not, by how long the answer takes.
+    fn costs(&self) -> Vec<Cost> {
+        Vec::new()
     }
     /// The signing key called `id`.
     fn signer(&self, id: &str) -> Option<Arc<Signer>>;

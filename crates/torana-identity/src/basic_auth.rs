@@ -2,7 +2,7 @@
 //!
 //! The hash is made to be slow, so it is computed on threads that are no
 //! workers (each takes the memory the hash says, mostly 19 MiB), and a password
-//! that was right is remembered for a moment. Somebody who is not known costs as much as somebody who is.
+//! that was right is remembered for a moment. Everybody costs the same, known or not.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -12,11 +12,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use torana_core::consumer::{Consumer, ConsumerFacts, Cost, NotHere, PasswordHash, User};
+use torana_core::consumer::{Consumer, ConsumerFacts, Consumers, Cost, NotHere, PasswordHash, User};
 use torana_core::credential::{Found, Place, find};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
@@ -122,8 +122,8 @@ fn minute() -> Spanned<Duration> {
 /// The policy `basic_auth`.
 pub struct BasicAuth {
     users: HashMap<Box<str>, Arc<User>>,
-    /// What who is not known is compared with.
-    nobody: Cost,
+    /// What the passwords cost, each cost once.
+    costs: Arc<[Cost]>,
     challenge: Box<[u8]>,
     place: Place,
     optional: bool,
@@ -153,25 +153,30 @@ impl PolicyKind for BasicAuth {
         let welcome = Welcome::new(Self::NAME, config.consumer_header.as_ref(), config.default_plan.as_ref(), site);
         let known = Known::new();
         match (welcome, known) {
-            (Ok(welcome), Some(known)) if problems.is_empty() => {
-                let own = users.values().map(|user| user.password.cost());
-                let nobody = own.chain(welcome.consumers().costliest()).max_by_key(|cost| cost.work()).unwrap_or(USUAL);
-                Ok(Arc::new(BasicAuth {
-                    users,
-                    nobody,
-                    challenge: format!("Basic realm=\"{}\", charset=\"UTF-8\"", config.realm.value).into_bytes().into(),
-                    place: Place::Header { name: KnownName::Authorization.into(), scheme: Some("Basic".into()) },
-                    optional: config.optional,
-                    forward_credentials: config.forward_credentials,
-                    remember: config.remember.std(),
-                    welcome,
-                    known,
-                    tally: site.tally(),
-                }))
-            }
+            (Ok(welcome), Some(known)) if problems.is_empty() => Ok(Arc::new(BasicAuth {
+                costs: costs_of(&users, welcome.consumers()),
+                users,
+                challenge: format!("Basic realm=\"{}\", charset=\"UTF-8\"", config.realm.value).into_bytes().into(),
+                place: Place::Header { name: KnownName::Authorization.into(), scheme: Some("Basic".into()) },
+                optional: config.optional,
+                forward_credentials: config.forward_credentials,
+                remember: config.remember.std(),
+                welcome,
+                known,
+                tally: site.tally(),
+            })),
             (welcome, _) => Err(problems.into_iter().chain(welcome.err().into_iter().flatten()).collect()),
         }
     }
+}
+
+fn costs_of(users: &HashMap<Box<str>, Arc<User>>, consumers: &dyn Consumers) -> Arc<[Cost]> {
+    let own = users.values().map(|user| user.password.cost());
+    let mut costs: BTreeSet<Cost> = own.chain(consumers.costs()).collect();
+    if costs.is_empty() {
+        costs.insert(USUAL);
+    }
+    costs.into_iter().collect()
 }
 
 fn users(config: &Config, site: &dyn Site, problems: &mut Vec<Diagnostic>) -> HashMap<Box<str>, Arc<User>> {
@@ -274,14 +279,8 @@ impl BasicAuth {
     async fn verify(&self, said: &Said, outbound: &dyn Outbound) -> Result<Arc<User>, Rejection> {
         let user = self.user(&said.name);
         let work = {
-            let (user, password, nobody) = (user.clone(), said.password.clone(), self.nobody);
-            move || match &user {
-                Some(user) => is_of(&user.password, &password),
-                None => {
-                    let _ = compute(nobody, &password, b"nobody-is-known-by", 32);
-                    false
-                }
-            }
+            let (user, password, costs) = (user.clone(), said.password.clone(), Arc::clone(&self.costs));
+            move || compare(user.as_deref(), &password, &costs, &mut compute)
         };
         let is_right = aside(Some(outbound), Line::Passwords, work)
             .await
@@ -319,7 +318,20 @@ fn compute(cost: Cost, password: &[u8], salt: &[u8], length: usize) -> Option<Ve
     Some(hash)
 }
 
-fn is_of(known: &PasswordHash, password: &[u8]) -> bool {
+/// Computes a hash: cost, password, salt, length.
+type Compute<'a> = dyn FnMut(Cost, &[u8], &[u8], usize) -> Option<Vec<u8>> + 'a;
+
+/// Whether the password is the user's. Computes a hash of each of the costs, whoever it is: if passwords were compared
+/// at their own cost alone, those with a cheaper hash could be told from the others, and from names that nobody has.
+fn compare(user: Option<&User>, password: &[u8], costs: &[Cost], compute: &mut Compute<'_>) -> bool {
+    let own = user.map(|user| user.password.cost());
+    for cost in costs.iter().copied().filter(|cost| Some(*cost) != own) {
+        let _ = std::hint::black_box(compute(cost, password, b"nobody-is-known-by", 32));
+    }
+    user.is_some_and(|user| is_of(&user.password, password, compute))
+}
+
+fn is_of(known: &PasswordHash, password: &[u8], compute: &mut Compute<'_>) -> bool {
     let (salt, hash) = known.salt_and_hash();
     let (Ok(salt), Ok(hash)) = (STANDARD_NO_PAD.decode(salt), STANDARD_NO_PAD.decode(hash)) else { return false };
     let computed = compute(known.cost(), password, &salt, hash.len());

@@ -1,6 +1,6 @@
 //! The consumers of a plan, by what requests bring.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use torana_core::consumer::{
@@ -77,8 +77,8 @@ impl Consumers for Directory {
         self.users.get(name).cloned()
     }
 
-    fn costliest(&self) -> Option<Cost> {
-        self.users.values().map(|user| user.password.cost()).max_by_key(|cost| cost.work())
+    fn costs(&self) -> Vec<Cost> {
+        self.users.values().map(|user| user.password.cost()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn signer(&self, id: &str) -> Option<Arc<Signer>> {

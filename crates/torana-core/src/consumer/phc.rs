@@ -15,7 +15,7 @@ pub struct PasswordHash {
 }
 
 /// What verifying a password costs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Cost {
     /// KiB of memory.
     pub memory: u32,
@@ -23,14 +23,6 @@ pub struct Cost {
     pub passes: u32,
     /// Lanes.
     pub lanes: u32,
-}
-
-impl Cost {
-    /// About how long it takes.
-    #[must_use]
-    pub fn work(self) -> u64 {
-        u64::from(self.memory) * u64::from(self.passes)
-    }
 }
 
 impl PasswordHash {

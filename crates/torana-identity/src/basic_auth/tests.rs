@@ -7,9 +7,13 @@ use torana_core::testing::{TestNames, TestWorker, exchange, ready, reply, run, s
 const COST: Cost = Cost { memory: 4096, passes: 1, lanes: 1 };
 
 fn hash(password: &str) -> String {
+    hash_at(COST, password)
+}
+
+fn hash_at(cost: Cost, password: &str) -> String {
     let salt = b"salt-of-the-test";
-    let hash = compute(COST, password.as_bytes(), salt, 32).unwrap();
-    let Cost { memory, passes, lanes } = COST;
+    let hash = compute(cost, password.as_bytes(), salt, 32).unwrap();
+    let Cost { memory, passes, lanes } = cost;
     let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash));
     format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${hash}")
 }
@@ -87,6 +91,41 @@ fn who_is_not_known_costs_as_much_as_who_is() {
         asked(&*policy, &basic(said));
         assert_eq!(verified(), u64::try_from(number + 1).unwrap(), "{said}");
     }
+}
+
+#[test]
+fn everybody_costs_the_same_whatever_their_hash_costs() {
+    let dear = Cost { passes: 3, ..COST };
+    let user = |cost, password| {
+        let facts = ConsumerFacts { name: "somebody".into(), active: true, ..ConsumerFacts::default() };
+        User { password: hash_at(cost, password).parse().unwrap(), consumer: Arc::new(Consumer::new(facts)) }
+    };
+    let (cheap, costly) = (user(COST, "swordfish"), user(dear, "swordfish"));
+    for (who, is_right) in [(Some(&cheap), true), (Some(&costly), true), (None, false)] {
+        for (password, is_right) in [("swordfish", is_right), ("wrong", false)] {
+            let mut spent = Vec::new();
+            let mut counted = |cost, password: &[u8], salt: &[u8], length| {
+                spent.push(cost);
+                compute(cost, password, salt, length)
+            };
+            assert_eq!(compare(who, password.as_bytes(), &[COST, dear], &mut counted), is_right, "{password}");
+            spent.sort();
+            assert_eq!(spent, [COST, dear]);
+        }
+    }
+}
+
+#[test]
+fn each_cost_is_known_once_and_there_is_one_where_nobody_has_a_password() {
+    let costs = |config: &str| {
+        let site = TestNames::new("r", "/*").counting(EVENTS);
+        let config = written(config).decode::<Config>().unwrap();
+        costs_of(&users(&config, &site, &mut Vec::new()), &*site.consumers())
+    };
+    assert_eq!(*costs(&config("")), [COST]);
+    let dearer = format!(r#"{{ "name": "eve", "password_hash": "{}" }} ]"#, hash_at(Cost { passes: 2, ..COST }, "x"));
+    assert_eq!(*costs(&config("").replace(" ]", &format!(", {dearer}"))), [COST, Cost { passes: 2, ..COST }]);
+    assert_eq!(*costs("{}"), [USUAL]);
 }
 
 #[test]
