@@ -79,6 +79,16 @@ fn numbers_are_written_as_json_writes_them() {
 }
 
 #[test]
+fn numbers_beyond_doubles_are_written_as_infinities_are() {
+    let long = "1".repeat(310);
+    for (program, written) in [("8E8448844444444", "null"), (&*long, "null"), ("[-1e999, 1e-999]", "[null,1e-999]")] {
+        assert_eq!(run(program, "null").as_deref(), Ok(written), "{program}");
+    }
+    let most = "1.7976931348623157e308";
+    assert_eq!(run(most, "null").as_deref(), Ok(most));
+}
+
+#[test]
 fn variables_have_values() {
     let shown =
         run_with("{id, m: $request.method}", r#"{"id":1}"#, &[("$request", r#"{"method":"GET"}"#)], Budget::INLINE);

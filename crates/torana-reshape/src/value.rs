@@ -91,9 +91,12 @@ fn one(value: &Val, cap: usize, out: &mut Vec<u8>, depth: usize) -> Result<(), F
 
 /// A number as it was written, if JSON writes numbers so. Programs, and texts
 /// that are made numbers, may say `08.5`, of which every reader behind would
-/// make something else, or nothing.
+/// make something else, or nothing; and of one that is too large for a double,
+/// such as `1e999`, some make infinity, and some nothing of all of the text.
 fn digits(number: &str, out: &mut Vec<u8>) {
-    if is_number(number.as_bytes()) {
+    let may_be_infinite = number.len() > 300 || number.contains(['e', 'E']);
+    let is_infinite = may_be_infinite && number.parse().is_ok_and(f64::is_infinite);
+    if is_number(number.as_bytes()) && !is_infinite {
         return out.extend_from_slice(number.as_bytes());
     }
     match number.parse().ok().and_then(Number::from_f64) {
