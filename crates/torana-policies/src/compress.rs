@@ -8,6 +8,7 @@
 mod encoder;
 mod negotiate;
 
+use crate::vary;
 use encoder::{Coding, Compressed, Levels};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -213,7 +214,7 @@ impl Policy for Compress {
         if !self.may_compress(request, method, reply) {
             return Verdict::CONTINUE;
         }
-        vary(&mut reply.head.fields);
+        vary::add(&mut reply.head.fields, "accept-encoding");
         let length = if method == Method::Head { length(&reply.head.fields) } else { reply.body.remaining() };
         if length.is_some_and(|length| length < self.min_bytes) {
             return Verdict::CONTINUE;
@@ -294,13 +295,6 @@ fn weaken(fields: &mut Fields) {
     };
     // A value that was one, behind two letters.
     let _ = fields.set(KnownName::ETag, &weak);
-}
-
-fn vary(fields: &mut Fields) {
-    const NAME: &str = "accept-encoding";
-    if !fields.list_contains(KnownName::Vary, "*") && !fields.list_contains(KnownName::Vary, NAME) {
-        let _ = fields.append(KnownName::Vary, NAME.as_bytes());
-    }
 }
 
 #[cfg(test)]

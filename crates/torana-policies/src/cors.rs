@@ -8,6 +8,7 @@
 
 mod origin;
 
+use crate::vary;
 use origin::Origins;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -192,11 +193,11 @@ impl Cors {
         let asks = *method == Method::Options && is_preflight(request);
         // Whoever keeps a reply keeps it for the origin it was made for.
         if !self.origins.any {
-            vary(reply, "origin");
+            vary::add(reply, "origin");
         }
         if asks {
-            vary(reply, "access-control-request-method");
-            vary(reply, "access-control-request-headers");
+            vary::add(reply, "access-control-request-method");
+            vary::add(reply, "access-control-request-headers");
         }
         let named: &[u8] = match origin(request).filter(|origin| self.origins.allow(origin)) {
             Some(_) if self.origins.any => b"*",
@@ -206,7 +207,7 @@ impl Cors {
             // asking, and a page may ask for that later.
             None if self.origins.any && !request.contains(KnownName::Origin) => b"*",
             None => {
-                vary(reply, "origin");
+                vary::add(reply, "origin");
                 return;
             }
         };
@@ -242,12 +243,6 @@ fn is_preflight(fields: &Fields) -> bool {
 
 fn origin(fields: &Fields) -> Option<&[u8]> {
     fields.get_single(KnownName::Origin).ok().flatten()
-}
-
-fn vary(reply: &mut Fields, name: &'static str) {
-    if !reply.list_contains(KnownName::Vary, "*") && !reply.list_contains(KnownName::Vary, name) {
-        let _ = reply.append(KnownName::Vary, name.as_bytes());
-    }
 }
 
 #[cfg(test)]

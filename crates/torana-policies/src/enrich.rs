@@ -1,6 +1,7 @@
 //! Adds what the gateway knows to messages: who is calling, what the path
 //! captured, anything an expression computes.
 
+use crate::pointer;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -203,8 +204,8 @@ fn expression(written: &Spanned<String>, site: &dyn Site, problems: &mut Vec<Dia
 }
 
 fn steps(place: &str) -> Option<Steps> {
-    let step = |part: &str| -> Box<str> { part.replace("~1", "/").replace("~0", "~").into() };
-    let steps: Steps = place.strip_prefix('/').filter(|rest| !rest.is_empty())?.split('/').map(step).collect();
+    let place = place.strip_prefix('/').filter(|rest| !rest.is_empty())?;
+    let steps: Steps = place.split('/').map(pointer::name).collect();
     (steps.len() <= 16).then_some(steps)
 }
 

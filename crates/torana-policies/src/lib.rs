@@ -24,6 +24,9 @@ pub mod redact;
 pub mod transform;
 pub mod validate;
 
+mod pointer;
+mod vary;
+
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.

@@ -3,6 +3,7 @@
 //! It fails closed: a body that is said to be JSON and cannot be read is not
 //! sent on, since nobody knows what it would have told.
 
+use crate::pointer;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -159,7 +160,7 @@ fn steps(path: &str) -> Option<Box<[Step]>> {
     let step = |part: &str| match part {
         "*" => Step::Any,
         "**" => Step::Deep,
-        name => Step::Name(name.replace("~1", "/").replace("~0", "~").into()),
+        name => Step::Name(pointer::name(name)),
     };
     let steps: Box<[Step]> = path.strip_prefix('/')?.split('/').map(step).collect();
     // The whole value, or everything in it, is not a field.

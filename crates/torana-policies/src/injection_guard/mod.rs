@@ -11,6 +11,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use crate::pointer;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -184,7 +185,7 @@ impl PolicyKind for InjectionGuard {
 impl Rules {
     fn exclude(&mut self, place: &str) -> bool {
         if let Some(path) = place.strip_prefix("json/") {
-            self.json.push(path.split('/').map(|step| step.replace("~1", "/").replace("~0", "~").into()).collect());
+            self.json.push(path.split('/').map(pointer::name).collect());
             return true;
         }
         let Some((kind, name)) = place.split_once('.').filter(|(_, name)| !name.is_empty()) else { return false };

@@ -1,13 +1,15 @@
 //! Whether two replies say the same.
 
 use super::{BODY_DIFFERS, BODY_SKIPPED, HEADERS_DIFFER, SAME, STATUS_DIFFERS, UNCOMPARED};
+use crate::pointer;
 use bytes::Bytes;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::sync::Arc;
 use torana_core::event::Tally;
-use torana_core::head::{Fields, ReplyHead, Status};
+use torana_core::head::{ReplyHead, Status};
 use torana_core::names::{HeaderName, KnownName};
+use torana_core::payload::{self, Media};
 
 /// What is compared.
 #[derive(Default)]
@@ -27,7 +29,7 @@ pub(super) type Pointer = Vec<Step>;
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
     /// The member or the element of this name.
-    Named(String),
+    Named(Box<str>),
     /// All of them.
     Any,
 }
@@ -36,7 +38,7 @@ pub(super) enum Step {
 pub(super) fn pointer(text: &str) -> Option<Pointer> {
     let steps = text.strip_prefix('/')?.split('/').map(|step| match step {
         "*" => Step::Any,
-        step => Step::Named(step.replace("~1", "/").replace("~0", "~")),
+        step => Step::Named(pointer::name(step)),
     });
     Some(steps.collect())
 }
@@ -113,7 +115,7 @@ impl Pair {
         Side {
             status: head.status,
             headers: self.compare.headers.iter().map(values).collect(),
-            is_json: is_json(&head.fields),
+            is_json: payload::media(&head.fields) == Media::Json,
             is_encoded: head.fields.contains(KnownName::ContentEncoding),
             body: None,
         }
@@ -153,12 +155,6 @@ impl Drop for Pair {
     }
 }
 
-fn is_json(fields: &Fields) -> bool {
-    let Some(value) = fields.get(KnownName::ContentType) else { return false };
-    let name = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-    name == b"application/json" || name.ends_with(b"+json")
-}
-
 /// Whether the bodies are the same; `None`: they cannot be compared.
 fn same_body(main: &Side, copy: &Side, ignored: &[Pointer]) -> Option<bool> {
     let (one, other) = (main.body.as_ref()?, copy.body.as_ref()?);
@@ -187,7 +183,7 @@ fn same(one: Option<&Value>, other: Option<&Value>, ignored: &[&[Step]]) -> bool
     }
     let below = |name: &str| -> Vec<&[Step]> {
         let next = ignored.iter().filter_map(|path| path.split_first());
-        next.filter(|(step, _)| matches!(step, Step::Any) || matches!(step, Step::Named(known) if known == name))
+        next.filter(|(step, _)| matches!(step, Step::Any) || matches!(step, Step::Named(known) if **known == *name))
             .map(|(_, rest)| rest)
             .collect()
     };
@@ -244,6 +240,6 @@ mod tests {
     fn pointers_begin_with_a_slash() {
         assert_eq!(pointer("meta"), None);
         assert_eq!(pointer(""), None);
-        assert_eq!(pointer("/a/*"), Some(vec![Step::Named("a".to_owned()), Step::Any]));
+        assert_eq!(pointer("/a/*"), Some(vec![Step::Named("a".into()), Step::Any]));
     }
 }

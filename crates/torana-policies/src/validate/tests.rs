@@ -149,6 +149,21 @@ fn observing_refuses_nothing_and_keeps_the_body() {
 }
 
 #[test]
+fn observing_holds_no_body_that_it_does_not_check() {
+    let config = format!(r#"{{ "body": {USER}, "mode": "observe", "max_body": "8B" }}"#);
+    let policy = (entry::<Validate>().build)(&written(&config), &TestNames::new("r", "/*").counting(EVENTS)).unwrap();
+    let sent = |head: &str| {
+        let mut exchange = exchange(&format!("POST / HTTP/1.1\nHost: a\n{head}\n\na long body"));
+        let is_refused = matches!(ready(policy.on_request(&mut exchange)), Decision::Reject(_));
+        (is_refused, String::from_utf8_lossy(exchange.body.data()).into_owned())
+    };
+    for head in ["Content-Type: text/csv", "Content-Type: application/json\nContent-Encoding: gzip"] {
+        assert_eq!(sent(head), (false, "a long body".to_owned()), "{head}");
+    }
+    assert!(sent("Content-Type: application/json").0);
+}
+
+#[test]
 fn schemas_of_older_drafts_and_from_text() {
     let four = r#"{ "$schema": "http://json-schema.org/draft-04/schema#", "minimum": 5, "exclusiveMinimum": true }"#;
     assert_eq!(errors(four, "5"), "body has to be more than 5\n");
