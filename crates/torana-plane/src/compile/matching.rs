@@ -5,6 +5,7 @@ use crate::matcher::{
     HostPattern, MediaPattern, Methods, PathPattern, PatternError, RoutePattern, ValueMatch, shadowed,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use torana_config::model::{self, PathMatch, ValueTest};
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::exchange::RouteId;
@@ -168,9 +169,9 @@ fn headers(written: &Values, context: &mut Context<'_>) -> Vec<(HeaderName, Valu
 
 /// Warns about routes that can never win, comparing those whose patterns are
 /// known.
-pub(super) fn report_shadows(routes: &[Spanned<model::Route>], matched: &[Matched], context: &mut Context<'_>) {
+pub(super) fn report_shadows(routes: &[Arc<Spanned<model::Route>>], matched: &[Matched], context: &mut Context<'_>) {
     let (known, patterns): (Vec<&Spanned<model::Route>>, Vec<&RoutePattern>) =
-        routes.iter().zip(matched).filter(|(_, matched)| matched.is_whole).map(|(r, m)| (r, &m.pattern)).unzip();
+        routes.iter().zip(matched).filter(|(_, matched)| matched.is_whole).map(|(r, m)| (&**r, &m.pattern)).unzip();
     let written = |id: RouteId| known.get(id.0 as usize).copied();
     for shadow in shadowed(&patterns) {
         let Some(route) = written(shadow.route) else { continue };

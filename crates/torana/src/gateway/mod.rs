@@ -149,7 +149,8 @@ impl Gateway {
         let metrics = Metrics::new();
         let watch = events::watch(&metrics)?;
         let keeper = Keeper::default();
-        let mut built = wire::build(&options.input, None, &watch, &keeper);
+        let mut loader = wire::loader();
+        let mut built = wire::build(&options.input, &mut loader, None, &watch, &keeper);
         let Some(plan) = built.plan.take() else { return Err(StartError::Config(Box::new(built))) };
         terminal.error(&built.rendered(terminal.error_style()));
         let output = log_output(&plan);
@@ -189,6 +190,7 @@ impl Gateway {
         let admin = Admin::start(parts, admin_socket)?;
         let reloader = Reloader {
             input: options.input.clone(),
+            loader,
             shared: shared.clone(),
             log: log.clone(),
             admin: admin.place(),
