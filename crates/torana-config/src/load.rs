@@ -163,7 +163,8 @@ fn finish(read: files::Read, expander: &Expander<'_>, schema: &SchemaTree, piece
     if let Some(config) = &mut config {
         config.routes.extend(pieces.iter().map(|piece| Arc::clone(&piece.route)));
         paths::resolve(config, &read.sources);
-        let found = Found { config, tree: &tree, gaps: &gaps, whole: read.whole, sources: &read.sources };
+        let found =
+            Found { config, tree: &tree, gaps: &gaps, whole: read.whole, sources: &read.sources, pieces: &pieces };
         diagnostics.extend(validate(&found));
     }
     let mut sources = read.sources;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use torana_core::diagnostic::{Diagnostic, FileId, Span};
 
@@ -64,7 +64,8 @@ pub struct Source {
     pub name: String,
     /// What was in it, without a byte order mark.
     pub text: String,
-    line_starts: Vec<usize>,
+    /// Where lines begin, found when somebody asks.
+    line_starts: OnceLock<Vec<usize>>,
 }
 
 /// A place as people count: lines and columns from 1, columns in characters.
@@ -79,11 +80,8 @@ pub struct Place {
 impl Sources {
     /// Adds a file. Its spans carry the number returned.
     pub fn add(&mut self, path: PathBuf, name: String, text: String) -> FileId {
-        let line_starts =
-            std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1));
-        let line_starts = line_starts.collect();
         let id = u32::try_from(self.files.len()).map_or(FileId::NONE, FileId);
-        self.files.push(Arc::new(Source { path, name, text, line_starts }));
+        self.files.push(Arc::new(Source { path, name, text, line_starts: OnceLock::new() }));
         id
     }
 
@@ -216,16 +214,21 @@ impl Source {
         while !self.text.is_char_boundary(offset) {
             offset -= 1;
         }
-        let line = self.line_starts.partition_point(|start| *start <= offset).max(1);
-        let start = self.line_starts.get(line - 1).copied().unwrap_or(0);
+        let line = self.line_starts().partition_point(|start| *start <= offset).max(1);
+        let start = self.line_starts().get(line - 1).copied().unwrap_or(0);
         let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
         Place { line, column }
     }
 
+    fn line_starts(&self) -> &[usize] {
+        let ends = || self.text.match_indices('\n').map(|(at, _)| at + 1);
+        self.line_starts.get_or_init(|| std::iter::once(0).chain(ends()).collect())
+    }
+
     /// The byte range of the lines `first..=last`, counted from 1.
     pub(crate) fn lines(&self, first: usize, last: usize) -> Range<usize> {
-        let start = self.line_starts.get(first.saturating_sub(1)).copied().unwrap_or(self.text.len());
-        let end = self.line_starts.get(last).copied().unwrap_or(self.text.len());
+        let start = self.line_starts().get(first.saturating_sub(1)).copied().unwrap_or(self.text.len());
+        let end = self.line_starts().get(last).copied().unwrap_or(self.text.len());
         start..end.max(start)
     }
 }

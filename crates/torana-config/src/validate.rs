@@ -1,9 +1,12 @@
 //! Checks across the whole configuration: what the schema of one value cannot see.
 
+use std::sync::Arc;
+
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::written::{Spanned, Written};
 
 use crate::gaps::Gaps;
+use crate::load::Piece;
 use crate::model::Config;
 use crate::sources::Sources;
 
@@ -12,6 +15,8 @@ mod consumers;
 mod discover;
 mod routes;
 mod upstreams;
+
+pub(crate) use routes::alone as check_route;
 
 /// What there is to check. After errors `config` lacks the parts in error; the rest says what not
 /// to conclude from their absence.
@@ -24,6 +29,8 @@ pub(crate) struct Found<'a> {
     /// Whether every file could be read.
     pub(crate) whole: bool,
     pub(crate) sources: &'a Sources,
+    /// The routes as they were read one by one, by position, if they were.
+    pub(crate) pieces: &'a [Arc<Piece>],
 }
 
 impl Found<'_> {

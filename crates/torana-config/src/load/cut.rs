@@ -76,7 +76,9 @@ pub(super) fn cut(text: &str) -> Option<Cut> {
         let is_item = content == "-" || content.starts_with("- ");
         match (state, &mut found) {
             (State::Key(key), None) if is_item => {
-                found = Some(Cut { key, indent, items: vec![start..start] });
+                let mut cut = Cut { key, indent, items: Vec::new() };
+                cut.items.push(start..start);
+                found = Some(cut);
                 state = State::Inside;
                 continue;
             }

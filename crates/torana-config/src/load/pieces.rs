@@ -23,6 +23,7 @@ use crate::fingerprint::Fingerprint;
 use crate::interpolate::Expander;
 use crate::model::Route;
 use crate::sources::{PartNumbers, Source, Sources};
+use crate::validate::check_route;
 
 /// A route as it was read.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub(crate) struct Piece {
     pub(crate) fingerprint: Fingerprint,
     /// Where secrets stand in it.
     pub(crate) secrets: Box<[Span]>,
+    /// Whether there is nothing to say of it, as long as it is looked at alone.
+    pub(crate) is_fine: bool,
     /// How many values it holds.
     values: usize,
     /// Whether its text alone says what it is, without the environment.
@@ -211,8 +214,11 @@ impl<'m> Pieces<'m> {
     fn piece(&self, number: FileId, written: Written, values: usize, is_fixed: bool) -> Option<Piece> {
         let decoded = written.decode_along::<Spanned<Route>>(self.schema);
         let route = Arc::new(decoded.value.filter(|_| decoded.diagnostics.is_empty())?);
+        let mut remarks = Vec::new();
+        check_route(&route, false, &mut remarks);
+        let (is_fine, fingerprint) = (remarks.is_empty(), Fingerprint::of(&written));
         let secrets = conceal::places(&written).into();
-        Some(Piece { number, route, fingerprint: Fingerprint::of(&written), secrets, values, is_fixed, written })
+        Some(Piece { number, route, fingerprint, secrets, is_fine, values, is_fixed, written })
     }
 }
 
