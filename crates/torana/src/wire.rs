@@ -104,23 +104,26 @@ pub(crate) fn look_at(path: &Path) -> Built {
     build_again(Arc::new(loaded), None, &Watch::default(), &Keeper::idle())
 }
 
-/// Loads configurations of this build, again and again.
-pub(crate) fn loader() -> Loader {
-    with_kinds(Loader::new)
+/// Configurations on disk, to be loaded again and again: what did not change
+/// is not read again.
+pub(crate) struct OnDisk {
+    input: Input,
+    loader: Loader,
 }
 
-/// Loads and compiles a configuration; what did not change since `loader` was
-/// last asked is not read again. With the plan in force as `previous`, what
-/// did not change is taken over from it. `watch` is told what happens to
-/// upstreams when the plan is in force.
-pub(crate) fn build(
-    input: &Input,
-    loader: &mut Loader,
-    previous: Option<&Plan>,
-    watch: &Watch,
-    keeper: &Keeper,
-) -> Built {
-    build_again(Arc::new(loader.load(&input.path, input)), previous, watch, keeper)
+impl OnDisk {
+    /// What `input` names.
+    pub(crate) fn new(input: Input) -> OnDisk {
+        OnDisk { input, loader: with_kinds(Loader::new) }
+    }
+
+    /// Loads and compiles what is there now. With the plan in force as
+    /// `previous`, what did not change is taken over from it. `watch` is told
+    /// what happens to upstreams when the plan is in force.
+    pub(crate) fn build(&mut self, previous: Option<&Plan>, watch: &Watch, keeper: &Keeper) -> Built {
+        let loaded = self.loader.load(&self.input.path, &self.input);
+        build_again(Arc::new(loaded), previous, watch, keeper)
+    }
 }
 
 /// Compiles what was loaded before, references as they were expanded then.
