@@ -4,6 +4,7 @@
 //! applied is a bug of [`compile`](crate::compile): all of that is done here,
 //! once, off the path.
 
+use crate::compile::Known;
 use crate::directory::Directory;
 use crate::matcher::Matcher;
 use std::fmt;
@@ -43,7 +44,10 @@ pub struct Plan {
     /// Where connections are accepted.
     pub listeners: Vec<Listener>,
     /// Routes; a [`RouteId`] is a position in here.
-    pub routes: Arc<[Route]>,
+    pub routes: Arc<[Arc<Route>]>,
+    /// What they were compiled from, by the same positions: what did not change
+    /// is used again.
+    pub(crate) known: Arc<[Known]>,
     /// Finds the route of a request.
     pub matcher: Arc<Matcher>,
     /// Upstreams; an [`UpstreamId`] is a position in here.
@@ -115,6 +119,7 @@ pub struct Listener {
 }
 
 /// What is done with requests that match.
+#[derive(Clone)]
 pub struct Route {
     /// Its name, unique.
     pub name: Arc<str>,
@@ -234,7 +239,7 @@ impl Plan {
     /// The route at `id`.
     #[must_use]
     pub fn route(&self, id: RouteId) -> Option<&Route> {
-        self.routes.get(id.0 as usize)
+        self.routes.get(id.0 as usize).map(AsRef::as_ref)
     }
 
     /// The upstream at `id`.
