@@ -27,8 +27,7 @@ mod glob;
 mod paths;
 mod pieces;
 
-pub(crate) use pieces::Piece;
-use pieces::{Memo, Pieces};
+use pieces::{Memo, Piece, Pieces};
 
 /// Everything one load found out.
 #[derive(Clone, Debug)]
@@ -163,8 +162,9 @@ fn finish(read: files::Read, expander: &Expander<'_>, schema: &SchemaTree, piece
     if let Some(config) = &mut config {
         config.routes.extend(pieces.iter().map(|piece| Arc::clone(&piece.route)));
         paths::resolve(config, &read.sources);
+        let is_fine = |route: usize| pieces.get(route).is_some_and(|piece: &Arc<Piece>| piece.is_fine);
         let found =
-            Found { config, tree: &tree, gaps: &gaps, whole: read.whole, sources: &read.sources, pieces: &pieces };
+            Found { config, tree: &tree, gaps: &gaps, whole: read.whole, sources: &read.sources, is_fine: &is_fine };
         diagnostics.extend(validate(&found));
     }
     let mut sources = read.sources;

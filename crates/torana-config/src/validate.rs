@@ -1,12 +1,9 @@
 //! Checks across the whole configuration: what the schema of one value cannot see.
 
-use std::sync::Arc;
-
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::written::{Spanned, Written};
 
 use crate::gaps::Gaps;
-use crate::load::Piece;
 use crate::model::Config;
 use crate::sources::Sources;
 
@@ -29,8 +26,8 @@ pub(crate) struct Found<'a> {
     /// Whether every file could be read.
     pub(crate) whole: bool,
     pub(crate) sources: &'a Sources,
-    /// The routes as they were read one by one, by position, if they were.
-    pub(crate) pieces: &'a [Arc<Piece>],
+    /// Whether the route at a position is known to be fine when it is looked at alone.
+    pub(crate) is_fine: &'a dyn Fn(usize) -> bool,
 }
 
 impl Found<'_> {

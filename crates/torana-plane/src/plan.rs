@@ -4,14 +4,13 @@
 //! applied is a bug of [`compile`](crate::compile): all of that is done here,
 //! once, off the path.
 
-use crate::compile::Known;
 use crate::directory::Directory;
 use crate::matcher::Matcher;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_config::Fingerprint;
-use torana_config::model::ListenAddress;
+use torana_config::model::{self, ListenAddress};
 use torana_core::event::Tally;
 use torana_core::exchange::{Exchange, RouteId};
 use torana_core::forwarded::{Emit, TrustedProxies};
@@ -23,6 +22,7 @@ use torana_core::site::KeptList;
 use torana_core::stage::Stage;
 use torana_core::store::Store;
 use torana_core::target::{Target, UpstreamId};
+use torana_core::written::Spanned;
 use torana_net::service::{ListenerId, Listening, Settings};
 use torana_upstream::discover::Source;
 use torana_upstream::spec::UpstreamSpec;
@@ -148,6 +148,14 @@ pub struct Route {
     pub body_bytes: Option<u64>,
     /// Names of what the pattern captures, in order.
     pub captures: Vec<String>,
+}
+
+/// What a route was compiled from.
+pub(crate) struct Known {
+    /// What was written.
+    pub(crate) written: Arc<Spanned<model::Route>>,
+    /// Its own policies; `None`: it depends on more than what was written.
+    pub(crate) own: Option<Vec<Link>>,
 }
 
 /// An operation that a policy offers.

@@ -20,7 +20,7 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
             diagnostics.push(diagnostic.hint("give one of them another name"));
         }
         upstream(found, &known, route, diagnostics);
-        if !found.pieces.get(index).is_some_and(|piece| piece.is_fine) {
+        if !(found.is_fine)(index) {
             alone(route, found.has_gap(route.span), diagnostics);
         }
     }

@@ -13,14 +13,6 @@ use std::sync::Arc;
 use torana_config::model;
 use torana_core::written::Spanned;
 
-/// What a route was compiled from.
-pub(crate) struct Known {
-    /// What was written.
-    pub(crate) written: Arc<Spanned<model::Route>>,
-    /// Its own policies; `None`: it depends on more than what was written.
-    pub(crate) own: Option<Vec<Link>>,
-}
-
 /// A route of the plan before that may be used again.
 #[derive(Clone, Copy)]
 pub(super) struct Again<'p> {

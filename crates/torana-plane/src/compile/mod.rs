@@ -30,7 +30,6 @@ mod upstreams;
 mod golden_tests;
 
 pub use discover::endpoints_of_file;
-pub(crate) use known::Known;
 
 use crate::directory::Directory;
 use crate::plan::{AccessLog, Admin, Listener, LogOutput, Offer, Plan, PlanStore, PolicyTally, Route, Shutdown};

@@ -1,11 +1,11 @@
 //! Routes.
 
-use super::known::{self, Again, Known};
+use super::known::{self, Again};
 use super::matching::Matched;
 use super::{Context, Upstreams, chain, matching, target};
 use crate::matcher::RoutePattern;
 use crate::metrics::exposition;
-use crate::plan::{Link, Route};
+use crate::plan::{Known, Link, Route};
 use std::sync::Arc;
 use torana_config::model::{self, Config};
 use torana_core::rewrite;
