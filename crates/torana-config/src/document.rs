@@ -80,6 +80,12 @@ pub(crate) fn parse(file: FileId, text: &str, format: Format) -> Parsed {
     parsed
 }
 
+/// Parses a part of a YAML file by itself: how many values are in it, and what they are. `None` if anything is wrong
+/// with it, or if it may depend on another part.
+pub(crate) fn parse_part(file: FileId, text: &str) -> Option<(usize, Written)> {
+    yaml::parse_part(file, text)
+}
+
 /// Entries of a map under construction, refusing a key that is there already.
 #[derive(Default)]
 struct Entries {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
 
-use torana_core::written::{Node, Written};
+use torana_core::written::{Entry, Node, Written};
 
 /// Equal for configurations of equal values, references expanded; comments, spelling and the order
 /// of keys do not count, nor does what the files hold that values name.
@@ -19,10 +19,25 @@ impl Fingerprint {
     /// That of a part of a configuration.
     #[must_use]
     pub fn of(tree: &Written) -> Self {
-        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let mut hasher = KEY.build_hasher();
+        let mut hasher = Self::hasher();
         add(tree, &mut hasher);
         Self(hasher.finish())
+    }
+
+    /// That of the map `tree` if it had the items with these fingerprints in its list `key`, which is empty.
+    pub(crate) fn with_items(tree: &Written, key: &str, items: impl ExactSizeIterator<Item = Self>) -> Self {
+        let mut hasher = Self::hasher();
+        let mut items = Some(items);
+        add_map(tree.entries(), &mut hasher, |entry, hasher| match items.take_if(|_| *entry.key == key) {
+            Some(items) => add_list(items, hasher),
+            None => add(&entry.value, hasher),
+        });
+        Self(hasher.finish())
+    }
+
+    fn hasher() -> impl Hasher {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        KEY.build_hasher()
     }
 }
 
@@ -35,10 +50,6 @@ impl fmt::Debug for Fingerprint {
 /// A number before each part and a length inside keep `[a, b]` and `[[a], b]`, `ab` and `a` `b`
 /// apart.
 fn add(tree: &Written, hasher: &mut impl Hasher) {
-    let add_text = |text: &str, hasher: &mut dyn Hasher| {
-        hasher.write_usize(text.len());
-        hasher.write(text.as_bytes());
-    };
     match &tree.node {
         Node::Null => hasher.write_u8(0),
         Node::Bool(value) => hasher.write(&[1, u8::from(*value)]),
@@ -54,22 +65,32 @@ fn add(tree: &Written, hasher: &mut impl Hasher) {
             hasher.write_u8(4);
             add_text(text, hasher);
         }
-        Node::List(items) => {
-            hasher.write_u8(5);
-            hasher.write_usize(items.len());
-            items.iter().for_each(|item| add(item, hasher));
-        }
-        Node::Map(entries) => {
-            hasher.write_u8(6);
-            hasher.write_usize(entries.len());
-            let mut sorted: Vec<_> = entries.iter().collect();
-            sorted.sort_by(|one, other| one.key.cmp(&other.key));
-            for entry in sorted {
-                add_text(&entry.key, hasher);
-                add(&entry.value, hasher);
-            }
-        }
+        Node::List(items) => add_list(items.iter().map(Fingerprint::of), hasher),
+        Node::Map(entries) => add_map(entries, hasher, |entry, hasher| add(&entry.value, hasher)),
     }
+}
+
+/// By the fingerprints of its items: those of a large list are known from the load before.
+fn add_list(items: impl ExactSizeIterator<Item = Fingerprint>, hasher: &mut impl Hasher) {
+    hasher.write_u8(5);
+    hasher.write_usize(items.len());
+    items.for_each(|item| hasher.write_u64(item.0));
+}
+
+fn add_map<H: Hasher>(entries: &[Entry], hasher: &mut H, mut add_value: impl FnMut(&Entry, &mut H)) {
+    hasher.write_u8(6);
+    hasher.write_usize(entries.len());
+    let mut sorted: Vec<_> = entries.iter().collect();
+    sorted.sort_by(|one, other| one.key.cmp(&other.key));
+    for entry in sorted {
+        add_text(&entry.key, hasher);
+        add_value(entry, hasher);
+    }
+}
+
+fn add_text(text: &str, hasher: &mut impl Hasher) {
+    hasher.write_usize(text.len());
+    hasher.write(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -262,7 +262,9 @@ pub(crate) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, String> {
         return Err(if metadata.is_dir() { "it is a directory" } else { "it is not a regular file" }.to_owned());
     }
     let file = std::fs::File::open(path).map_err(|error| reason(&error))?;
-    let mut bytes = Vec::new();
+    // One more than expected, to see the end without growing.
+    let expected = usize::try_from(metadata.len().min(most)).unwrap_or(0).saturating_add(1);
+    let mut bytes = Vec::with_capacity(expected);
     file.take(most + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
     if bytes.len() as u64 > most {
         return Err(format!("it is larger than {} MiB", most >> 20));

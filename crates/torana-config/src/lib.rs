@@ -26,7 +26,7 @@ pub use codes::CODES;
 pub use endpoint_file::endpoints_of_file;
 pub use fingerprint::Fingerprint;
 pub use interpolate::{Environment, ProcessEnvironment};
-pub use load::{Loaded, load, load_text};
+pub use load::{Loaded, Loader, load, load_text};
 pub use remnant::{Remnant, SoundConfig};
 pub use schema::Kinds;
 pub use shown::{Document, documents, redacted};

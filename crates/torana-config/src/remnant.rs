@@ -56,17 +56,18 @@ pub struct Remnant {
     knows_admin: bool,
 }
 
-/// `config` if nothing is wrong with it. `None` stands for one of which nothing is left.
+/// `config`, with its fingerprint, if nothing is wrong with it. `None` stands for one of which nothing is left.
 pub(crate) fn judge(
     config: Option<Config>,
     tree: &Written,
+    fingerprint: impl FnOnce() -> Fingerprint,
     gaps: Gaps,
     whole: bool,
     diagnostics: &[Diagnostic],
 ) -> Result<SoundConfig, Box<Remnant>> {
     let errors = || diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
     match config {
-        Some(config) if errors().next().is_none() => Ok(SoundConfig { config, fingerprint: Fingerprint::of(tree) }),
+        Some(config) if errors().next().is_none() => Ok(SoundConfig { config, fingerprint: fingerprint() }),
         config => {
             let reported = errors().filter_map(|error| Some(error.primary.as_ref()?.span)).collect();
             Err(Box::new(Remnant::new(config.unwrap_or_default(), tree, gaps, whole, reported)))

@@ -35,6 +35,11 @@ pub(crate) fn tree(kinds: &Kinds<'_>) -> SchemaTree {
     SchemaTree::new(of_values(kinds))
 }
 
+/// The part of [`tree`] that is about a route.
+pub(crate) fn of_route(tree: &SchemaTree) -> SchemaTree {
+    SchemaTree::new(json!({ "$ref": "#/$defs/Route", "$defs": tree.root().get("$defs") }))
+}
+
 fn of_values(kinds: &Kinds<'_>) -> Value {
     let mut generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
     let config = generator.subschema_for::<Config>();

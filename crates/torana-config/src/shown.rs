@@ -5,7 +5,7 @@ use serde_json::Value;
 use torana_core::diagnostic::Span;
 use torana_core::written::Written;
 
-use crate::conceal::{self, MASK};
+use crate::conceal::MASK;
 use crate::load::Loaded;
 
 /// The text of one configuration file.
@@ -21,8 +21,9 @@ pub struct Document {
 /// like secrets as `***`.
 #[must_use]
 pub fn redacted(loaded: &Loaded) -> Value {
-    let mut shown = loaded.tree.redacted();
-    mask(&loaded.tree, &mut shown, &conceal::places(&loaded.tree));
+    let tree = loaded.tree();
+    let mut shown = tree.redacted();
+    mask(&tree, &mut shown, loaded.sources.covered_places());
     shown
 }
 
@@ -30,7 +31,7 @@ pub fn redacted(loaded: &Loaded) -> Value {
 /// sound like secrets.
 #[must_use]
 pub fn documents(loaded: &Loaded) -> Vec<Document> {
-    let spans = conceal::places(&loaded.tree);
+    let spans = loaded.sources.covered_places();
     let mut documents: Vec<_> =
         loaded.sources.iter().map(|source| Document { path: source.name.clone(), text: source.text.clone() }).collect();
     // From the end, so that places before stay where they are.

@@ -13,6 +13,8 @@ mod discover;
 mod routes;
 mod upstreams;
 
+pub(crate) use routes::alone as check_route;
+
 /// What there is to check. After errors `config` lacks the parts in error; the rest says what not
 /// to conclude from their absence.
 pub(crate) struct Found<'a> {
@@ -24,6 +26,8 @@ pub(crate) struct Found<'a> {
     /// Whether every file could be read.
     pub(crate) whole: bool,
     pub(crate) sources: &'a Sources,
+    /// Whether the route at a position is known to be fine when it is looked at alone.
+    pub(crate) is_fine: &'a dyn Fn(usize) -> bool,
 }
 
 impl Found<'_> {

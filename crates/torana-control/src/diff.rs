@@ -30,6 +30,7 @@ pub struct Change {
 #[must_use]
 pub fn change(before: &str, after: &str) -> Change {
     let mut change = Change::default();
+    let (before, after) = middles(before, after);
     for edit in edits(before, after) {
         match edit {
             Edit::Keep(_) => {}
@@ -38,6 +39,20 @@ pub fn change(before: &str, after: &str) -> Change {
         }
     }
     change
+}
+
+/// Both without the lines that they have in common at the beginning and at the end: of large texts that is mostly all,
+/// and bytes are compared faster than lines.
+fn middles<'t>(before: &'t str, after: &'t str) -> (&'t str, &'t str) {
+    let head = before.bytes().zip(after.bytes()).take_while(|(one, other)| one == other).count();
+    // To the end of a line.
+    let head = before.as_bytes()[..head].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let (before, after) = (&before[head..], &after[head..]);
+    let tail = before.bytes().rev().zip(after.bytes().rev()).take_while(|(one, other)| one == other).count();
+    // From the beginning of a line, in both: behind a newline that is common to them.
+    let newline = before.as_bytes()[before.len() - tail..].iter().position(|byte| *byte == b'\n');
+    let tail = newline.map_or(0, |newline| tail - newline - 1);
+    (&before[..before.len() - tail], &after[..after.len() - tail])
 }
 
 /// The hunks of a unified diff, without a head; empty if nothing differs.
@@ -172,6 +187,36 @@ fn trace<'t>(old: &[&'t str], new: &[&'t str], rounds: &[Vec<usize>]) -> Vec<Edi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_counted_as_they_are_shown() {
+        let texts = [
+            "",
+            "\n",
+            "a",
+            "a\n",
+            "a\nb",
+            "a\nb\n",
+            "b\n",
+            "a\na\n",
+            "a\nb\na\nb\n",
+            "xa\nb\n",
+            "a\nbx\n",
+            "ä\nö\n",
+            "ä\nü\n",
+            "a\n\nb\n",
+            "\n\n\n",
+        ];
+        for before in texts {
+            for after in texts {
+                let edits = edits(before, after);
+                let count = |wanted: fn(&Edit<'_>) -> bool| edits.iter().filter(|edit| wanted(edit)).count();
+                let added = count(|edit| matches!(edit, Edit::Add(_)));
+                let removed = count(|edit| matches!(edit, Edit::Remove(_)));
+                assert_eq!(change(before, after), Change { added, removed }, "{before:?} {after:?}");
+            }
+        }
+    }
 
     /// Applies hunks the way `patch` does.
     fn patch(before: &str, hunks: &str) -> String {

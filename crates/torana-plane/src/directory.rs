@@ -3,9 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use torana_config::model::Route;
 use torana_core::consumer::{
     Consumer, Consumers, Cost, Digest, FoundKey, Key, RuntimeConsumers, Signer, Unavailable, User,
 };
+use torana_core::written::Spanned;
 
 /// The consumers of a plan: those of the configuration, and those made while
 /// the gateway runs.
@@ -19,7 +21,7 @@ pub struct Directory {
     pub(crate) signers: HashMap<Box<str>, Arc<Signer>>,
     pub(crate) certificates: HashMap<Box<str>, Arc<Consumer>>,
     /// By position.
-    pub(crate) routes: Vec<Box<str>>,
+    pub(crate) routes: Vec<Arc<Spanned<Route>>>,
     pub(crate) plans: Vec<Box<str>>,
     pub(crate) runtime: Option<Arc<dyn RuntimeConsumers>>,
 }
@@ -56,7 +58,7 @@ impl Directory {
     /// Whether there is a route called `name`.
     #[must_use]
     pub fn has_route(&self, name: &str) -> bool {
-        self.routes.iter().any(|route| **route == *name)
+        self.routes.iter().any(|route| *route.name.value == *name)
     }
 }
 
@@ -90,7 +92,7 @@ impl Consumers for Directory {
     }
 
     fn route_name(&self, route: u32) -> Option<&str> {
-        self.routes.get(route as usize).map(|name| &**name)
+        self.routes.get(route as usize).map(|route| route.name.as_str())
     }
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_config::Fingerprint;
-use torana_config::model::ListenAddress;
+use torana_config::model::{self, ListenAddress};
 use torana_core::event::Tally;
 use torana_core::exchange::{Exchange, RouteId};
 use torana_core::forwarded::{Emit, TrustedProxies};
@@ -22,6 +22,7 @@ use torana_core::site::KeptList;
 use torana_core::stage::Stage;
 use torana_core::store::Store;
 use torana_core::target::{Target, UpstreamId};
+use torana_core::written::Spanned;
 use torana_net::service::{ListenerId, Listening, Settings};
 use torana_upstream::discover::Source;
 use torana_upstream::spec::UpstreamSpec;
@@ -43,7 +44,10 @@ pub struct Plan {
     /// Where connections are accepted.
     pub listeners: Vec<Listener>,
     /// Routes; a [`RouteId`] is a position in here.
-    pub routes: Arc<[Route]>,
+    pub routes: Arc<[Arc<Route>]>,
+    /// What they were compiled from, by the same positions: what did not change
+    /// is used again.
+    pub(crate) known: Arc<[Known]>,
     /// Finds the route of a request.
     pub matcher: Arc<Matcher>,
     /// Upstreams; an [`UpstreamId`] is a position in here.
@@ -115,6 +119,7 @@ pub struct Listener {
 }
 
 /// What is done with requests that match.
+#[derive(Clone)]
 pub struct Route {
     /// Its name, unique.
     pub name: Arc<str>,
@@ -143,6 +148,14 @@ pub struct Route {
     pub body_bytes: Option<u64>,
     /// Names of what the pattern captures, in order.
     pub captures: Vec<String>,
+}
+
+/// What a route was compiled from.
+pub(crate) struct Known {
+    /// What was written.
+    pub(crate) written: Arc<Spanned<model::Route>>,
+    /// Its own policies; `None`: it depends on more than what was written.
+    pub(crate) own: Option<Vec<Link>>,
 }
 
 /// An operation that a policy offers.
@@ -234,7 +247,7 @@ impl Plan {
     /// The route at `id`.
     #[must_use]
     pub fn route(&self, id: RouteId) -> Option<&Route> {
-        self.routes.get(id.0 as usize)
+        self.routes.get(id.0 as usize).map(AsRef::as_ref)
     }
 
     /// The upstream at `id`.

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use torana_config::model::{Config, EndpointUrl, ListenAddress, Origin};
 use torana_config::report::{self, Style};
 use torana_config::schema::Kinds;
-use torana_config::{Environment, Loaded, ProcessEnvironment};
+use torana_config::{Environment, Loaded, Loader, ProcessEnvironment};
 use torana_control::revisions::Document;
 use torana_control::running::Operation;
 use torana_core::consumer::RuntimeConsumers;
@@ -99,17 +99,31 @@ impl Environment for Input {
 
 /// The configuration at `path`, for commands that only ask about it.
 pub(crate) fn look_at(path: &Path) -> Built {
-    build(&Input::new(path), None, &Watch::default(), &Keeper::idle())
+    let input = Input::new(path);
+    let loaded = with_kinds(|kinds| torana_config::load(&input.path, kinds, &input));
+    build_again(Arc::new(loaded), None, &Watch::default(), &Keeper::idle())
 }
 
-/// Loads and compiles a configuration. With the plan in force as
-/// `previous`, what did not change is taken over from it. `watch` is told what
-/// happens to upstreams when the plan is in force.
-pub(crate) fn build(input: &Input, previous: Option<&Plan>, watch: &Watch, keeper: &Keeper) -> Built {
-    let (policies, targets, stores) = kinds();
-    let kinds = Kinds { policies: &policies, targets: &targets, stores: &stores };
-    let loaded = torana_config::load(&input.path, &kinds, input);
-    build_again(Arc::new(loaded), previous, watch, keeper)
+/// Configurations on disk, to be loaded again and again: what did not change
+/// is not read again.
+pub(crate) struct OnDisk {
+    input: Input,
+    loader: Loader,
+}
+
+impl OnDisk {
+    /// What `input` names.
+    pub(crate) fn new(input: Input) -> OnDisk {
+        OnDisk { input, loader: with_kinds(Loader::new) }
+    }
+
+    /// Loads and compiles what is there now. With the plan in force as
+    /// `previous`, what did not change is taken over from it. `watch` is told
+    /// what happens to upstreams when the plan is in force.
+    pub(crate) fn build(&mut self, previous: Option<&Plan>, watch: &Watch, keeper: &Keeper) -> Built {
+        let loaded = self.loader.load(&self.input.path, &self.input);
+        build_again(Arc::new(loaded), previous, watch, keeper)
+    }
 }
 
 /// Compiles what was loaded before, references as they were expanded then.
@@ -142,6 +156,7 @@ pub(crate) fn build_again(loaded: Arc<Loaded>, previous: Option<&Plan>, watch: &
             files.extend(examined.files);
         }
     }
+    loaded.sources.settle(&mut diagnostics);
     diagnostics.sort_by_key(|diagnostic| diagnostic.primary.as_ref().map(|label| label.span));
     // What a YAML anchor names is looked at wherever it is used; what is wrong
     // with it is said once.
@@ -186,8 +201,7 @@ fn lost(config: &Config, records: &Records) -> Option<Diagnostic> {
 
 /// The JSON Schema of configurations.
 pub(crate) fn schema() -> Value {
-    let (policies, targets, stores) = kinds();
-    torana_config::schema::json_schema(&Kinds { policies: &policies, targets: &targets, stores: &stores })
+    with_kinds(torana_config::schema::json_schema)
 }
 
 /// What policies may be told to do through the admin interface.
@@ -214,11 +228,13 @@ fn arguments(schema: fn(&mut SchemaGenerator) -> Schema) -> Value {
     schema(&mut settings.into_generator()).to_value()
 }
 
-fn kinds() -> (Vec<KindSchema>, Vec<KindSchema>, Vec<KindSchema>) {
+fn with_kinds<T>(ask: impl FnOnce(&Kinds<'_>) -> T) -> T {
     let policies = REGISTRIES.policies.iter().map(|entry| KindSchema { name: entry.name, schema: entry.schema });
     let targets = REGISTRIES.targets.iter().map(|entry| KindSchema { name: entry.name, schema: entry.schema });
     let stores = REGISTRIES.stores.iter().map(|entry| KindSchema { name: entry.name, schema: entry.schema });
-    (policies.collect(), targets.collect(), stores.collect())
+    let (policies, targets, stores): (Vec<_>, Vec<_>, Vec<_>) =
+        (policies.collect(), targets.collect(), stores.collect());
+    ask(&Kinds { policies: &policies, targets: &targets, stores: &stores })
 }
 
 /// An endpoint that is the admin interface would show it to everyone who can

@@ -11,14 +11,40 @@ use torana_core::written::{Node, Spanned, Written};
 use super::{DEEPEST, Entries, MOST_NODES, Parsed, too_deep, too_many};
 
 pub(super) fn parse(file: FileId, text: &str) -> Parsed {
+    read(file, text).0
+}
+
+/// Parses a text that is a part of another: how many values are in it, and what they are; `None` if anything is wrong
+/// with it, or if it has anchors, through which parts may depend on each other.
+pub(super) fn parse_part(file: FileId, text: &str) -> Option<(usize, Written)> {
+    let (parsed, extent) = read(file, text);
+    let tree = parsed.tree.filter(|_| parsed.diagnostics.is_empty() && !extent.has_anchors)?;
+    Some((extent.nodes, tree))
+}
+
+/// What is known of a text besides what it says.
+struct Extent {
+    nodes: usize,
+    has_anchors: bool,
+}
+
+fn read(file: FileId, text: &str) -> (Parsed, Extent) {
     let options = granit_parser::options! {
         emit_comments: false,
         disallow_directives: true,
         flow_nesting_limit: DEEPEST + 1,
         block_nesting_limit: DEEPEST + 1,
     };
-    let mut builder =
-        Builder { file, text, open: Vec::new(), anchors: Vec::new(), nodes: 0, root: None, diagnostics: Vec::new() };
+    let mut builder = Builder {
+        file,
+        text,
+        open: Vec::new(),
+        anchors: Vec::new(),
+        nodes: 0,
+        has_anchors: false,
+        root: None,
+        diagnostics: Vec::new(),
+    };
     for next in Parser::new_from_str_with_options(text, options) {
         let outcome = match next {
             Ok((event, range)) => builder.event(event, range),
@@ -26,12 +52,14 @@ pub(super) fn parse(file: FileId, text: &str) -> Parsed {
         };
         if let Err(diagnostic) = outcome {
             builder.diagnostics.push(*diagnostic);
-            return Parsed { tree: None, diagnostics: builder.diagnostics };
+            let extent = builder.extent();
+            return (Parsed { tree: None, diagnostics: builder.diagnostics }, extent);
         }
     }
     let end = Span::new(file, text.len(), text.len());
+    let extent = builder.extent();
     let tree = builder.root.unwrap_or_else(|| Written::new(Node::Null, end));
-    Parsed { tree: Some(tree), diagnostics: builder.diagnostics }
+    (Parsed { tree: Some(tree), diagnostics: builder.diagnostics }, extent)
 }
 
 /// A list or map whose end has not come yet.
@@ -54,6 +82,8 @@ struct Builder<'t> {
     /// anchor.
     anchors: Vec<(usize, Written, usize)>,
     nodes: usize,
+    /// Whether there is an anchor anywhere, on a key too.
+    has_anchors: bool,
     root: Option<Written>,
     diagnostics: Vec<Diagnostic>,
 }
@@ -61,7 +91,16 @@ struct Builder<'t> {
 type Step = Result<(), Box<Diagnostic>>;
 
 impl Builder<'_> {
+    fn extent(&self) -> Extent {
+        Extent { nodes: self.nodes, has_anchors: self.has_anchors }
+    }
+
     fn event(&mut self, event: Event<'_>, range: Range) -> Step {
+        if let Event::Scalar(_, _, anchor, _) | Event::SequenceStart(_, anchor, _) | Event::MappingStart(_, anchor, _) =
+            &event
+        {
+            self.has_anchors |= *anchor != 0;
+        }
         match event {
             Event::DocumentStart(..) if self.root.is_some() => Err(Box::new(
                 Diagnostic::error("config.syntax", "expected one YAML document, found a second one")
@@ -195,7 +234,12 @@ impl Builder<'_> {
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize, tag: Option<&Tag>, range: Range) -> Step {
-        let span = self.span(range);
+        let mut span = self.span(range);
+        if matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) {
+            // The parser counts the indent of what comes next as well.
+            let written = self.text.get(span.start as usize..span.end as usize).unwrap_or_default();
+            span.end -= u32::try_from(written.len() - written.trim_end_matches(' ').len()).unwrap_or(0);
+        }
         self.count(1, span)?;
         let string = match tag {
             Some(tag) if tag.is_yaml_core_schema_tag("str") => true,

@@ -7,6 +7,7 @@ use torana_core::diagnostic::{Diagnostic, Span, quoted};
 use torana_core::written::{Node, Written};
 
 use super::glob;
+use super::pieces::Pieces;
 use crate::document::{self, Format};
 use crate::interpolate::{Expander, read_bounded, reason};
 use crate::sources::Sources;
@@ -35,23 +36,25 @@ pub(super) struct Read {
     pub(super) whole: bool,
 }
 
-/// Reads the file or directory at `path` and everything it includes.
-pub(super) fn read(path: &Path, expander: &mut Expander<'_>) -> Read {
-    let mut reader = Reader::new(expander);
+/// Reads the file or directory at `path` and everything it includes; with `pieces`, routes where they can be read one
+/// by one.
+pub(super) fn read(path: &Path, expander: &mut Expander<'_>, pieces: Option<&mut Pieces<'_>>) -> Read {
+    let mut reader = Reader::new(expander, pieces);
     reader.path(path, None);
     reader.read
 }
 
 /// Reads `text` as if it stood in the file at `path`, and everything it includes.
 pub(super) fn read_text(path: &Path, text: String, expander: &mut Expander<'_>) -> Read {
-    let mut reader = Reader::new(expander);
+    let mut reader = Reader::new(expander, None);
     reader.text(path, text, None);
     reader.read
 }
 
-struct Reader<'r, 'e> {
+struct Reader<'r, 'e, 'p> {
     read: Read,
     expander: &'r mut Expander<'e>,
+    pieces: Option<&'r mut Pieces<'p>>,
     /// Files read, by their canonical path, with the place that included them.
     done: HashMap<PathBuf, Option<Span>>,
     /// The files whose includes are being read, outermost first.
@@ -59,8 +62,8 @@ struct Reader<'r, 'e> {
     bytes: usize,
 }
 
-impl<'r, 'e> Reader<'r, 'e> {
-    fn new(expander: &'r mut Expander<'e>) -> Self {
+impl<'r, 'e, 'p> Reader<'r, 'e, 'p> {
+    fn new(expander: &'r mut Expander<'e>, pieces: Option<&'r mut Pieces<'p>>) -> Self {
         let read = Read {
             layers: Vec::new(),
             diagnostics: Vec::new(),
@@ -68,7 +71,7 @@ impl<'r, 'e> Reader<'r, 'e> {
             files: Vec::new(),
             whole: true,
         };
-        Self { read, expander, done: HashMap::new(), stack: Vec::new(), bytes: 0 }
+        Self { read, expander, pieces, done: HashMap::new(), stack: Vec::new(), bytes: 0 }
     }
 
     fn fail(&mut self, code: &'static str, message: String, from: Option<Span>, hint: Option<&str>) {
@@ -180,14 +183,23 @@ impl<'r, 'e> Reader<'r, 'e> {
 
     fn document(&mut self, path: &Path, text: String, format: Format) {
         let id = self.read.sources.add(path.to_owned(), path.display().to_string(), text);
-        let Some(source) = self.read.sources.file(id) else {
-            return;
+        let sources = &mut self.read.sources;
+        let by_piece = self.pieces.as_mut().filter(|_| format == Format::Yaml);
+        let mut tree = match by_piece.and_then(|pieces| pieces.read(path, id, sources, self.expander)) {
+            Some(tree) => tree,
+            None => {
+                let Some(source) = sources.file(id) else { return };
+                let parsed = document::parse(id, &source.text, format);
+                self.read.whole &= parsed.is_whole();
+                self.read.diagnostics.extend(parsed.diagnostics);
+                let Some(tree) = parsed.tree else { return };
+                tree
+            }
         };
-        let parsed = document::parse(id, &source.text, format);
-        self.read.whole &= parsed.is_whole();
-        self.read.diagnostics.extend(parsed.diagnostics);
-        let Some(mut tree) = parsed.tree else { return };
         self.expander.expand(&mut tree, &self.read.sources, &mut self.read.diagnostics);
+        if let Some(pieces) = &mut self.pieces {
+            pieces.take(&mut tree);
+        }
         let includes = self.take_includes(&mut tree);
         self.read.layers.push(tree);
         for (pattern, span) in includes {

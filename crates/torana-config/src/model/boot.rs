@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use torana_core::units::{Duration, Network};
 use torana_core::written::Spanned;
 
@@ -49,7 +50,9 @@ pub struct Config {
     /// this process and always there. Default: no other.
     pub stores: BTreeMap<Spanned<String>, Spanned<StoreUse>>,
     /// What is done with which request. The most specific match wins, whatever the order.
-    pub routes: Vec<Spanned<Route>>,
+    #[serde(deserialize_with = "shared")]
+    #[schemars(with = "Vec<Spanned<Route>>")]
+    pub routes: Vec<Arc<Spanned<Route>>>,
     /// Policies for every route, before the route's own.
     pub policies: Vec<Spanned<KindUse>>,
     /// Callers that the gateway itself holds credentials of: keys, passwords, signing keys, certificates. Policies such
@@ -67,6 +70,11 @@ pub struct Config {
     /// Lists are joined, upstreams are united, and whatever else is set in two files is an error. A
     /// path that does not exist is an error; a pattern that matches nothing is a warning.
     pub include: Vec<Spanned<String>>,
+}
+
+/// Items that configurations loaded one after the other have in common.
+fn shared<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<Arc<T>>, D::Error> {
+    Ok(Vec::<T>::deserialize(deserializer)?.into_iter().map(Arc::new).collect())
 }
 
 impl Config {

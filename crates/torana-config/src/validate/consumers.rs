@@ -30,7 +30,8 @@ pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let mut users: HashMap<&str, Span> = HashMap::new();
     let mut signers: HashMap<&str, Span> = HashMap::new();
     let mut certificates: HashMap<&str, Span> = HashMap::new();
-    let routes = routes(found);
+    let name_routes = found.config.consumers.iter().any(|consumer| !consumer.routes.is_empty());
+    let routes = if name_routes { routes(found) } else { None };
     for consumer in &found.config.consumers {
         check_name(&consumer.name, "a consumer", diagnostics);
         once(&mut names, &consumer.name, "consumers are named", diagnostics);

@@ -11,24 +11,31 @@ use crate::model::{Respond, Rewrite, Route, ValueMatch, ValueTest};
 
 pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let known = Known::of(found);
-    let mut names: HashMap<&str, Span> = HashMap::new();
-    for route in &found.config.routes {
-        check_name(&route.name, "a route", diagnostics);
+    let mut names: HashMap<&str, Span> = HashMap::with_capacity(found.config.routes.len());
+    for (index, route) in found.config.routes.iter().enumerate() {
         if let Some(first) = names.insert(&route.name, route.name.span) {
             let message = format!("two routes are named {}", route.name.shown());
             let diagnostic = Diagnostic::error("config.duplicate_name", message);
             let diagnostic = diagnostic.label(route.name.span, "second").also(first, "first");
             diagnostics.push(diagnostic.hint("give one of them another name"));
         }
-        target(found, route, diagnostics);
         upstream(found, &known, route, diagnostics);
-        matching(route, diagnostics);
-        if let Some(rewrite) = &route.rewrite {
-            rewriting(route, rewrite, diagnostics);
+        if !(found.is_fine)(index) {
+            alone(route, found.has_gap(route.span), diagnostics);
         }
-        if let Some(respond) = &route.respond {
-            responding(respond, diagnostics);
-        }
+    }
+}
+
+/// What can be said of a route that is looked at alone. With a gap, something of it was in error and is not there.
+pub(crate) fn alone(route: &Spanned<Route>, has_gap: bool, diagnostics: &mut Vec<Diagnostic>) {
+    check_name(&route.name, "a route", diagnostics);
+    target(route, has_gap, diagnostics);
+    matching(route, diagnostics);
+    if let Some(rewrite) = &route.rewrite {
+        rewriting(route, rewrite, diagnostics);
+    }
+    if let Some(respond) = &route.respond {
+        responding(respond, diagnostics);
     }
 }
 
@@ -41,10 +48,10 @@ fn targets(route: &Route) -> Vec<(&str, Span)> {
     [upstream, redirect, respond].into_iter().flatten().chain(others).collect()
 }
 
-fn target(found: &Found<'_>, route: &Spanned<Route>, diagnostics: &mut Vec<Diagnostic>) {
+fn target(route: &Spanned<Route>, has_gap: bool, diagnostics: &mut Vec<Diagnostic>) {
     match targets(route).as_slice() {
         [_] => {}
-        [] if found.has_gap(route.span) => {}
+        [] if has_gap => {}
         [] => {
             let message = format!("the route {} has no target", route.name.shown());
             let hint = "add one of `upstream`, `redirect` and `respond`";

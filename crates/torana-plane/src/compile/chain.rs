@@ -37,6 +37,7 @@ fn link(
     let site = PlanSite::new(owner, written.config.span, upstreams, context).counting(&written.name, route);
     let site = site.capturing(captures);
     let built = policy::build(kinds, written, &site);
+    context.has_asked |= site.has_asked();
     context.diagnostics.append(&mut site.into_warnings());
     match built {
         Ok(Built { name, stage, policy }) => Some(Link { name, stage, policy }),

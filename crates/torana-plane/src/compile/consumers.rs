@@ -25,7 +25,7 @@ pub(super) fn compile(
     context: &mut Context<'_>,
 ) -> Directory {
     let mut directory = Directory {
-        routes: config.routes.iter().map(|route| route.name.as_str().into()).collect(),
+        routes: config.routes.clone(),
         plans: config.plans.keys().map(|name| name.as_str().into()).collect(),
         runtime: runtime.cloned(),
         ..Directory::default()

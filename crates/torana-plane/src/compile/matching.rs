@@ -5,6 +5,7 @@ use crate::matcher::{
     HostPattern, MediaPattern, Methods, PathPattern, PatternError, RoutePattern, ValueMatch, shadowed,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use torana_config::model::{self, PathMatch, ValueTest};
 use torana_core::diagnostic::{Diagnostic, Span};
 use torana_core::exchange::RouteId;
@@ -15,12 +16,24 @@ use torana_expr::{Expr, Parts, Written};
 
 /// What a route matches, as far as it could be read.
 pub(super) struct Matched {
-    pub(super) pattern: RoutePattern,
+    pub(super) pattern: Arc<RoutePattern>,
     /// Whether this is all the route matches. If not, it seems to take
     /// requests that are not meant for it.
     pub(super) is_whole: bool,
     /// Whether the path, and so what it captures, is the one that was meant.
     pub(super) has_path: bool,
+}
+
+impl Matched {
+    /// What was read before, of the route that is at position `order` now.
+    pub(super) fn again(pattern: &Arc<RoutePattern>, order: usize) -> Matched {
+        let order = u32::try_from(order).unwrap_or(u32::MAX);
+        let pattern = match pattern.order == order {
+            true => Arc::clone(pattern),
+            false => Arc::new(RoutePattern { order, ..RoutePattern::clone(pattern) }),
+        };
+        Matched { pattern, is_whole: true, has_path: true }
+    }
 }
 
 /// Reads what the route at position `order` matches. What cannot be used is
@@ -31,7 +44,7 @@ pub(super) fn read(route: &Spanned<model::Route>, order: usize, context: &mut Co
     let pattern = pattern(route, order, &mut has_path, context);
     let is_known = context.remnant.is_none_or(|remnant| remnant.knows_match(route));
     Matched {
-        pattern,
+        pattern: Arc::new(pattern),
         is_whole: is_known && context.diagnostics.len() == before,
         has_path: has_path && (is_known || route.matches.path.is_some()),
     }
@@ -168,9 +181,9 @@ fn headers(written: &Values, context: &mut Context<'_>) -> Vec<(HeaderName, Valu
 
 /// Warns about routes that can never win, comparing those whose patterns are
 /// known.
-pub(super) fn report_shadows(routes: &[Spanned<model::Route>], matched: &[Matched], context: &mut Context<'_>) {
+pub(super) fn report_shadows(routes: &[Arc<Spanned<model::Route>>], matched: &[Matched], context: &mut Context<'_>) {
     let (known, patterns): (Vec<&Spanned<model::Route>>, Vec<&RoutePattern>) =
-        routes.iter().zip(matched).filter(|(_, matched)| matched.is_whole).map(|(r, m)| (r, &m.pattern)).unzip();
+        routes.iter().zip(matched).filter(|(_, matched)| matched.is_whole).map(|(r, m)| (&**r, &*m.pattern)).unzip();
     let written = |id: RouteId| known.get(id.0 as usize).copied();
     for shadow in shadowed(&patterns) {
         let Some(route) = written(shadow.route) else { continue };

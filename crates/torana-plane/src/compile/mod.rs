@@ -16,6 +16,7 @@ mod chain;
 mod consumers;
 mod discover;
 mod implicit;
+mod known;
 mod listeners;
 mod matching;
 mod resilience;
@@ -31,9 +32,9 @@ mod golden_tests;
 pub use discover::endpoints_of_file;
 
 use crate::directory::Directory;
-use crate::matcher::RoutePattern;
 use crate::plan::{AccessLog, Admin, Listener, LogOutput, Offer, Plan, PlanStore, PolicyTally, Route, Shutdown};
 use implicit::{Implicit, Services};
+use routes::Routes;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -112,10 +113,11 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         keepsakes: &keepsakes,
         implicit: &implicit,
         remnant: None,
+        has_asked: false,
         diagnostics: Vec::new(),
         files: Vec::new(),
     };
-    let Parts { listeners, next_listener, upstreams, stores, services, routes, patterns } = parts(config, &mut context);
+    let Parts { listeners, next_listener, upstreams, stores, services, routes } = parts(config, &mut context);
     let Context { diagnostics, files, consumers, .. } = context;
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Compiled { plan: None, diagnostics, files, services };
@@ -126,10 +128,11 @@ pub fn compile(source: Source<'_>, registries: Registries<'_>, previous: Option<
         fingerprint: config.fingerprint(),
         workers: config.workers.as_ref().map(|workers| workers.value),
         listeners,
-        owned_headers: owned_headers(&routes),
-        credential_parameters: credential_parameters(&routes),
-        routes: routes.into(),
-        matcher: Arc::new(crate::matcher::Matcher::compile(patterns)),
+        owned_headers: owned_headers(&routes.list),
+        credential_parameters: credential_parameters(&routes.list),
+        routes: routes.list.into(),
+        known: routes.known.into(),
+        matcher: Arc::new(crate::matcher::Matcher::compile(routes.patterns)),
         upstreams: upstreams.specs,
         states: upstreams.states,
         stores,
@@ -181,6 +184,7 @@ pub fn examine(remnant: &Remnant, registries: Registries<'_>) -> Examined {
         offers: &RefCell::default(),
         before: HashMap::new(),
         remnant: Some(remnant),
+        has_asked: false,
         diagnostics: Vec::new(),
         files: Vec::new(),
     };
@@ -200,8 +204,7 @@ struct Parts {
     upstreams: Upstreams,
     stores: Vec<PlanStore>,
     services: Services,
-    routes: Vec<Route>,
-    patterns: Vec<RoutePattern>,
+    routes: Routes,
 }
 
 fn parts(config: &Config, context: &mut Context<'_>) -> Parts {
@@ -210,11 +213,11 @@ fn parts(config: &Config, context: &mut Context<'_>) -> Parts {
     context.consumers = Arc::new(consumers::compile(config, context.runtime, context));
     // Before whoever names them.
     upstreams.stores = stores::compile(config, context);
-    let (routes, patterns) = routes::compile(config, &upstreams, context);
+    let routes = routes::compile(config, &upstreams, context);
     // Behind those that were written, whose positions are in use by now.
     let services = context.implicit.compile(config, &mut upstreams, context);
     let stores = std::mem::take(&mut upstreams.stores);
-    Parts { listeners, next_listener, upstreams, stores, services, routes, patterns }
+    Parts { listeners, next_listener, upstreams, stores, services, routes }
 }
 
 fn access_log(log: &model::AccessLog) -> AccessLog {
@@ -236,7 +239,7 @@ fn admin(admin: &model::Admin) -> Admin {
 }
 
 /// Whoever sends a credential to a route that takes none has sent it all the same.
-fn credential_parameters(routes: &[Route]) -> Vec<Box<str>> {
+fn credential_parameters(routes: &[Arc<Route>]) -> Vec<Box<str>> {
     let links = routes.iter().flat_map(|route| &route.chain);
     let mut names: Vec<Box<str>> = links.flat_map(|link| link.policy.credential_parameters()).map(Into::into).collect();
     names.sort_unstable();
@@ -246,7 +249,7 @@ fn credential_parameters(routes: &[Route]) -> Vec<Box<str>> {
 
 /// A header that one route's policy owns is removed on all routes: a client
 /// could otherwise forge it where the policy does not run.
-fn owned_headers(routes: &[Route]) -> Vec<HeaderName> {
+fn owned_headers(routes: &[Arc<Route>]) -> Vec<HeaderName> {
     let mut owned: Vec<HeaderName> = Vec::new();
     for name in routes.iter().flat_map(|route| &route.chain).flat_map(|link| link.policy.owned_headers()) {
         if !owned.contains(name) {
@@ -257,14 +260,14 @@ fn owned_headers(routes: &[Route]) -> Vec<HeaderName> {
 }
 
 /// An upstream of the plan before, and where it stands.
-type Known<'a> = (&'a Arc<torana_upstream::spec::UpstreamSpec>, &'a Arc<State>);
+type Before<'a> = (&'a Arc<torana_upstream::spec::UpstreamSpec>, &'a Arc<State>);
 
 /// What the parts of the compiler share.
 struct Context<'a> {
     registries: Registries<'a>,
     previous: Option<&'a Plan>,
     /// The upstreams of `previous` by name.
-    before: HashMap<&'a str, Known<'a>>,
+    before: HashMap<&'a str, Before<'a>>,
     watch: &'a Watch,
     keepsakes: &'a Keepsakes,
     implicit: &'a Implicit,
@@ -277,6 +280,9 @@ struct Context<'a> {
     offers: &'a RefCell<Vec<Offer>>,
     /// Where the configuration comes from if loading found errors in it.
     remnant: Option<&'a Remnant>,
+    /// Whether a policy or a target has asked for more than where upstreams
+    /// are: what it was built into depends on that.
+    has_asked: bool,
     diagnostics: Vec<Diagnostic>,
     files: Vec<PathBuf>,
 }

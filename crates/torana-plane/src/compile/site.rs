@@ -39,6 +39,8 @@ pub(super) struct PlanSite<'a> {
     tallies: &'a RefCell<Vec<PolicyTally>>,
     offers: &'a RefCell<Vec<Offer>>,
     warnings: RefCell<Vec<Diagnostic>>,
+    /// Whether it was asked for more than where upstreams are.
+    has_asked: Cell<bool>,
     plans: &'a BTreeMap<Spanned<String>, Spanned<ConsumerPlan>>,
     consumers: Arc<Directory>,
 }
@@ -69,6 +71,7 @@ impl<'a> PlanSite<'a> {
             tallies: context.tallies,
             offers: context.offers,
             warnings: RefCell::default(),
+            has_asked: Cell::default(),
             plans: context.plans,
             consumers: Arc::clone(&context.consumers),
         }
@@ -100,6 +103,16 @@ impl<'a> PlanSite<'a> {
         self
     }
 
+    /// Notes that what is built depends on more than where upstreams are.
+    pub(super) fn ask(&self) {
+        self.has_asked.set(true);
+    }
+
+    /// Whether it does.
+    pub(super) const fn has_asked(&self) -> bool {
+        self.has_asked.get()
+    }
+
     /// What it was warned of.
     pub(super) fn into_warnings(self) -> Vec<Diagnostic> {
         self.warnings.into_inner()
@@ -112,15 +125,20 @@ impl Site for PlanSite<'_> {
             Ok(position) => u32::try_from(position).ok().map(UpstreamId),
             // One in error is there all the same. No plan comes of it, so its
             // number is never used.
-            Err(_) => self.remnant?.may_have_upstream(name).then_some(UpstreamId(u32::MAX)),
+            Err(_) => {
+                self.ask();
+                self.remnant?.may_have_upstream(name).then_some(UpstreamId(u32::MAX))
+            }
         }
     }
 
     fn upstreams(&self) -> Vec<&str> {
+        self.ask();
         self.upstreams.specs.iter().map(|spec| &*spec.name).collect()
     }
 
     fn service(&self, url: &Spanned<String>) -> Result<Service, Box<Diagnostic>> {
+        self.ask();
         self.implicit.service(url, self.upstreams.specs.len())
     }
 
@@ -133,12 +151,14 @@ impl Site for PlanSite<'_> {
     }
 
     fn store(&self, name: &str) -> Option<Arc<dyn Store>> {
+        self.ask();
         let found = self.upstreams.stores.iter().find(|store| *store.name == *name);
         let missing = || self.remnant?.may_have_store(name).then(|| Arc::new(Nowhere) as Arc<dyn Store>);
         found.map(|found| Arc::clone(&found.store)).or_else(missing)
     }
 
     fn stores(&self) -> Vec<&str> {
+        self.ask();
         self.upstreams.stores.iter().map(|store| &*store.name).collect()
     }
 
@@ -151,18 +171,22 @@ impl Site for PlanSite<'_> {
     }
 
     fn consumers(&self) -> Arc<dyn Consumers> {
+        self.ask();
         self.consumers.clone()
     }
 
     fn plan(&self, name: &str) -> Option<&Written> {
+        self.ask();
         self.plans.get(name).map(|plan| &plan.value.0)
     }
 
     fn plans(&self) -> Vec<&str> {
+        self.ask();
         self.plans.keys().map(|name| name.as_str()).collect()
     }
 
     fn tally(&self) -> Arc<Tally> {
+        self.ask();
         let Some(Counts { kind, events, route }) = self.counts else { return Arc::new(Tally::new(&[])) };
         let tally = site::keep(self, "events", || Tally::new(events));
         let route = route.map(Into::into);
@@ -171,6 +195,7 @@ impl Site for PlanSite<'_> {
     }
 
     fn offer(&self, operation: &'static Operation, operate: Arc<dyn Operate>) {
+        self.ask();
         if let Some(Counts { kind, route, .. }) = self.counts {
             let offer = Offer { policy: kind, route: route.map(Into::into), operation: operation.name, operate };
             self.offers.borrow_mut().push(offer);
@@ -178,20 +203,24 @@ impl Site for PlanSite<'_> {
     }
 
     fn keep(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.ask();
         self.keepsakes.keep(self.before, &self.owner, name, kind, make)
     }
 
     fn share(&self, name: &str, kind: TypeId, make: &mut dyn FnMut() -> Kept) -> Kept {
+        self.ask();
         self.keepsakes.keep(self.before, EVERYBODY, name, kind, make)
     }
 
     fn policy(&self, used: &KindUse) -> Result<Kept, Vec<Diagnostic>> {
+        self.ask();
         let index = self.inner.replace(self.inner.get() + 1);
         let inner = PlanSite {
             owner: format!("{}/{}/{index}", self.owner, used.name.value),
             consumers: Arc::clone(&self.consumers),
             inner: Cell::default(),
             warnings: RefCell::default(),
+            has_asked: Cell::default(),
             ..*self
         };
         let inner = inner.counting(&used.name, self.counts.and_then(|counts| counts.route));

@@ -41,6 +41,7 @@ pub(super) fn target(
     let owned = chain.iter().flat_map(|link| link.policy.owned_headers()).cloned().collect();
     let names = RouteNames { route: &route.name, pattern, owned, site };
     let built = (kind.build)(&written, &names);
+    context.has_asked |= names.site.has_asked();
     context.diagnostics.append(&mut names.site.into_warnings());
     match built {
         Ok(target) => Some((kind.name, target)),
@@ -106,6 +107,7 @@ impl Names for RouteNames<'_> {
     }
 
     fn owned_headers(&self) -> &[HeaderName] {
+        self.site.ask();
         &self.owned
     }
 }

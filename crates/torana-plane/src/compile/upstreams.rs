@@ -1,6 +1,6 @@
 //! Upstreams.
 
-use super::{Context, Known, Place, Upstreams, discover, resilience};
+use super::{Before, Context, Place, Upstreams, discover, resilience};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,7 +51,7 @@ fn spec(
     name: &Spanned<String>,
     upstream: &Spanned<model::Upstream>,
     sources: &[Arc<Source>],
-    before: Option<Known<'_>>,
+    before: Option<Before<'_>>,
     context: &mut Context<'_>,
 ) -> Arc<UpstreamSpec> {
     let (previous, state) = (before.map(|known| known.0), before.map(|known| &**known.1));

@@ -85,6 +85,7 @@ use predicate::Predicates;
 use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use torana_core::canonical::{CanonicalTarget, TargetForm};
 use torana_core::captures::Captures;
 use torana_core::exchange::{Exchange, RouteId, Tls};
@@ -250,20 +251,21 @@ pub struct Matcher {
     /// By route.
     predicates: Vec<Predicates>,
     /// As given, for [`Matcher::explain`].
-    patterns: Vec<RoutePattern>,
+    patterns: Vec<Arc<RoutePattern>>,
 }
 
 impl Matcher {
     /// Compiles `patterns`; a route's [`RouteId`] is its position.
     #[must_use]
-    pub fn compile(patterns: Vec<RoutePattern>) -> Matcher {
-        let predicates = patterns.iter().map(Predicates::new).collect();
+    pub fn compile<P: Into<Arc<RoutePattern>>>(patterns: Vec<P>) -> Matcher {
+        let patterns: Vec<Arc<RoutePattern>> = patterns.into_iter().map(Into::into).collect();
+        let predicates = patterns.iter().map(|pattern| Predicates::new(pattern)).collect();
         Matcher { trie: Trie::build(&patterns), predicates, patterns }
     }
 
     /// The patterns, by route.
     #[must_use]
-    pub fn patterns(&self) -> &[RoutePattern] {
+    pub fn patterns(&self) -> &[Arc<RoutePattern>] {
         &self.patterns
     }
 

@@ -1,9 +1,11 @@
 //! Routes that can never win.
 
+use super::hash::TextHasher;
 use super::path::Segment;
 use super::{HostPattern, MediaPattern, RoutePattern, ValueMatch, route_id};
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 use torana_core::exchange::RouteId;
 use torana_core::head::Method;
 use torana_expr::regex::Regex;
@@ -28,23 +30,27 @@ pub struct Shadow {
 #[must_use]
 pub fn shadowed<P: Borrow<RoutePattern>>(patterns: &[P]) -> Vec<Shadow> {
     let patterns: Vec<&RoutePattern> = patterns.iter().map(Borrow::borrow).collect();
-    let mut groups: HashMap<Key<'_>, Vec<usize>> = HashMap::new();
+    // Groups by number, and who is in which: mostly each route is alone in one.
+    let mut numbers: HashMap<Key<'_>, usize, BuildHasherDefault<TextHasher>> = HashMap::default();
+    let mut members: Vec<(usize, usize)> = Vec::with_capacity(patterns.len());
     for (route, &pattern) in patterns.iter().enumerate() {
         for host in hosts(pattern) {
-            let list = groups.entry(Key::new(host, pattern)).or_default();
-            if list.last() != Some(&route) {
-                list.push(route);
-            }
+            let next = numbers.len();
+            members.push((*numbers.entry(Key::new(host, pattern)).or_insert(next), route));
         }
     }
+    members.sort_unstable();
+    // One that names a host twice.
+    members.dedup();
     // Below how many of its host patterns is each route covered, and by whom?
-    let mut covered: Vec<(usize, Vec<usize>)> = vec![(0, Vec::new()); patterns.len()];
-    for mut routes in groups.into_values() {
+    let mut covered: BTreeMap<usize, (usize, Vec<usize>)> = BTreeMap::new();
+    for group in members.chunk_by(|(one, _), (other, _)| one == other).filter(|group| group.len() > 1) {
+        let mut routes: Vec<usize> = group.iter().map(|(_, route)| *route).collect();
         routes.sort_by(|&one, &other| patterns[one].predicate_order(patterns[other]));
         find_covered(&routes, &patterns, &mut covered);
     }
     let mut shadows = Vec::new();
-    for (route, (count, mut by)) in covered.into_iter().enumerate() {
+    for (route, (count, mut by)) in covered {
         let mut distinct: Vec<&HostPattern> = hosts(patterns[route]).collect();
         distinct.sort_unstable();
         distinct.dedup();
@@ -121,13 +127,14 @@ fn marks_that_cover(pattern: &RoutePattern) -> Vec<Mark<'_>> {
     marks
 }
 
-fn find_covered(routes: &[usize], patterns: &[&RoutePattern], covered: &mut [(usize, Vec<usize>)]) {
+fn find_covered(routes: &[usize], patterns: &[&RoutePattern], covered: &mut BTreeMap<usize, (usize, Vec<usize>)>) {
     let mut filed: HashMap<Mark<'_>, Vec<usize>> = HashMap::new();
     for &route in routes {
         let pattern = &patterns[route];
         if let Some(by) = covering(pattern, patterns, &filed) {
-            covered[route].0 += 1;
-            covered[route].1.extend(by);
+            let (count, all) = covered.entry(route).or_default();
+            *count += 1;
+            all.extend(by);
         }
         filed.entry(mark(pattern)).or_default().push(route);
     }

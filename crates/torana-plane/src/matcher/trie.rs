@@ -5,6 +5,7 @@ use super::hash::TextMap;
 use super::host::HostPattern;
 use super::path::Segment;
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 use torana_core::captures::Captures;
 use torana_expr::regex::{AnyOf, Regex};
 
@@ -64,9 +65,9 @@ impl Regexes {
     /// From how many on they are searched for together first.
     const MANY: usize = 3;
 
-    fn new(routes: &[usize], patterns: &[RoutePattern]) -> Option<Box<Regexes>> {
+    fn new(routes: impl Iterator<Item = usize>, patterns: &[Arc<RoutePattern>]) -> Option<Box<Regexes>> {
         let regex = |route: usize| Some((patterns[route].path.as_regex()?.clone(), narrow(route)));
-        let each: Vec<(Regex, u32)> = routes.iter().filter_map(|&route| regex(route)).collect();
+        let each: Vec<(Regex, u32)> = routes.filter_map(regex).collect();
         let any = if each.len() >= Regexes::MANY { AnyOf::new(each.iter().map(|(regex, _)| regex)) } else { None };
         (!each.is_empty()).then(|| Box::new(Regexes { any, each }))
     }
@@ -127,21 +128,24 @@ impl Literals {
     }
 }
 
-/// A trie being built: candidates still as lists.
+/// A trie being built: routes still one by one.
 #[derive(Default)]
 struct Builder {
     trie: Trie,
-    exact: Vec<Vec<usize>>,
-    rest: Vec<Vec<usize>>,
-    regex: Vec<Vec<usize>>,
+    routes: Vec<(usize, End, usize)>,
+}
+
+/// How the path of a route ends at its node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Exact,
+    Rest,
+    Regex,
 }
 
 impl Builder {
     fn new_node(&mut self) -> usize {
         self.trie.nodes.push(Node::default());
-        self.exact.push(Vec::new());
-        self.rest.push(Vec::new());
-        self.regex.push(Vec::new());
         self.trie.nodes.len() - 1
     }
 
@@ -182,29 +186,32 @@ impl Builder {
         for segment in pattern.path.segments() {
             node = self.child(node, segment);
         }
-        let list = match (pattern.path.as_regex(), pattern.path.has_rest()) {
-            (Some(_), _) => &mut self.regex[node],
-            (None, true) => &mut self.rest[node],
-            (None, false) => &mut self.exact[node],
+        let end = match (pattern.path.as_regex(), pattern.path.has_rest()) {
+            (Some(_), _) => End::Regex,
+            (None, true) => End::Rest,
+            (None, false) => End::Exact,
         };
-        // A route may name a host twice.
-        if list.last() != Some(&route) {
-            list.push(route);
-        }
+        self.routes.push((node, end, route));
     }
 
-    fn finish(mut self, patterns: &[RoutePattern]) -> Trie {
-        for (node, ((mut exact, mut rest), mut regex)) in
-            self.exact.into_iter().zip(self.rest).zip(self.regex).enumerate()
-        {
-            for list in [&mut exact, &mut rest, &mut regex] {
-                // Stable: routes with equal `order` stay by position.
-                list.sort_by(|&one, &other| patterns[one].predicate_order(&patterns[other]));
-            }
+    fn finish(mut self, patterns: &[Arc<RoutePattern>]) -> Trie {
+        self.routes.sort_unstable();
+        // A route may name a host twice.
+        self.routes.dedup();
+        let same = |(one, end, _): &(usize, End, usize), (other, other_end, _): &(usize, End, usize)| {
+            (one, end) == (other, other_end)
+        };
+        for group in self.routes.chunk_by_mut(same) {
+            // Stable: routes with equal `order` stay by position.
+            group.sort_by(|(.., one), (.., other)| patterns[*one].predicate_order(&patterns[*other]));
+            let Some(&(node, end, _)) = group.first() else { continue };
+            let routes = group.iter().map(|(.., route)| *route);
             let built = &mut self.trie.nodes[node];
-            built.exact = push_all(&mut self.trie.candidates, &exact);
-            built.rest = push_all(&mut self.trie.candidates, &rest);
-            built.regexes = Regexes::new(&regex, patterns);
+            match end {
+                End::Exact => built.exact = push_all(&mut self.trie.candidates, routes),
+                End::Rest => built.rest = push_all(&mut self.trie.candidates, routes),
+                End::Regex => built.regexes = Regexes::new(routes, patterns),
+            }
         }
         self.trie
     }
@@ -214,14 +221,14 @@ fn narrow(route: usize) -> u32 {
     u32::try_from(route).unwrap_or(u32::MAX)
 }
 
-fn push_all(candidates: &mut Vec<u32>, routes: &[usize]) -> Range<usize> {
+fn push_all(candidates: &mut Vec<u32>, routes: impl Iterator<Item = usize>) -> Range<usize> {
     let start = candidates.len();
-    candidates.extend(routes.iter().map(|&route| narrow(route)));
+    candidates.extend(routes.map(narrow));
     start..candidates.len()
 }
 
 impl Trie {
-    pub(super) fn build(patterns: &[RoutePattern]) -> Trie {
+    pub(super) fn build(patterns: &[Arc<RoutePattern>]) -> Trie {
         let mut builder = Builder::default();
         for (route, pattern) in patterns.iter().enumerate() {
             if pattern.hosts.is_empty() {

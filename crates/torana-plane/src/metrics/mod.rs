@@ -14,11 +14,12 @@ mod worker;
 
 pub use snapshot::{RouteSeries, Snapshot};
 pub use upstreams::{EventCounts, Standings};
+use worker::Wanted;
 pub use worker::{RouteMetrics, WorkerMetrics};
 
 use crate::aside::Aside;
 use crate::plan::Plan;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -82,7 +83,7 @@ impl Metrics {
         }
         *known = facts;
         drop(known);
-        let wanted: HashSet<&str> = plan.routes.iter().map(|route| &*route.series).collect();
+        let wanted = Wanted::new(&plan.routes);
         let workers = lock(&self.workers).clone();
         for worker in &workers {
             worker.keep_routes(&wanted);

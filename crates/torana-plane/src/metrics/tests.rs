@@ -19,7 +19,8 @@ fn workers_are_summed_and_the_text_is_prometheus() {
     let mut plan =
         plan(r#"{ "routes": [ { "name": "a", "match": { "path": "/x/*" }, "respond": {} } ] }"#, None).unwrap();
     // No configuration has such a name: labels are escaped all the same.
-    Arc::get_mut(&mut plan.routes).unwrap()[0].series = exposition::route_labels("a\"b", "/x/*");
+    Arc::get_mut(&mut Arc::get_mut(&mut plan.routes).unwrap()[0]).unwrap().series =
+        exposition::route_labels("a\"b", "/x/*");
     metrics.plan_in_force(&plan);
     let route: &Route = &plan.routes[0];
     for _ in 0..2 {
@@ -93,7 +94,7 @@ fn series_are_all_there_and_only_the_wanted_stay() {
     let (all, few) = (plan(&many_routes(1000), None).unwrap(), plan(&many_routes(300), None).unwrap());
     let metrics = Metrics::new();
     let worker = metrics.add_worker();
-    let observe = |route: &Route| worker.route(route).observe(Method::Get, Status::OK, Duration::ZERO, 1, 0);
+    let observe = |route: &Arc<Route>| worker.route(route).observe(Method::Get, Status::OK, Duration::ZERO, 1, 0);
     all.routes.iter().for_each(observe);
     metrics.plan_in_force(&all);
     // The series of requests without a route is always there.

@@ -149,14 +149,14 @@ impl Gateway {
         let metrics = Metrics::new();
         let watch = events::watch(&metrics)?;
         let keeper = Keeper::default();
-        let mut built = wire::build(&options.input, None, &watch, &keeper);
+        let mut source = wire::OnDisk::new(options.input.clone());
+        let mut built = source.build(None, &watch, &keeper);
         let Some(plan) = built.plan.take() else { return Err(StartError::Config(Box::new(built))) };
         terminal.error(&built.rendered(terminal.error_style()));
         let output = log_output(&plan);
         output.probe()?;
         let upgrade_socket = plan.upgrade_socket.clone().filter(|_| options.succession.is_some());
         let admin_opened = plan.admin.as_ref().map(|admin| admin::open(admin, &mut heritage)).transpose()?;
-        let files = built.files.clone();
         let status = Status::new(report_of_start(&built, &plan));
 
         metrics.plan_in_force(&plan);
@@ -188,18 +188,18 @@ impl Gateway {
             Parts { running: shared.clone(), status: status.clone(), reloads: reloads.clone(), version: version() };
         let admin = Admin::start(parts, admin_socket)?;
         let reloader = Reloader {
-            input: options.input.clone(),
+            source,
             shared: shared.clone(),
             log: log.clone(),
             admin: admin.place(),
             watch,
             endpoints,
             disk: built.loaded.clone(),
-            files: files.clone(),
+            files: built.files.clone(),
             is_pinned: false,
         };
         let watcher = options.watch.then(|| watcher(&reloads)).transpose()?;
-        let reload_thread = supervisor.start(reloader, status.clone(), watcher, files, since)?;
+        let reload_thread = supervisor.start(reloader, status.clone(), watcher, built.files, since)?;
         let (sender, taken_over) = unbounded_channel();
         let upgrades = Upgrades::new(shared.clone(), sender);
         if let Some(path) = upgrade_socket {

@@ -5,7 +5,7 @@ use super::discovery::Endpoints;
 use super::heritage::Heritage;
 use super::log_output;
 use super::shared::Shared;
-use crate::wire::{self, Input};
+use crate::wire::{self, OnDisk};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::io;
@@ -23,7 +23,7 @@ use torana_upstream::state::Watch;
 
 /// Loads, compiles, binds and swaps.
 pub(crate) struct Reloader {
-    pub(crate) input: Input,
+    pub(crate) source: OnDisk,
     pub(crate) shared: Arc<Shared>,
     pub(crate) log: LogControl,
     pub(crate) admin: Place,
@@ -41,7 +41,7 @@ impl Reload for Reloader {
     fn reload(&mut self, cause: &'static str) -> Report {
         service_manager::reloading();
         let before = self.shared.common.cell.load();
-        let built = wire::build(&self.input, Some(&before), &self.watch, &self.shared.keeper);
+        let built = self.source.build(Some(&before), &self.watch, &self.shared.keeper);
         self.disk = built.loaded.clone();
         self.files.clone_from(&built.files);
         let report = self.take_up(built, &before, cause, None);
