@@ -68,6 +68,8 @@ pub struct Connection {
     scanner: HeadScanner,
     timer: Timer,
     request: Body,
+    /// Whether some of the request's body has been taken from it.
+    body_used: bool,
     writer: Option<Writer>,
     decoder: BodyDecoder,
     /// Length of the data at the front of the input.
@@ -96,6 +98,7 @@ impl Connection {
             scanner: HeadScanner::new(),
             timer: Timer::new(),
             request: Body::Empty,
+            body_used: false,
             writer: None,
             decoder: BodyDecoder::new(Framing::None),
             ready: 0,
@@ -158,6 +161,7 @@ impl Connection {
         }
         self.writer = Some(Writer::new(out, framing, false));
         self.request = body;
+        self.body_used = false;
         self.body_idle = outgoing.body_idle;
         self.timer.arm(outgoing.deadline);
         let mut head = recycle::reply_head();
@@ -168,12 +172,19 @@ impl Connection {
     }
 
     fn failure(mut self: Box<Self>, rejection: Rejection) -> Failure {
-        let untouched = self.writer.as_ref().is_none_or(|writer| writer.body_bytes() == 0);
+        self.end_writing();
         let closed = rejection.refusal.code == refuse::UPSTREAM_CLOSED.code;
         Failure {
-            body: untouched.then(|| mem::take(&mut self.request)),
+            body: (!self.body_used).then(|| mem::take(&mut self.request)),
             stale: closed && self.served > 1 && self.input.is_none() && self.interims.is_empty(),
             rejection,
+        }
+    }
+
+    /// No more of the request is written.
+    fn end_writing(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            self.body_used = writer.body_bytes() > 0;
         }
     }
 
@@ -193,12 +204,12 @@ impl Connection {
                     // An upstream may answer and close before it has read the
                     // whole request; its answer still counts.
                     self.persistent = false;
-                    self.writer = None;
+                    self.end_writing();
                     return Poll::Ready(Ok(()));
                 }
             }
             if writer.is_done() {
-                self.writer = None;
+                self.end_writing();
                 mem::take(&mut self.request).finish();
                 return Poll::Ready(Ok(()));
             }
