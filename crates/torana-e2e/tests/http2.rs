@@ -249,3 +249,44 @@ fn one_upstream_connection_carries_many_requests() {
     wait_for("the pool to be sampled", || gateway.metric(&series).filter(|&opened| opened > 0.0));
     assert_eq!(gateway.metric(&series), Some(1.0));
 }
+
+/// Serves one connection; the first says that it goes away once it has a stream, and lets that go on.
+async fn goes_away(tcp: tokio::net::TcpStream, is_first: bool) {
+    let mut connection = h2::server::handshake(tcp).await.unwrap();
+    let mut held = Vec::new();
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        let mut stream = respond.send_response(http::Response::new(()), false).unwrap();
+        if is_first {
+            held.push(stream);
+            connection.graceful_shutdown();
+        } else {
+            stream.send_data(Bytes::from_static(b"another"), true).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_goes_away_gets_no_more_requests_while_its_streams_end() {
+    block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gateway = Setup::new(ROUTE).endpoint("a", &format!("h2c://{}", listener.local_addr().unwrap())).start();
+        tokio::task::spawn_local(async move {
+            let mut is_first = true;
+            while let Ok((tcp, _)) = listener.accept().await {
+                tokio::task::spawn_local(goes_away(tcp, is_first));
+                is_first = false;
+            }
+        });
+        let client = Client::connect(gateway.port("main")).await;
+        let mut requests = client.requests.clone().ready().await.unwrap();
+        let (held, _) = requests.send_request(http2::get("http", "/held"), true).unwrap();
+        let held = held.await.unwrap();
+        assert_eq!(held.status(), 200);
+        for method in ["GET", "POST", "GET"] {
+            let body: &[u8] = if method == "POST" { b"charge me" } else { b"" };
+            let reply = client.ask(request(method, "http", "/next"), body).await.unwrap();
+            assert_eq!((reply.status(), reply.text().as_str()), (200, "another"), "{method}");
+        }
+        drop(held);
+    });
+}

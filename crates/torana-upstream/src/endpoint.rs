@@ -130,7 +130,7 @@ impl Endpoint {
     /// Closes connections that have waited too long or are gone.
     pub(crate) fn tend(&self, now: Instant) {
         self.pool.sweep(now);
-        self.http2.borrow_mut().retain(h2::Connection::is_open);
+        self.http2.borrow_mut().retain(|connection| connection.is_open() || connection.streams() > 0);
     }
 
     /// Whether it is part of the upstream still.
@@ -184,7 +184,7 @@ impl Endpoint {
                     notes.connected = Some(timer::now());
                     lane
                 }
-                Err(rejection) => return Err(Failure { rejection, body: Some(body), stale: false }),
+                Err(rejection) => return Err(Failure::unsent(rejection, body)),
             },
         };
         match lane {

@@ -59,6 +59,16 @@ pub struct Failure {
     /// The connection had served before: it may simply have been closed while
     /// it waited, so the request deserves a fresh one.
     pub stale: bool,
+    /// Nothing was done with the request: it may be sent again whatever it was.
+    pub unprocessed: bool,
+}
+
+impl Failure {
+    /// One of a request of which nothing was sent.
+    #[must_use]
+    pub const fn unsent(rejection: Rejection, body: Body) -> Failure {
+        Failure { rejection, body: Some(body), stale: false, unprocessed: true }
+    }
 }
 
 /// One connection.
@@ -157,7 +167,7 @@ impl Connection {
         };
         if let Err(error) = request::write_head(out.bytes(), &head) {
             let rejection = Rejection::new(&refuse::UPSTREAM_UNWRITABLE).because(error);
-            return Err(Failure { rejection, body: Some(body), stale: false });
+            return Err(Failure::unsent(rejection, body));
         }
         self.writer = Some(Writer::new(out, framing, false));
         self.request = body;
@@ -177,6 +187,7 @@ impl Connection {
         Failure {
             body: (!self.body_used).then(|| mem::take(&mut self.request)),
             stale: closed && self.served > 1 && self.input.is_none() && self.interims.is_empty(),
+            unprocessed: false,
             rejection,
         }
     }

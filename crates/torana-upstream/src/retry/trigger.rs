@@ -41,6 +41,7 @@ impl Failed {
             (Origin::Upstream, Retry::Always) => Failed::Unsent,
             (Origin::Upstream, Retry::IfSafe) if failure.stale && !fresh => Failed::Stale,
             (Origin::Upstream, Retry::IfSafe) if refusal.code == refuse::UPSTREAM_TIMEOUT.code => Failed::Timeout,
+            (Origin::Upstream, Retry::IfSafe) if failure.unprocessed => Failed::Unsent,
             (Origin::Upstream, Retry::IfSafe) => Failed::Reset,
             _ => Failed::Final,
         }
@@ -215,7 +216,7 @@ mod tests {
     #[test]
     fn failures_are_classed_by_what_may_have_happened() {
         let class = |refusal: &'static Refusal, stale: bool, fresh: bool| {
-            Failed::of(&Failure { rejection: Rejection::new(refusal), body: None, stale }, fresh)
+            Failed::of(&Failure { rejection: Rejection::new(refusal), body: None, stale, unprocessed: false }, fresh)
         };
         for refusal in [
             &refuse::UPSTREAM_CONNECT,
