@@ -130,7 +130,10 @@ impl Endpoint {
     /// Closes connections that have waited too long or are gone.
     pub(crate) fn tend(&self, now: Instant) {
         self.pool.sweep(now);
-        self.http2.borrow_mut().retain(|connection| connection.is_open() || connection.streams() > 0);
+        let idle_timeout = self.upstream.idle_timeout;
+        self.http2.borrow_mut().retain(|connection| {
+            connection.streams() > 0 || (connection.is_open() && connection.idle(now) < idle_timeout)
+        });
     }
 
     /// Whether it is part of the upstream still.

@@ -14,7 +14,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use torana_core::body::{Body, BodyError, BodyStream, Progress};
 use torana_core::deadline::Deadline;
 use torana_core::head::Fields;
@@ -29,6 +29,12 @@ use super::interim::Interims;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
+/// A connection on which a request has waited so long in vain, and no other has
+/// had a reply meanwhile, may lead nowhere any more: it gets no new requests.
+/// The kernel would notice after a quarter of an hour. Not less: a caller who
+/// asks for an answer in no time is not to cost connections.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// A connection that carries many requests. Cheap to clone.
 #[derive(Clone)]
 pub struct Connection {
@@ -40,6 +46,10 @@ struct State {
     /// Whether it is encrypted: `https`, not `http`.
     secure: bool,
     streams: Cell<usize>,
+    /// Requests on it that have had a reply.
+    replies: Cell<u64>,
+    /// When it last had a stream.
+    used: Cell<Instant>,
     gone: Cell<bool>,
 }
 
@@ -63,7 +73,8 @@ pub async fn start(io: Io) -> Result<Connection, Rejection> {
         .handshake::<_, Bytes>(io)
         .await
         .map_err(|error| Rejection::new(&refuse::UPSTREAM_MALFORMED).because(error))?;
-    let state = Rc::new(State { secure, streams: Cell::new(0), gone: Cell::new(false) });
+    let (streams, replies, used) = (Cell::new(0), Cell::new(0), Cell::new(timer::coarse_now()));
+    let state = Rc::new(State { secure, streams, replies, used, gone: Cell::new(false) });
     let of_task = state.clone();
     tokio::task::spawn_local(async move {
         // What broke the connection reaches every stream on it as its own error.
@@ -86,6 +97,12 @@ impl Connection {
     #[must_use]
     pub fn streams(&self) -> usize {
         self.state.streams.get()
+    }
+
+    /// For how long it has had no stream, if it has none.
+    #[must_use]
+    pub fn idle(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.state.used.get())
     }
 
     /// How many the other side allows at once.
@@ -133,6 +150,7 @@ impl Connection {
             }
         };
         let permit = Permit::new(&self.state);
+        let (began, replies) = (timer::coarse_now(), self.state.replies.get());
         let mut pump = Pump::new(stream, body, end, false);
         let mut interims = Interims::default();
         let outcome = poll_fn(|cx| {
@@ -148,8 +166,15 @@ impl Connection {
         })
         .await;
         match outcome {
-            Ok(response) => receive(response, pump, permit, outgoing.body_idle),
+            Ok(response) => {
+                self.state.replies.set(self.state.replies.get() + 1);
+                receive(response, pump, permit, outgoing.body_idle)
+            }
             Err(Broken { rejection, unprocessed }) => {
+                let is_late = rejection.refusal.code == refuse::UPSTREAM_TIMEOUT.code;
+                if is_late && self.state.replies.get() == replies && began.elapsed() >= SILENCE {
+                    self.state.gone.set(true);
+                }
                 Err(Failure { rejection, body: pump.reclaim(), stale: unprocessed, unprocessed })
             }
         }
@@ -263,6 +288,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get().saturating_sub(1));
+        self.0.used.set(timer::coarse_now());
     }
 }
 
