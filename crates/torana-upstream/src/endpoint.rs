@@ -179,7 +179,8 @@ impl Endpoint {
         fresh: bool,
         notes: &mut Notes,
     ) -> Result<Reply, Failure> {
-        let lane = match self.idle_lane(outgoing.upgrade, fresh) {
+        let once = !outgoing.method.is_idempotent() || !body.is_empty();
+        let lane = match self.idle_lane(outgoing.upgrade, fresh, once) {
             Some(lane) => lane,
             // Boxed: connecting is rare and its state is large.
             None => match Box::pin(self.open_lane_by(outgoing.deadline, outgoing.upgrade)).await {
@@ -196,15 +197,16 @@ impl Endpoint {
         }
     }
 
-    /// A connection that is there. A protocol switch needs HTTP/1.1.
-    fn idle_lane(&self, upgrade: bool, fresh: bool) -> Option<Lane> {
+    /// A connection that is there. A protocol switch needs HTTP/1.1; `once` is
+    /// a request that cannot simply be sent again.
+    fn idle_lane(&self, upgrade: bool, fresh: bool, once: bool) -> Option<Lane> {
         if !upgrade && let Some(connection) = self.idle_http2() {
             return Some(Lane::Http2(connection));
         }
         if fresh || (self.wants_http2() && !upgrade) {
             return None;
         }
-        self.pool.take().map(Lane::Http1)
+        self.pool.take(once).map(Lane::Http1)
     }
 
     fn idle_http2(&self) -> Option<h2::Connection> {

@@ -144,6 +144,13 @@ impl Connection {
         Buffer::take(0).poll_read(&mut self.io, &mut cx).is_pending()
     }
 
+    /// Whether the kernel says so as well. What it has been told since this
+    /// thread last asked for events, [`is_clean`](Self::is_clean) does not know;
+    /// under load that is a while.
+    pub(crate) fn is_surely_clean(&mut self) -> bool {
+        self.is_clean() && self.io.has_nothing()
+    }
+
     /// Sends a request and waits for the head of its reply. The reply's body
     /// holds the connection.
     ///
