@@ -309,7 +309,9 @@ impl<'a> Tries<'a> {
         }
         replay.give_back(failure.body);
         self.last = Some(Box::new(failure.rejection));
-        let wait = if is_probe { None } else { self.decide(failed, replay) };
+        // A connection that was closed while it waited answers no probe.
+        let is_over = is_probe && !matches!(failed, Failed::Stale);
+        let wait = if is_over { None } else { self.decide(failed, replay) };
         wait.ok_or_else(|| self.over())
     }
 
