@@ -342,6 +342,31 @@ fn no_more_requests_at_a_time_than_the_ceiling_and_a_short_queue() {
 }
 
 #[test]
+fn a_tunnel_has_its_place_until_it_is_closed() {
+    let origin = Origin::start(|conn| {
+        while let Some(seen) = conn.request() {
+            if seen.target() == "/socket" {
+                conn.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+                conn.until_closed();
+                return;
+            }
+            conn.send(ok("done"));
+        }
+    });
+    let gateway = start(
+        "upstreams: { a: { endpoints: [ '{url:a}' ], concurrency: { requests: 1, queue: 0 } } }\n\
+         routes: [ { name: a, upstream: a } ]",
+        &[("a", &origin)],
+    );
+    assert_eq!(statuses(&gateway, 2), [200; 2]);
+    let mut socket = gateway.connect();
+    assert_eq!(socket.ask(get("/socket", "connection: upgrade\r\nupgrade: websocket\r\n")).status(), 101);
+    assert_eq!(gateway.ask(get("/", "")).code(), "ceiling.full");
+    drop(socket);
+    wait_for("the place to be given back", || (gateway.ask(get("/", "")).status() == 200).then_some(()));
+}
+
+#[test]
 fn a_request_that_may_have_been_processed_is_no_ones_to_repeat() {
     // It takes the request and hangs up.
     let first = Origin::start(|conn| {

@@ -309,7 +309,7 @@ impl Connection {
                     return Err(self.failure(Rejection::new(&refuse::UPSTREAM_MALFORMED).because(cause)));
                 }
                 let early = self.input.take();
-                reply.tunnel = Some(Box::new(UpstreamEnd { io: self.io, early }));
+                reply.tunnel = Some(Box::new(UpstreamEnd { io: self.io, early, kept: Vec::new() }));
             }
             Framing::None | Framing::Length(0) if self.writer.is_none() => self.go_home(),
             Framing::None | Framing::Length(0) => {}
