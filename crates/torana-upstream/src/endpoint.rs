@@ -221,16 +221,19 @@ impl Endpoint {
         self.spec.prior_knowledge || self.upstream.protocol == Protocol::Http2 || self.speaks_http2.get()
     }
 
-    /// [`open_lane`](Self::open_lane) by `deadline`, where that comes before the
-    /// time to connect is over.
+    /// [`open_lane`](Self::open_lane) within the time to connect, and by
+    /// `deadline`. Waiting for a connection that another request opens takes no
+    /// longer than opening it: of many that wait, each would otherwise try in
+    /// its turn.
     async fn open_lane_by(&self, deadline: Deadline, upgrade: bool) -> Result<Lane, Rejection> {
-        let limit = self.upstream.connect_timeout;
-        match deadline.left(timer::now()) {
-            Some(left) if limit.is_zero() || left < limit => {
+        let now = timer::now();
+        let own = Deadline::after(now, self.upstream.connect_timeout);
+        match deadline.earlier(own).left(now) {
+            Some(left) => {
                 let opened = tokio::time::timeout(left, self.open_lane(upgrade)).await;
                 opened.unwrap_or_else(|_| Err(Rejection::new(&UPSTREAM_CONNECT_TIMEOUT)))
             }
-            _ => self.open_lane(upgrade).await,
+            None => self.open_lane(upgrade).await,
         }
     }
 
@@ -261,7 +264,8 @@ impl Endpoint {
             Some(tls) if self.spec.secure => Some(Security { tls, host: host_of(&self.spec.authority), alpn }),
             _ => None,
         };
-        let Dialled { io, http2 } = dial(place, security, self.upstream.connect_timeout).await?;
+        // Whoever opens keeps to the time.
+        let Dialled { io, http2 } = dial(place, security, Duration::ZERO).await?;
         let prior =
             !self.spec.secure && !upgrade && (self.spec.prior_knowledge || self.upstream.protocol == Protocol::Http2);
         if http2 || prior {
