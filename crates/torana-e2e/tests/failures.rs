@@ -183,6 +183,7 @@ fn a_client_that_leaves_in_its_upload_cancels_the_upstream() {
         origin.wait_seen(1);
         // What the upstream has got must not look like the whole.
         assert_eq!(origin.take_seen()[0].body.ending, Ending::Truncated, "{framing}");
+        wait_for("the upload to end", || (origin.open() == 0).then_some(()));
     }
 }
 
