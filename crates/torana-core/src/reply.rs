@@ -19,6 +19,9 @@ pub struct Reply {
 ///
 /// `torana-net` copies bytes between the client's connection and this one.
 pub trait Tunnel: std::fmt::Debug {
+    /// Has `what` dropped with the connection, such as a place that it takes.
+    fn keep(&mut self, what: Box<dyn std::any::Any>);
+
     /// Gives up the concrete connection; `torana-net` knows what it is.
     fn into_any(self: Box<Self>) -> Box<dyn std::any::Any>;
 }

@@ -105,3 +105,24 @@ fn connecting_does_not_outlast_the_request() {
     assert_eq!((reply.status(), reply.code().as_str()), (504, "upstream.connect_timeout"));
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
+
+#[test]
+fn whoever_waits_for_a_connection_waits_no_longer_than_it_may_take() {
+    // Its kernel takes connections; nobody there says a word of TLS.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = format!(
+        "upstreams: {{ a: {{ endpoints: [ 'https://127.0.0.1:{}' ], protocol: http2, connect_timeout: 500ms, \
+         health: {{ passive: false }} }} }}\nroutes: [ {{ name: a, upstream: a }} ]",
+        silent.local_addr().unwrap().port()
+    );
+    let gateway = Setup::new(&format!("workers: 1\n{config}")).start();
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let began = Instant::now();
+                assert_eq!(gateway.ask(get("/", "")).code(), "upstream.connect_timeout");
+                assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+            });
+        }
+    });
+}

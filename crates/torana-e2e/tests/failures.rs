@@ -105,6 +105,29 @@ fn a_stale_connection_never_repeats_a_post() {
 }
 
 #[test]
+fn a_request_whose_body_is_gone_is_not_repeated_without_it() {
+    let put = "PUT /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nwhole";
+    let bodies = |origin: &Origin| {
+        let seen = origin.seen().into_iter().filter(|seen| seen.target() == "/2");
+        seen.map(|seen| seen.body.text()).collect::<Vec<String>>()
+    };
+    let origin = Origin::start(once);
+    let gateway = Setup::new(ROUTE).origin("a", &origin).start();
+    assert_eq!(gateway.ask(get("/1", "")).status(), 200);
+    let reply = gateway.ask(put);
+    assert_eq!((reply.status(), reply.code().as_str()), (502, "upstream.closed"));
+    assert_eq!(bodies(&origin), ["whole"]);
+    // Where it is kept, it goes out whole once more.
+    let origin = Origin::start(once);
+    let config = "upstreams: { a: { endpoints: [ '{url:a}' ], retry: { attempts: 1 } } }\n\
+                  routes: [ { name: a, upstream: a } ]";
+    let gateway = Setup::new(config).known("{url:a}", &origin.url()).start();
+    assert_eq!(gateway.ask(get("/1", "")).status(), 200);
+    assert_eq!(gateway.ask(put).status(), 200);
+    assert_eq!(bodies(&origin), ["whole", "whole"]);
+}
+
+#[test]
 fn a_connection_closed_while_idle_is_not_even_tried() {
     let (close, may_close) = mpsc::channel::<()>();
     let may_close = Mutex::new(may_close);
@@ -160,6 +183,7 @@ fn a_client_that_leaves_in_its_upload_cancels_the_upstream() {
         origin.wait_seen(1);
         // What the upstream has got must not look like the whole.
         assert_eq!(origin.take_seen()[0].body.ending, Ending::Truncated, "{framing}");
+        wait_for("the upload to end", || (origin.open() == 0).then_some(()));
     }
 }
 

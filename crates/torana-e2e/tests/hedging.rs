@@ -120,6 +120,33 @@ fn a_quick_failure_does_not_win_over_an_answer_that_is_under_way() {
 }
 
 #[test]
+fn a_reply_that_is_better_than_none_is_its_own_endpoint_s() {
+    // Whoever is asked first breaks off in the end; whoever is asked second fails at once.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let origin = |name: &'static str| {
+        let asked = asked.clone();
+        Origin::start(move |conn| {
+            while conn.request().is_some() {
+                if asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
+                    std::thread::sleep(Duration::from_millis(300));
+                    return;
+                }
+                conn.send(reply(503, &[], name));
+            }
+        })
+    };
+    let origins = [origin("0"), origin("1")];
+    let upstream = "health: { passive: false }, hedge: { after: 50ms }, retry: { attempts: 0, on: [ 503 ] }";
+    let gateway = start(upstream, [&origins[0], &origins[1]]);
+    let told = gateway.ask(get("/", "")).text();
+    let line = gateway.log_line("the request", |line| line["attempts"] == 2);
+    assert_eq!(
+        (line["status"].as_u64(), line["endpoint"].as_str()),
+        (Some(503), Some(&*origins[usize::from(told == "1")].url()))
+    );
+}
+
+#[test]
 fn hedges_are_part_of_the_budget() {
     let slow = || {
         Origin::replying(|_| {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, HeaderValue};
+use std::time::Duration;
 use torana_e2e::client::{get, post};
 use torana_e2e::gateway::{Gateway, Setup};
 use torana_e2e::http2::{self, Answer, Client, block_on, request};
@@ -248,4 +249,117 @@ fn one_upstream_connection_carries_many_requests() {
     let series = format!("gateway_upstream_connections_opened_total{{upstream=\"a\",endpoint=\"{}\"}}", origin.url());
     wait_for("the pool to be sampled", || gateway.metric(&series).filter(|&opened| opened > 0.0));
     assert_eq!(gateway.metric(&series), Some(1.0));
+}
+
+/// Serves one connection; the first says that it goes away once it has a stream, and lets that go on.
+async fn goes_away(tcp: tokio::net::TcpStream, is_first: bool) {
+    let mut connection = h2::server::handshake(tcp).await.unwrap();
+    let mut held = Vec::new();
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        let mut stream = respond.send_response(http::Response::new(()), false).unwrap();
+        if is_first {
+            held.push(stream);
+            connection.graceful_shutdown();
+        } else {
+            stream.send_data(Bytes::from_static(b"another"), true).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_goes_away_gets_no_more_requests_while_its_streams_end() {
+    block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gateway = Setup::new(ROUTE).endpoint("a", &format!("h2c://{}", listener.local_addr().unwrap())).start();
+        tokio::task::spawn_local(async move {
+            let mut is_first = true;
+            while let Ok((tcp, _)) = listener.accept().await {
+                tokio::task::spawn_local(goes_away(tcp, is_first));
+                is_first = false;
+            }
+        });
+        let client = Client::connect(gateway.port("main")).await;
+        let mut requests = client.requests.clone().ready().await.unwrap();
+        let (held, _) = requests.send_request(http2::get("http", "/held"), true).unwrap();
+        let held = held.await.unwrap();
+        assert_eq!(held.status(), 200);
+        for method in ["GET", "POST", "GET"] {
+            let body: &[u8] = if method == "POST" { b"charge me" } else { b"" };
+            let reply = client.ask(request(method, "http", "/next"), body).await.unwrap();
+            assert_eq!((reply.status(), reply.text().as_str()), (200, "another"), "{method}");
+        }
+        drop(held);
+    });
+}
+
+/// Serves one connection; the first answers one request and then nothing more, as when its host has lost power.
+async fn falls_silent(tcp: tokio::net::TcpStream, is_first: bool) {
+    let mut connection = h2::server::handshake(tcp).await.unwrap();
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        let mut stream = respond.send_response(http::Response::new(()), false).unwrap();
+        stream.send_data(Bytes::from_static(b"here"), true).unwrap();
+        if is_first {
+            // What was said goes out; what comes is not looked at.
+            let _ =
+                tokio::time::timeout(Duration::from_millis(200), std::future::poll_fn(|cx| connection.poll_closed(cx)))
+                    .await;
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_has_fallen_silent_gets_no_more_requests() {
+    block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = format!(
+            "upstreams: {{ a: {{ endpoints: [ 'h2c://{}' ], timeout: 1500ms }} }}\n{ROUTE}",
+            listener.local_addr().unwrap()
+        );
+        let gateway = Setup::new(&config).start();
+        tokio::task::spawn_local(async move {
+            let mut is_first = true;
+            while let Ok((tcp, _)) = listener.accept().await {
+                tokio::task::spawn_local(falls_silent(tcp, is_first));
+                is_first = false;
+            }
+        });
+        let client = Client::connect(gateway.port("main")).await;
+        let ask = || client.ask(http2::get("http", "/"), b"");
+        assert_eq!(ask().await.unwrap().text(), "here");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(ask().await.unwrap().status(), 504);
+        assert_eq!(ask().await.unwrap().text(), "here");
+    });
+}
+
+#[test]
+fn an_unused_connection_is_closed_after_its_time() {
+    block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = format!(
+            "upstreams: {{ a: {{ endpoints: [ 'h2c://{}' ], idle_timeout: 500ms }} }}\n{ROUTE}",
+            listener.local_addr().unwrap()
+        );
+        let gateway = Setup::new(&config).start();
+        let client = Client::connect(gateway.port("main")).await;
+        let serve = async {
+            let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+            let mut requests = 0;
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let _ = respond.send_response(http::Response::new(()), true);
+                requests += 1;
+            }
+            requests
+        };
+        let ask = async {
+            for _ in 0..4 {
+                // In use, if not all the time.
+                assert_eq!(client.ask(http2::get("http", "/"), b"").await.unwrap().status(), 200);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        let (requests, ()) = tokio::join!(serve, ask);
+        assert_eq!(requests, 4, "the connection ended, and not before its time");
+    });
 }

@@ -72,6 +72,33 @@ fn a_breaker_opens_keeps_requests_away_and_recovers() {
 }
 
 #[test]
+fn a_probe_on_a_connection_that_was_closed_meanwhile_is_sent_on_another() {
+    let origin = Origin::start(|conn| {
+        // The first connection fails, and is closed when it is used again.
+        while conn.request().is_some() {
+            if conn.number == 0 && conn.reader.stream.tcp().is_some() {
+                conn.send(reply(503, &[], "broken"));
+                conn.request();
+                return;
+            }
+            conn.send(ok("well"));
+        }
+    });
+    let gateway = start(
+        "upstreams: { a: { endpoints: [ '{url:a}' ], health: { passive: false }, \
+         breaker: { failures: 1, open_for: 300ms, probes: 1, recovery: 0s } } }\n\
+         routes: [ { name: a, upstream: a } ]",
+        &[("a", &origin)],
+    );
+    assert_eq!(gateway.ask(get("/", "")).status(), 503);
+    let probe = wait_for("the breaker to ask again", || {
+        Some(gateway.ask(get("/", ""))).filter(|reply| reply.code() != "breaker.open")
+    });
+    assert_eq!((probe.status(), probe.text().as_str()), (200, "well"));
+    assert_eq!(statuses(&gateway, 2), [200; 2]);
+}
+
+#[test]
 fn what_clients_do_wrong_opens_no_breaker() {
     let origin = Origin::replying(|_| reply(404, &[], "not here"));
     let gateway = start(
@@ -312,6 +339,31 @@ fn no_more_requests_at_a_time_than_the_ceiling_and_a_short_queue() {
     assert!((3..=4).contains(&served), "{served} were served");
     assert!(replies.iter().filter(|reply| reply.status() != 200).all(|reply| reply.code() == "ceiling.full"));
     assert_eq!(gateway.ask(get("/", "")).status(), 200, "places are given back");
+}
+
+#[test]
+fn a_tunnel_has_its_place_until_it_is_closed() {
+    let origin = Origin::start(|conn| {
+        while let Some(seen) = conn.request() {
+            if seen.target() == "/socket" {
+                conn.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+                conn.until_closed();
+                return;
+            }
+            conn.send(ok("done"));
+        }
+    });
+    let gateway = start(
+        "upstreams: { a: { endpoints: [ '{url:a}' ], concurrency: { requests: 1, queue: 0 } } }\n\
+         routes: [ { name: a, upstream: a } ]",
+        &[("a", &origin)],
+    );
+    assert_eq!(statuses(&gateway, 2), [200; 2]);
+    let mut socket = gateway.connect();
+    assert_eq!(socket.ask(get("/socket", "connection: upgrade\r\nupgrade: websocket\r\n")).status(), 101);
+    assert_eq!(gateway.ask(get("/", "")).code(), "ceiling.full");
+    drop(socket);
+    wait_for("the place to be given back", || (gateway.ask(get("/", "")).status() == 200).then_some(()));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! TLS on listeners and towards upstreams.
 
 use std::sync::Arc;
-use torana_e2e::client::get;
+use torana_e2e::client::{get, post};
 use torana_e2e::dir::Dir;
 use torana_e2e::gateway::{Gateway, Setup};
 use torana_e2e::http2::{self, Client as Http2, block_on};
@@ -126,6 +126,28 @@ fn plain_text_on_a_tls_listener_is_not_answered_in_plain_text() {
     client.send(get("/ping", ""));
     let bytes = client.until_closed();
     assert!(!bytes.starts_with(b"HTTP/"), "{:?}", String::from_utf8_lossy(&bytes));
+}
+
+#[test]
+fn an_endpoint_that_tls_cannot_be_agreed_on_with_is_passed_by() {
+    let (authority, stranger) = (Arc::new(Authority::new()), Authority::new());
+    let (good, bad) = (Origin::saying("good"), Origin::saying("bad"));
+    let behind = [start(&authority, ONE, &good), start(&stranger, ONE, &bad)];
+    let dir = Dir::new();
+    dir.write("ca.pem", authority.pem());
+    let urls = behind.each_ref().map(|gateway| format!("https://127.0.0.1:{}", gateway.port("main")));
+    let config = format!(
+        "upstreams: {{ a: {{ endpoints: [ '{}', '{}' ], health: {{ passive: false }}, \
+         tls: {{ ca: ca.pem, server_name: gateway.example }} }} }}\nroutes: [ {{ name: a, upstream: a }} ]",
+        urls[0], urls[1]
+    );
+    let front = Setup::new(&config).dir(dir).start();
+    // Nothing was sent to it: that is no different from not being there.
+    for request in [get("/a", ""), get("/a", ""), post("/a", "", "once"), post("/a", "", "once")] {
+        let reply = front.ask(&request);
+        assert_eq!((reply.status(), reply.text().as_str()), (200, "good"), "{request}");
+    }
+    assert_eq!(bad.seen().len(), 0);
 }
 
 /// One gateway in front of another: the second is an upstream with TLS.

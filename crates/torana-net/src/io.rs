@@ -1,7 +1,8 @@
 //! A connection's bytes, whatever carries them.
 
 use crate::buffer::Buffer;
-use rustix::net::{SendFlags, send};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io;
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -59,6 +60,24 @@ impl Io {
             Io::Plain(Socket::ReadAhead(..)) | Io::ServerTls(_) | Io::ClientTls(_) => return false,
         };
         probe.is_err()
+    }
+
+    /// Whether the socket has nothing to read, not even its end. Costs a system
+    /// call; takes nothing and leaves all readiness as it is.
+    #[must_use]
+    pub fn has_nothing(&self) -> bool {
+        let socket = match self {
+            Io::Plain(socket) => socket,
+            Io::ServerTls(tls) => tls.get_ref().0,
+            Io::ClientTls(tls) => tls.get_ref().0,
+        };
+        let (mut byte, flags) = ([0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let seen = match socket {
+            Socket::ReadAhead(_, Some(ahead)) if !ahead.is_empty() => return false,
+            Socket::Tcp(tcp) | Socket::ReadAhead(tcp, _) => recv(tcp, &mut byte, flags),
+            Socket::Unix(unix) => recv(unix, &mut byte, flags),
+        };
+        matches!(seen, Err(Errno::AGAIN))
     }
 
     /// Reads into `room`; nothing read means the end of the stream.

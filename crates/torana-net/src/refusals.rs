@@ -50,7 +50,7 @@ torana_core::refusals! {
     /// The endpoint's name does not resolve.
     UPSTREAM_UNRESOLVED = "upstream.unresolved" 502 Upstream Always "The service cannot be found.";
     /// The endpoint's certificate is not trusted, or TLS failed otherwise.
-    UPSTREAM_TLS = "upstream.tls_failed" 502 Upstream Never "The service's identity cannot be verified.";
+    UPSTREAM_TLS = "upstream.tls_failed" 502 Upstream Always "The service's identity cannot be verified.";
     /// The endpoint closed the connection before its reply.
     UPSTREAM_CLOSED = "upstream.closed" 502 Upstream IfSafe "The service closed the connection.";
     /// No reply head within the upstream's `timeout`.

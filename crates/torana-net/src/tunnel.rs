@@ -21,9 +21,14 @@ const IDLE: Duration = Duration::from_secs(3600);
 pub struct UpstreamEnd {
     pub(crate) io: Io,
     pub(crate) early: Option<Buffer>,
+    pub(crate) kept: Vec<Box<dyn Any>>,
 }
 
 impl Tunnel for UpstreamEnd {
+    fn keep(&mut self, what: Box<dyn Any>) {
+        self.kept.push(what);
+    }
+
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
     }

@@ -304,12 +304,14 @@ impl<'a> Tries<'a> {
         let is_probe = call.is_probe();
         let failed = Failed::of(&failure, call.fresh);
         self.tell(call, outcome);
-        if !matches!(failed, Failed::Unsent) {
+        if !failure.unprocessed {
             replay.set_sent();
         }
         replay.give_back(failure.body);
         self.last = Some(Box::new(failure.rejection));
-        let wait = if is_probe { None } else { self.decide(failed, replay) };
+        // A connection that was closed while it waited answers no probe.
+        let is_over = is_probe && !matches!(failed, Failed::Stale);
+        let wait = if is_over { None } else { self.decide(failed, replay) };
         wait.ok_or_else(|| self.over())
     }
 
@@ -343,7 +345,10 @@ impl<'a> Tries<'a> {
         let facts = Facts {
             failed,
             retries: self.retries,
-            replay: retry::Replay::of(self.method, replay.is_there()),
+            replay: match retry::Replay::of(self.method, replay.is_there()) {
+                retry::Replay::NotIdempotent if !replay.is_sent() => retry::Replay::Safe,
+                known => known,
+            },
             elsewhere: usize::from(self.tried.count) + usize::from(!self.tried.has(self.index))
                 < upstream.endpoints.len(),
             left: self.deadline.left(now),

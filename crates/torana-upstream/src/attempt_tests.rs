@@ -42,7 +42,8 @@ fn shares(upstream: &Upstream, endpoints: usize) -> Vec<usize> {
 }
 
 fn failure(refusal: &'static torana_core::refusal::Refusal) -> Failure {
-    Failure { rejection: Rejection::new(refusal), body: Some(Body::Empty), stale: false }
+    let unprocessed = refusal.retry == torana_core::refusal::Retry::Always;
+    Failure { rejection: Rejection::new(refusal), body: Some(Body::Empty), stale: false, unprocessed }
 }
 
 #[test]

@@ -130,7 +130,10 @@ impl Endpoint {
     /// Closes connections that have waited too long or are gone.
     pub(crate) fn tend(&self, now: Instant) {
         self.pool.sweep(now);
-        self.http2.borrow_mut().retain(h2::Connection::is_open);
+        let idle_timeout = self.upstream.idle_timeout;
+        self.http2.borrow_mut().retain(|connection| {
+            connection.streams() > 0 || (connection.is_open() && connection.idle(now) < idle_timeout)
+        });
     }
 
     /// Whether it is part of the upstream still.
@@ -176,7 +179,8 @@ impl Endpoint {
         fresh: bool,
         notes: &mut Notes,
     ) -> Result<Reply, Failure> {
-        let lane = match self.idle_lane(outgoing.upgrade, fresh) {
+        let once = !outgoing.method.is_idempotent() || !body.is_empty();
+        let lane = match self.idle_lane(outgoing.upgrade, fresh, once) {
             Some(lane) => lane,
             // Boxed: connecting is rare and its state is large.
             None => match Box::pin(self.open_lane_by(outgoing.deadline, outgoing.upgrade)).await {
@@ -184,7 +188,7 @@ impl Endpoint {
                     notes.connected = Some(timer::now());
                     lane
                 }
-                Err(rejection) => return Err(Failure { rejection, body: Some(body), stale: false }),
+                Err(rejection) => return Err(Failure::unsent(rejection, body)),
             },
         };
         match lane {
@@ -193,15 +197,16 @@ impl Endpoint {
         }
     }
 
-    /// A connection that is there. A protocol switch needs HTTP/1.1.
-    fn idle_lane(&self, upgrade: bool, fresh: bool) -> Option<Lane> {
+    /// A connection that is there. A protocol switch needs HTTP/1.1; `once` is
+    /// a request that cannot simply be sent again.
+    fn idle_lane(&self, upgrade: bool, fresh: bool, once: bool) -> Option<Lane> {
         if !upgrade && let Some(connection) = self.idle_http2() {
             return Some(Lane::Http2(connection));
         }
         if fresh || (self.wants_http2() && !upgrade) {
             return None;
         }
-        self.pool.take().map(Lane::Http1)
+        self.pool.take(once).map(Lane::Http1)
     }
 
     fn idle_http2(&self) -> Option<h2::Connection> {
@@ -216,16 +221,19 @@ impl Endpoint {
         self.spec.prior_knowledge || self.upstream.protocol == Protocol::Http2 || self.speaks_http2.get()
     }
 
-    /// [`open_lane`](Self::open_lane) by `deadline`, where that comes before the
-    /// time to connect is over.
+    /// [`open_lane`](Self::open_lane) within the time to connect, and by
+    /// `deadline`. Waiting for a connection that another request opens takes no
+    /// longer than opening it: of many that wait, each would otherwise try in
+    /// its turn.
     async fn open_lane_by(&self, deadline: Deadline, upgrade: bool) -> Result<Lane, Rejection> {
-        let limit = self.upstream.connect_timeout;
-        match deadline.left(timer::now()) {
-            Some(left) if limit.is_zero() || left < limit => {
+        let now = timer::now();
+        let own = Deadline::after(now, self.upstream.connect_timeout);
+        match deadline.earlier(own).left(now) {
+            Some(left) => {
                 let opened = tokio::time::timeout(left, self.open_lane(upgrade)).await;
                 opened.unwrap_or_else(|_| Err(Rejection::new(&UPSTREAM_CONNECT_TIMEOUT)))
             }
-            _ => self.open_lane(upgrade).await,
+            None => self.open_lane(upgrade).await,
         }
     }
 
@@ -256,7 +264,8 @@ impl Endpoint {
             Some(tls) if self.spec.secure => Some(Security { tls, host: host_of(&self.spec.authority), alpn }),
             _ => None,
         };
-        let Dialled { io, http2 } = dial(place, security, self.upstream.connect_timeout).await?;
+        // Whoever opens keeps to the time.
+        let Dialled { io, http2 } = dial(place, security, Duration::ZERO).await?;
         let prior =
             !self.spec.secure && !upgrade && (self.spec.prior_knowledge || self.upstream.protocol == Protocol::Http2);
         if http2 || prior {

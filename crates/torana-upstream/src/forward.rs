@@ -270,9 +270,7 @@ impl Upstream {
         place: Option<Place>,
         in_flight: Option<InFlight>,
     ) {
-        if in_flight.is_some() || place.is_some() {
-            reply.body = hold(std::mem::take(&mut reply.body), place, in_flight);
-        }
+        hold(reply, place, in_flight);
         if let Some(sticky) = self.state.sticky() {
             let tls = exchange.connection.is_secure();
             if let Some(cookie) = sticky.set_cookie(tries.index(), tries.bound(), tls) {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use std::task::{Context, Poll};
 use torana_core::body::{Body, BodyError, BodyStream, Progress};
 use torana_core::head::Fields;
+use torana_core::reply::Reply;
 
 /// A body that holds a place under a ceiling, or counts as a request under way,
 /// until it has ended. It costs an allocation, so only upstreams that count
@@ -16,12 +17,17 @@ pub(crate) struct Held {
     _in_flight: Option<InFlight>,
 }
 
-/// `body`, holding these until it has ended.
-pub(crate) fn hold(body: Body, place: Option<Place>, in_flight: Option<InFlight>) -> Body {
-    if body.is_empty() || (place.is_none() && in_flight.is_none()) {
-        return body;
+/// Has `reply` hold these until it has ended: its body, or the tunnel it makes.
+pub(crate) fn hold(reply: &mut Reply, place: Option<Place>, in_flight: Option<InFlight>) {
+    if place.is_none() && in_flight.is_none() {
+        return;
     }
-    Body::Stream(Box::new(Held { body, _place: place, _in_flight: in_flight }))
+    if let Some(tunnel) = &mut reply.tunnel {
+        tunnel.keep(Box::new((place, in_flight)));
+    } else if !reply.body.is_empty() {
+        let body = std::mem::take(&mut reply.body);
+        reply.body = Body::Stream(Box::new(Held { body, _place: place, _in_flight: in_flight }));
+    }
 }
 
 impl BodyStream for Held {

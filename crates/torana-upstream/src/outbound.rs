@@ -49,7 +49,7 @@ pub(crate) async fn send(upstream: &Upstream, mut request: OutboundRequest) -> R
                     Some(wait) => wait,
                     None => {
                         replay.settle();
-                        reply.body = hold(reply.body, place, in_flight);
+                        hold(&mut reply, place, in_flight);
                         return Ok(reply);
                     }
                 }

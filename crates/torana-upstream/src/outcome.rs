@@ -167,7 +167,12 @@ mod tests {
 
     #[test]
     fn connections_that_went_stale_are_not_charged() {
-        let failure = |stale| Failure { rejection: Rejection::new(&refuse::UPSTREAM_CLOSED), body: None, stale };
+        let failure = |stale| Failure {
+            rejection: Rejection::new(&refuse::UPSTREAM_CLOSED),
+            body: None,
+            stale,
+            unprocessed: false,
+        };
         assert_eq!(Outcome::of_failure(&failure(false)), Outcome::Failed(Fault::Reset));
         assert_eq!(Outcome::of_failure(&failure(true)), Outcome::Local);
     }

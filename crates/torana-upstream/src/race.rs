@@ -91,8 +91,8 @@ struct Race<'a> {
     upstream: &'a Upstream,
     hedger: &'a Hedger,
     runners: Vec<Runner<'a>>,
-    /// A reply that did not win but is better than none.
-    spare: Option<Reply>,
+    /// A reply that did not win but is better than none, and its endpoint.
+    spare: Option<(usize, Reply)>,
 }
 
 impl<'a> Race<'a> {
@@ -162,10 +162,14 @@ impl<'a> Race<'a> {
                 }
                 Err(failure) if self.runners.is_empty() => {
                     tries.turn_to(runner.call.index);
-                    self.note(&runner, exchange);
+                    self.note(runner.call.index, exchange);
                     return match (tries.failed(runner.call, failure, replay), self.spare.take()) {
                         (Ok(wait), _) => Ok(Round::Again(wait)),
-                        (Err(_), Some(reply)) => Ok(Round::Won(reply, None)),
+                        (Err(_), Some((index, reply))) => {
+                            tries.turn_to(index);
+                            self.note(index, exchange);
+                            Ok(Round::Won(reply, None))
+                        }
                         (Err(rejection), None) => Err(rejection),
                     };
                 }
@@ -230,8 +234,9 @@ impl<'a> Race<'a> {
         }
         let is_wanted = !self.upstream.spec().retry.on.has(Trigger::Status(reply.head.status.code()));
         if !is_wanted && !self.runners.is_empty() {
+            let index = runner.call.index;
             tries.told(runner.call, &reply);
-            self.spare = Some(reply);
+            self.spare = Some((index, reply));
             return None;
         }
         for other in self.runners.drain(..) {
@@ -244,7 +249,7 @@ impl<'a> Race<'a> {
         if !runner.is_first {
             self.hedger.count_won();
         }
-        self.note(&runner, exchange);
+        self.note(runner.call.index, exchange);
         exchange.notes.connected = connected.or(exchange.notes.connected);
         if exchange.notes.dispatched.is_some() {
             exchange.notes.replied = Some(now);
@@ -257,7 +262,7 @@ impl<'a> Race<'a> {
         })
     }
 
-    fn note(&self, runner: &Runner<'a>, exchange: &mut Exchange) {
-        exchange.notes.endpoint = Some(self.upstream.endpoints[runner.call.index].name().clone());
+    fn note(&self, index: usize, exchange: &mut Exchange) {
+        exchange.notes.endpoint = Some(self.upstream.endpoints[index].name().clone());
     }
 }

@@ -59,6 +59,16 @@ pub struct Failure {
     /// The connection had served before: it may simply have been closed while
     /// it waited, so the request deserves a fresh one.
     pub stale: bool,
+    /// Nothing was done with the request: it may be sent again whatever it was.
+    pub unprocessed: bool,
+}
+
+impl Failure {
+    /// One of a request of which nothing was sent.
+    #[must_use]
+    pub const fn unsent(rejection: Rejection, body: Body) -> Failure {
+        Failure { rejection, body: Some(body), stale: false, unprocessed: true }
+    }
 }
 
 /// One connection.
@@ -68,6 +78,8 @@ pub struct Connection {
     scanner: HeadScanner,
     timer: Timer,
     request: Body,
+    /// Whether some of the request's body has been taken from it.
+    body_used: bool,
     writer: Option<Writer>,
     decoder: BodyDecoder,
     /// Length of the data at the front of the input.
@@ -96,6 +108,7 @@ impl Connection {
             scanner: HeadScanner::new(),
             timer: Timer::new(),
             request: Body::Empty,
+            body_used: false,
             writer: None,
             decoder: BodyDecoder::new(Framing::None),
             ready: 0,
@@ -131,6 +144,13 @@ impl Connection {
         Buffer::take(0).poll_read(&mut self.io, &mut cx).is_pending()
     }
 
+    /// Whether the kernel says so as well. What it has been told since this
+    /// thread last asked for events, [`is_clean`](Self::is_clean) does not know;
+    /// under load that is a while.
+    pub(crate) fn is_surely_clean(&mut self) -> bool {
+        self.is_clean() && self.io.has_nothing()
+    }
+
     /// Sends a request and waits for the head of its reply. The reply's body
     /// holds the connection.
     ///
@@ -154,10 +174,11 @@ impl Connection {
         };
         if let Err(error) = request::write_head(out.bytes(), &head) {
             let rejection = Rejection::new(&refuse::UPSTREAM_UNWRITABLE).because(error);
-            return Err(Failure { rejection, body: Some(body), stale: false });
+            return Err(Failure::unsent(rejection, body));
         }
         self.writer = Some(Writer::new(out, framing, false));
         self.request = body;
+        self.body_used = false;
         self.body_idle = outgoing.body_idle;
         self.timer.arm(outgoing.deadline);
         let mut head = recycle::reply_head();
@@ -168,12 +189,20 @@ impl Connection {
     }
 
     fn failure(mut self: Box<Self>, rejection: Rejection) -> Failure {
-        let untouched = self.writer.as_ref().is_none_or(|writer| writer.body_bytes() == 0);
+        self.end_writing();
         let closed = rejection.refusal.code == refuse::UPSTREAM_CLOSED.code;
         Failure {
-            body: untouched.then(|| mem::take(&mut self.request)),
+            body: (!self.body_used).then(|| mem::take(&mut self.request)),
             stale: closed && self.served > 1 && self.input.is_none() && self.interims.is_empty(),
+            unprocessed: false,
             rejection,
+        }
+    }
+
+    /// No more of the request is written.
+    fn end_writing(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            self.body_used = writer.body_bytes() > 0;
         }
     }
 
@@ -193,12 +222,12 @@ impl Connection {
                     // An upstream may answer and close before it has read the
                     // whole request; its answer still counts.
                     self.persistent = false;
-                    self.writer = None;
+                    self.end_writing();
                     return Poll::Ready(Ok(()));
                 }
             }
             if writer.is_done() {
-                self.writer = None;
+                self.end_writing();
                 mem::take(&mut self.request).finish();
                 return Poll::Ready(Ok(()));
             }
@@ -280,7 +309,7 @@ impl Connection {
                     return Err(self.failure(Rejection::new(&refuse::UPSTREAM_MALFORMED).because(cause)));
                 }
                 let early = self.input.take();
-                reply.tunnel = Some(Box::new(UpstreamEnd { io: self.io, early }));
+                reply.tunnel = Some(Box::new(UpstreamEnd { io: self.io, early, kept: Vec::new() }));
             }
             Framing::None | Framing::Length(0) if self.writer.is_none() => self.go_home(),
             Framing::None | Framing::Length(0) => {}

@@ -13,8 +13,8 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
 use torana_core::body::{Body, BodyError, BodyStream, Progress};
 use torana_core::deadline::Deadline;
 use torana_core::head::Fields;
@@ -29,6 +29,12 @@ use super::interim::Interims;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
+/// A connection on which a request has waited so long in vain, and no other has
+/// had a reply meanwhile, may lead nowhere any more: it gets no new requests.
+/// The kernel would notice after a quarter of an hour. Not less: a caller who
+/// asks for an answer in no time is not to cost connections.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// A connection that carries many requests. Cheap to clone.
 #[derive(Clone)]
 pub struct Connection {
@@ -40,6 +46,10 @@ struct State {
     /// Whether it is encrypted: `https`, not `http`.
     secure: bool,
     streams: Cell<usize>,
+    /// Requests on it that have had a reply.
+    replies: Cell<u64>,
+    /// When it last had a stream.
+    used: Cell<Instant>,
     gone: Cell<bool>,
 }
 
@@ -63,7 +73,8 @@ pub async fn start(io: Io) -> Result<Connection, Rejection> {
         .handshake::<_, Bytes>(io)
         .await
         .map_err(|error| Rejection::new(&refuse::UPSTREAM_MALFORMED).because(error))?;
-    let state = Rc::new(State { secure, streams: Cell::new(0), gone: Cell::new(false) });
+    let (streams, replies, used) = (Cell::new(0), Cell::new(0), Cell::new(timer::coarse_now()));
+    let state = Rc::new(State { secure, streams, replies, used, gone: Cell::new(false) });
     let of_task = state.clone();
     tokio::task::spawn_local(async move {
         // What broke the connection reaches every stream on it as its own error.
@@ -74,16 +85,24 @@ pub async fn start(io: Io) -> Result<Connection, Rejection> {
 }
 
 impl Connection {
-    /// Whether another request can be sent: not closed, not going away.
+    /// Whether another request can be sent: not closed, not going away. One that
+    /// goes away lives on until its streams have ended.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.state.gone.get()
+        let nobody = &mut Context::from_waker(Waker::noop());
+        !self.state.gone.get() && !matches!(self.sender.clone().poll_ready(nobody), Poll::Ready(Err(_)))
     }
 
     /// How many exchanges are on it.
     #[must_use]
     pub fn streams(&self) -> usize {
         self.state.streams.get()
+    }
+
+    /// For how long it has had no stream, if it has none.
+    #[must_use]
+    pub fn idle(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.state.used.get())
     }
 
     /// How many the other side allows at once.
@@ -100,7 +119,7 @@ impl Connection {
     pub async fn send(self, outgoing: Outgoing<'_>, authority: &str, body: Body) -> Result<Reply, Failure> {
         let request = match build(&outgoing, self.state.secure, authority) {
             Ok(request) => request,
-            Err(rejection) => return Err(Failure { rejection, body: Some(body), stale: false }),
+            Err(rejection) => return Err(Failure::unsent(rejection, body)),
         };
         let mut timer = Timer::new();
         timer.arm(outgoing.deadline);
@@ -115,11 +134,11 @@ impl Connection {
             Some(Ok(())) => {}
             Some(Err(error)) => {
                 let rejection = Rejection::new(&refuse::UPSTREAM_CLOSED).because(error);
-                return Err(Failure { rejection, body: Some(body), stale: true });
+                return Err(Failure { stale: true, ..Failure::unsent(rejection, body) });
             }
             None => {
                 let rejection = Rejection::new(&refuse::UPSTREAM_TIMEOUT).because("no free stream");
-                return Err(Failure { rejection, body: Some(body), stale: false });
+                return Err(Failure::unsent(rejection, body));
             }
         }
         let end = body.is_empty();
@@ -127,27 +146,36 @@ impl Connection {
             Ok(sent) => sent,
             Err(error) => {
                 let rejection = Rejection::new(&refuse::UPSTREAM_CLOSED).because(error);
-                return Err(Failure { rejection, body: Some(body), stale: true });
+                return Err(Failure { stale: true, ..Failure::unsent(rejection, body) });
             }
         };
         let permit = Permit::new(&self.state);
+        let (began, replies) = (timer::coarse_now(), self.state.replies.get());
         let mut pump = Pump::new(stream, body, end, false);
         let mut interims = Interims::default();
         let outcome = poll_fn(|cx| {
             if let Poll::Ready(Err(error)) = pump.poll(cx) {
-                return Poll::Ready(Err(Rejection::from(error)));
+                return Poll::Ready(Err(Rejection::from(error).into()));
             }
             match poll_head(cx, &mut response, &outgoing, &mut interims) {
-                Poll::Pending if timer.poll_expired(cx) => Poll::Ready(Err(Rejection::new(&refuse::UPSTREAM_TIMEOUT))),
+                Poll::Pending if timer.poll_expired(cx) => {
+                    Poll::Ready(Err(Rejection::new(&refuse::UPSTREAM_TIMEOUT).into()))
+                }
                 polled => polled,
             }
         })
         .await;
         match outcome {
-            Ok(response) => receive(response, pump, permit, outgoing.body_idle),
-            Err(rejection) => {
-                let untouched = rejection.refusal.retry == torana_core::refusal::Retry::Always;
-                Err(Failure { rejection, body: pump.reclaim(), stale: untouched })
+            Ok(response) => {
+                self.state.replies.set(self.state.replies.get() + 1);
+                receive(response, pump, permit, outgoing.body_idle)
+            }
+            Err(Broken { rejection, unprocessed }) => {
+                let is_late = rejection.refusal.code == refuse::UPSTREAM_TIMEOUT.code;
+                if is_late && self.state.replies.get() == replies && began.elapsed() >= SILENCE {
+                    self.state.gone.set(true);
+                }
+                Err(Failure { rejection, body: pump.reclaim(), stale: unprocessed, unprocessed })
             }
         }
     }
@@ -181,7 +209,7 @@ fn poll_head(
     response: &mut ResponseFuture,
     outgoing: &Outgoing<'_>,
     interims: &mut Interims,
-) -> Poll<Result<http::Response<RecvStream>, Rejection>> {
+) -> Poll<Result<http::Response<RecvStream>, Broken>> {
     // Polling the response itself would throw interim ones away.
     while let Some(interim) = ready!(response.poll_informational(cx)) {
         let (parts, ()) = interim.map_err(|error| blame(&error))?.into_parts();
@@ -202,7 +230,8 @@ fn receive(
     let (parts, stream) = response.into_parts();
     let mut reply = Reply { head: recycle::reply_head(), ..Reply::default() };
     if let Err(refusal) = message::read_reply(&parts, &mut reply.head) {
-        return Err(Failure { rejection: Rejection::new(refusal), body: None, stale: false });
+        let rejection = Rejection::new(refusal);
+        return Err(Failure { rejection, body: None, stale: false, unprocessed: false });
     }
     if !stream.is_end_stream() {
         let length = reply
@@ -216,15 +245,34 @@ fn receive(
     Ok(reply)
 }
 
-/// What an HTTP/2 error says about who is to blame and what may be repeated.
-fn blame(error: &h2::Error) -> Rejection {
-    match error.reason() {
-        // RFC 9113 §8.7: the request was not processed.
-        Some(Reason::REFUSED_STREAM) => Rejection::new(&refuse::UPSTREAM_CONNECT).because(error),
-        Some(_) if error.is_remote() && error.is_reset() => Rejection::new(&refuse::UPSTREAM_RESET).because(error),
-        Some(Reason::PROTOCOL_ERROR) => Rejection::new(&refuse::UPSTREAM_MALFORMED).because(error),
-        _ => Rejection::new(&refuse::UPSTREAM_CLOSED).because(error),
+/// Why a stream got no reply.
+struct Broken {
+    rejection: Rejection,
+    /// The service says that it has done nothing with the request.
+    unprocessed: bool,
+}
+
+impl From<Rejection> for Broken {
+    fn from(rejection: Rejection) -> Broken {
+        Broken { rejection, unprocessed: false }
     }
+}
+
+/// What an HTTP/2 error says about who is to blame and what may be repeated.
+fn blame(error: &h2::Error) -> Broken {
+    // RFC 9113 §6.8: of streams behind the last that GOAWAY names, nothing was
+    // processed. No other stream ends by it.
+    let above = error.is_remote() && error.is_go_away();
+    let refusal = match error.reason() {
+        _ if above => &refuse::UPSTREAM_CLOSED,
+        // RFC 9113 §8.7: the request was not processed.
+        Some(Reason::REFUSED_STREAM) => &refuse::UPSTREAM_CONNECT,
+        Some(_) if error.is_remote() && error.is_reset() => &refuse::UPSTREAM_RESET,
+        Some(Reason::PROTOCOL_ERROR) => &refuse::UPSTREAM_MALFORMED,
+        _ => &refuse::UPSTREAM_CLOSED,
+    };
+    let unprocessed = above || error.reason() == Some(Reason::REFUSED_STREAM);
+    Broken { rejection: Rejection::new(refusal).because(error), unprocessed }
 }
 
 /// Counts a stream while it lives.
@@ -240,6 +288,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get().saturating_sub(1));
+        self.0.used.set(timer::coarse_now());
     }
 }
 

@@ -47,13 +47,16 @@ impl Pool {
         Rc::new(Pool { idle: RefCell::default(), max_idle, idle_timeout, closed: Cell::new(false), metrics })
     }
 
-    /// Takes a connection on which nothing has happened while it waited.
+    /// Takes a connection on which nothing has happened while it waited. `once`
+    /// is for a request that cannot be sent again: it is worth a system call to
+    /// know of an end that has arrived but was not noticed yet.
     #[must_use]
-    pub fn take(self: &Rc<Self>) -> Option<Box<Connection>> {
+    pub fn take(self: &Rc<Self>, once: bool) -> Option<Box<Connection>> {
         loop {
             let mut connection = self.idle.borrow_mut().pop_back()?;
             self.metrics.idle.sub(1);
-            if connection.is_clean() {
+            let is_clean = if once { connection.is_surely_clean() } else { connection.is_clean() };
+            if is_clean {
                 self.metrics.reused.add(1);
                 connection.set_home(self.clone());
                 return Some(connection);
@@ -114,5 +117,31 @@ impl Pool {
     #[must_use]
     pub fn idle(&self) -> usize {
         self.idle.borrow().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Io, Socket};
+
+    /// As long as nobody asks the kernel for events, the end of a connection
+    /// that has arrived is not among them.
+    #[tokio::test]
+    async fn an_end_that_nobody_has_noticed_is_seen_by_who_cannot_send_again() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        let pool = Pool::new(8, Duration::from_secs(60), Arc::default());
+        pool.put(pool.adopt(Connection::new(Io::Plain(Socket::Tcp(tcp)))));
+        pool.put(pool.take(true).expect("nothing has happened"));
+        drop(peer);
+        // Loopback is quick, not instant.
+        let is_gone = (0..1000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            pool.put(pool.take(false).expect("this thread knows nothing yet"));
+            pool.take(true).map(|connection| pool.put(connection)).is_none()
+        });
+        assert!(is_gone && pool.idle() == 0);
     }
 }

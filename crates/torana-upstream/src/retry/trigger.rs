@@ -9,8 +9,8 @@ use torana_net::refusals as refuse;
 /// How a request failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failed {
-    /// Nothing was done with it: no connection, or the endpoint refused the
-    /// stream unprocessed.
+    /// Nothing was done with it: no connection, no agreement on TLS, or the
+    /// endpoint refused the stream unprocessed.
     Unsent,
     /// A connection that had waited in the pool was closed without a word.
     Stale,
@@ -41,6 +41,7 @@ impl Failed {
             (Origin::Upstream, Retry::Always) => Failed::Unsent,
             (Origin::Upstream, Retry::IfSafe) if failure.stale && !fresh => Failed::Stale,
             (Origin::Upstream, Retry::IfSafe) if refusal.code == refuse::UPSTREAM_TIMEOUT.code => Failed::Timeout,
+            (Origin::Upstream, Retry::IfSafe) if failure.unprocessed => Failed::Unsent,
             (Origin::Upstream, Retry::IfSafe) => Failed::Reset,
             _ => Failed::Final,
         }
@@ -215,9 +216,14 @@ mod tests {
     #[test]
     fn failures_are_classed_by_what_may_have_happened() {
         let class = |refusal: &'static Refusal, stale: bool, fresh: bool| {
-            Failed::of(&Failure { rejection: Rejection::new(refusal), body: None, stale }, fresh)
+            Failed::of(&Failure { rejection: Rejection::new(refusal), body: None, stale, unprocessed: false }, fresh)
         };
-        for refusal in [&refuse::UPSTREAM_CONNECT, &refuse::UPSTREAM_CONNECT_TIMEOUT, &refuse::UPSTREAM_UNRESOLVED] {
+        for refusal in [
+            &refuse::UPSTREAM_CONNECT,
+            &refuse::UPSTREAM_CONNECT_TIMEOUT,
+            &refuse::UPSTREAM_UNRESOLVED,
+            &refuse::UPSTREAM_TLS,
+        ] {
             assert_eq!(class(refusal, false, false), Failed::Unsent);
         }
         assert_eq!(class(&refuse::UPSTREAM_CLOSED, true, false), Failed::Stale);
@@ -226,13 +232,8 @@ mod tests {
         assert_eq!(class(&refuse::UPSTREAM_RESET, false, false), Failed::Reset);
         assert_eq!(class(&refuse::UPSTREAM_MALFORMED, false, false), Failed::Reset);
         assert_eq!(class(&refuse::UPSTREAM_TIMEOUT, false, false), Failed::Timeout);
-        for refusal in [
-            &refuse::UPSTREAM_TLS,
-            &refuse::UPSTREAM_UNWRITABLE,
-            &refuse::CLIENT_GONE,
-            &refuse::BODY_TRUNCATED,
-            &refuse::BODY_IDLE,
-        ] {
+        for refusal in [&refuse::UPSTREAM_UNWRITABLE, &refuse::CLIENT_GONE, &refuse::BODY_TRUNCATED, &refuse::BODY_IDLE]
+        {
             assert_eq!(class(refusal, false, false), Failed::Final, "{}", refusal.code);
         }
     }
