@@ -69,6 +69,8 @@ pub struct Connection {
     timer: Timer,
     request: Body,
     writer: Option<Writer>,
+    /// Whether some of the request's body has been written, and is gone with it.
+    is_begun: bool,
     decoder: BodyDecoder,
     /// Length of the data at the front of the input.
     ready: usize,
@@ -97,6 +99,7 @@ impl Connection {
             timer: Timer::new(),
             request: Body::Empty,
             writer: None,
+            is_begun: false,
             decoder: BodyDecoder::new(Framing::None),
             ready: 0,
             length: None,
@@ -139,6 +142,7 @@ impl Connection {
     pub async fn send(mut self: Box<Self>, outgoing: Outgoing<'_>, body: Body) -> Result<Reply, Failure> {
         self.served += 1;
         self.interims = Interims::default();
+        self.is_begun = false;
         let framing = match (&body, body.remaining()) {
             (Body::Empty, _) => Framing::None,
             (_, Some(length)) => Framing::Length(length),
@@ -168,13 +172,19 @@ impl Connection {
     }
 
     fn failure(mut self: Box<Self>, rejection: Rejection) -> Failure {
-        let untouched = self.writer.as_ref().is_none_or(|writer| writer.body_bytes() == 0);
+        self.end_writing();
+        let untouched = !self.is_begun;
         let closed = rejection.refusal.code == refuse::UPSTREAM_CLOSED.code;
         Failure {
             body: untouched.then(|| mem::take(&mut self.request)),
             stale: closed && self.served > 1 && self.input.is_none() && self.interims.is_empty(),
             rejection,
         }
+    }
+
+    /// Nothing more of the request is written.
+    fn end_writing(&mut self) {
+        self.is_begun |= self.writer.take().is_some_and(|writer| writer.body_bytes() > 0);
     }
 
     /// Pushes out what is left of the request. Ready when there is nothing
@@ -193,12 +203,12 @@ impl Connection {
                     // An upstream may answer and close before it has read the
                     // whole request; its answer still counts.
                     self.persistent = false;
-                    self.writer = None;
+                    self.end_writing();
                     return Poll::Ready(Ok(()));
                 }
             }
             if writer.is_done() {
-                self.writer = None;
+                self.end_writing();
                 mem::take(&mut self.request).finish();
                 return Poll::Ready(Ok(()));
             }
