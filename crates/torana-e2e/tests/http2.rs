@@ -119,6 +119,25 @@ fn a_replys_trailers_cross_versions_both_ways() {
 }
 
 #[test]
+fn trailers_nobody_read_do_not_go_with_the_next_reply() {
+    let with = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-sum: of-another\r\n\r\n";
+    let without = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    let origin = Origin::replying(move |seen| if seen.target() == "/part" { with.into() } else { without.into() });
+    let gateway = Setup::new(
+        "routes:
+  - { name: whole, match: { path: /whole }, aggregate: { parts: { one: { upstream: a, path: /part } } } }
+  - { name: a, upstream: a }",
+    )
+    .origin("a", &origin)
+    .start();
+    assert_eq!(gateway.ask(get("/whole", "")).status(), 200);
+    let reply = gateway.ask(get("/", "te: trailers\r\nconnection: te\r\n"));
+    assert_eq!((reply.status(), reply.text().as_str()), (200, "{}"));
+    assert!(reply.body.trailers.is_empty(), "{:?}", reply.body.trailers);
+    assert_eq!(origin.connections(), 1, "both came on one connection");
+}
+
+#[test]
 fn a_grpc_reply_of_trailers_only_stays_one() {
     let origin = http2::Origin::start(|_| Answer {
         headers: map(&[("content-type", "application/grpc"), ("grpc-status", "5"), ("grpc-message", "gone")]),

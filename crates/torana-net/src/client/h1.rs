@@ -143,6 +143,8 @@ impl Connection {
         self.served += 1;
         self.interims = Interims::default();
         self.is_begun = false;
+        // Nobody may have wanted those of the reply before.
+        self.trailers = None;
         let framing = match (&body, body.remaining()) {
             (Body::Empty, _) => Framing::None,
             (_, Some(length)) => Framing::Length(length),
