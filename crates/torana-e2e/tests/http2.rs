@@ -119,6 +119,28 @@ fn a_replys_trailers_cross_versions_both_ways() {
 }
 
 #[test]
+fn trailers_behind_a_body_with_a_length_are_passed_on() {
+    let origin = http2::Origin::start(|seen| Answer {
+        headers: map(&[("content-type", "application/grpc"), ("content-length", "7")]),
+        data: seen.data.clone().into(),
+        trailers: Some(map(&[("grpc-status", "0")])),
+        ..Answer::default()
+    });
+    let gateway = with_http2(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        // Whether the trailers are there with the last of the data is up to the kernel.
+        for _ in 0..20 {
+            let mut call = request("POST", "http", "/shop.Orders/Get");
+            call.headers_mut().extend(map(&[("content-type", "application/grpc"), ("te", "trailers")]));
+            let reply = client.ask(call, b"\0\0\0\0\x02hi").await.unwrap();
+            assert_eq!((reply.status(), reply.data.len()), (200, 7));
+            assert_eq!(reply.trailers.expect("trailers")["grpc-status"], "0");
+        }
+    });
+}
+
+#[test]
 fn trailers_nobody_read_do_not_go_with_the_next_reply() {
     let with = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-sum: of-another\r\n\r\n";
     let without = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";

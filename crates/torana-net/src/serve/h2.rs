@@ -412,12 +412,18 @@ impl Pump<SendStream<Bytes>> {
         (self.moved == 0).then(|| std::mem::take(&mut self.body))
     }
 
-    /// Whether the piece just taken was the last, so that it can carry the
-    /// end: known where the length is, and no trailers follow.
+    /// Whether the piece just taken was the last, so that the end can follow at
+    /// once: known where the length is.
     fn is_last(&mut self, cx: &mut Context<'_>) -> bool {
-        self.body.remaining() == Some(0)
-            && matches!(self.body.poll_data(cx), Poll::Ready(Ok(Progress::End)))
-            && self.body.trailers().is_none()
+        self.body.remaining() == Some(0) && matches!(self.body.poll_data(cx), Poll::Ready(Ok(Progress::End)))
+    }
+
+    /// The trailers, at the end of the body.
+    fn trailers(&mut self) -> Option<http::HeaderMap> {
+        let fields = self.body.trailers().filter(|_| self.with_trailers)?;
+        let mut map = http::HeaderMap::new();
+        message::write_fields(&fields, &mut map, false);
+        Some(map)
     }
 
     /// Ready when the body has been handed over.
@@ -427,13 +433,8 @@ impl Pump<SendStream<Bytes>> {
             self.waits_for_peer = false;
             match ready!(self.body.poll_data(cx))? {
                 Progress::End => {
-                    let trailers = self.body.trailers().filter(|_| self.with_trailers);
-                    let ended = match trailers {
-                        Some(fields) => {
-                            let mut map = http::HeaderMap::new();
-                            message::write_fields(&fields, &mut map, false);
-                            self.stream.send_trailers(map)
-                        }
+                    let ended = match self.trailers() {
+                        Some(trailers) => self.stream.send_trailers(trailers),
                         None => self.stream.send_data(Bytes::new(), true),
                     };
                     self.done = true;
@@ -468,7 +469,12 @@ impl Pump<SendStream<Bytes>> {
                     };
                     self.moved += data.len() as u64;
                     let last = self.is_last(cx);
-                    if self.stream.send_data(data, last).is_err() {
+                    let trailers = if last { self.trailers() } else { None };
+                    let mut sent = self.stream.send_data(data, last && trailers.is_none());
+                    if let Some(trailers) = trailers {
+                        sent = sent.and_then(|()| self.stream.send_trailers(trailers));
+                    }
+                    if sent.is_err() {
                         if self.with_trailers {
                             return gone();
                         }
