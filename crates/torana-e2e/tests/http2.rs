@@ -278,6 +278,36 @@ fn a_stream_that_is_reset_cancels_its_upstream_and_no_other() {
     assert_eq!(line["code"], "client.gone");
 }
 
+/// Or it would hold on to the service for as long as that says nothing: forever, with events that are rare.
+#[test]
+fn a_stream_that_is_reset_in_its_reply_cancels_its_upstream() {
+    let origin = Origin::start(|conn| {
+        if conn.request().is_some() {
+            conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+            conn.until_closed();
+        }
+    });
+    let config = format!("limits: {{ http2_resets: 3 }}\nadmin: {{ address: \"127.0.0.1:{{port:admin}}\" }}\n{ROUTE}");
+    let gateway = Setup::new(&config).origin("a", &origin).start();
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        for _ in 0..4 {
+            let mut requests = client.requests.clone().ready().await.unwrap();
+            let (response, mut stream) = requests.send_request(http2::get("http", "/events"), true).unwrap();
+            let mut body = response.await.unwrap().into_body();
+            assert_eq!(body.data().await.unwrap().unwrap(), "first");
+            stream.send_reset(Reason::CANCEL);
+            drop(body);
+            while origin.open() > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let line = gateway.log_line("the reset stream", |line| line["path"] == "/events");
+    assert_eq!(line["code"], "client.gone");
+    gateway.wait_metric("gateway_connections_limited_total{code=\"limit.http2_resets\"}", 1.0);
+}
+
 #[test]
 fn one_upstream_connection_carries_many_requests() {
     let origin = http2::Origin::start(|_| Answer { data: Bytes::from_static(b"x"), ..Answer::default() });

@@ -37,7 +37,7 @@ use torana_core::reply::Reply;
 /// is bounded by the second.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Most bytes handed to the connection before the client has taken some.
+/// Most bytes of a stream handed to the connection before the client has taken some.
 const SEND_BUFFER: usize = 256 * 1024;
 /// Resets are counted over this time.
 const RESET_WINDOW: Duration = Duration::from_secs(30);
@@ -296,6 +296,8 @@ async fn send<S: Service>(
         match polled {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.refusal)),
+            // A client that wants no more of it would be noticed with the next of the data, if ever.
+            Poll::Pending if pump.stream.poll_reset(cx).is_ready() => Poll::Ready(Err(&refuse::CLIENT_GONE)),
             Poll::Pending => poll_limits(cx, &mut timer, &mut pace, end_by, pump.waits_for_peer).map(Err),
         }
     })
