@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, HeaderValue};
+use std::io::{Read, Write};
+use std::sync::mpsc;
 use torana_e2e::client::{get, post};
 use torana_e2e::gateway::{Gateway, Setup};
 use torana_e2e::http2::{self, Answer, Client, block_on, request};
@@ -306,6 +308,117 @@ fn a_stream_that_is_reset_in_its_reply_cancels_its_upstream() {
     let line = gateway.log_line("the reset stream", |line| line["path"] == "/events");
     assert_eq!(line["code"], "client.gone");
     gateway.wait_metric("gateway_connections_limited_total{code=\"limit.http2_resets\"}", 1.0);
+}
+
+/// An HTTP/2 server that says GOAWAY while it still serves a request; the next connections are well.
+fn leaving() -> (String, mpsc::Receiver<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("h2c://{}", listener.local_addr().unwrap());
+    let (leaves, left) = mpsc::channel();
+    std::thread::spawn(move || {
+        block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((tcp, _)) = listener.accept().await {
+                let leaves = leaves.clone();
+                tokio::task::spawn_local(async move {
+                    let mut connection = h2::server::handshake(tcp).await.unwrap();
+                    let mut held = Vec::new();
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        if request.uri().path() == "/slow" {
+                            held.push((request, respond));
+                            connection.graceful_shutdown();
+                            leaves.send(()).unwrap();
+                        } else {
+                            respond.send_response(http::Response::new(()), true).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+    });
+    (url, left)
+}
+
+#[test]
+fn an_upstream_connection_that_goes_away_gets_no_more_requests() {
+    let (url, left) = leaving();
+    let gateway = Setup::new(ROUTE).endpoint("a", &url).start();
+    let mut busy = gateway.connect();
+    busy.send(get("/slow", ""));
+    left.recv().unwrap();
+    // The request under way keeps it open.
+    for _ in 0..20 {
+        assert_eq!(gateway.ask(post("/", "", "x")).status(), 200);
+        assert_eq!(gateway.ask(get("/", "")).status(), 200);
+    }
+    assert!(busy.is_open());
+}
+
+/// RFC 9113 §6.8: what GOAWAY does not name has not been looked at, so even a POST may go elsewhere.
+#[test]
+fn a_request_that_goaway_left_out_goes_elsewhere() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let leaving = format!("h2c://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for tcp in listener.incoming() {
+            let mut tcp = tcp.unwrap();
+            // SETTINGS; and as soon as there is a request, which is no part of what the client begins with: GOAWAY, 0.
+            tcp.write_all(b"\0\0\0\x04\0\0\0\0\0").unwrap();
+            let (mut all, mut part) = (Vec::new(), [0; 4096]);
+            while !all.windows(9).any(|frame| frame.starts_with(&[1]) && frame[2..6] == [0, 0, 0, 1]) {
+                match tcp.read(&mut part) {
+                    Ok(count) if count > 0 => all.extend(&part[..count]),
+                    _ => break,
+                }
+            }
+            let _ = tcp.write_all(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0");
+            let _ = tcp.read_to_end(&mut all);
+        }
+    });
+    let well = http2::Origin::start(|_| Answer::default());
+    let config = format!("upstreams: {{ a: {{ endpoints: [ \"{leaving}\", \"{}\" ] }} }}\n{ROUTE}", well.url());
+    let gateway = Setup::new(&config).start();
+    for _ in 0..4 {
+        assert_eq!(gateway.ask(post("/", "", "")).status(), 200);
+    }
+}
+
+/// A machine that has lost its power says nothing, not even that it is gone.
+#[test]
+fn an_upstream_connection_that_has_gone_silent_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("h2c://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let mut is_first = true;
+            while let Ok((tcp, _)) = listener.accept().await {
+                let falls_silent = std::mem::take(&mut is_first);
+                tokio::task::spawn_local(async move {
+                    let mut connection = h2::server::handshake(tcp).await.unwrap();
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        if falls_silent && request.uri().path() == "/slow" {
+                            // Keeps the socket and looks at it no more.
+                            std::future::pending::<()>().await;
+                        }
+                        respond.send_response(http::Response::new(()), true).unwrap();
+                    }
+                });
+            }
+        });
+    });
+    let config = format!(
+        "upstreams: {{ a: {{ endpoints: [ \"{url}\" ], timeout: 300ms, retry: {{ attempts: 0 }} }} }}\n{ROUTE}"
+    );
+    let gateway = Setup::new(&config).start();
+    assert_eq!(gateway.ask(get("/", "")).status(), 200);
+    let reply = gateway.ask(get("/slow", ""));
+    assert_eq!((reply.status(), reply.code().as_str()), (504, "upstream.timeout"));
+    for _ in 0..3 {
+        assert_eq!(gateway.ask(post("/", "", "x")).status(), 200);
+    }
 }
 
 #[test]

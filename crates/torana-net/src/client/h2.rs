@@ -8,12 +8,12 @@ use crate::serve::h2::Pump;
 use crate::timer::{self, Timer};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Reason, RecvStream};
-use std::cell::Cell;
+use h2::{Ping, PingPong, Reason, RecvStream};
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use torana_core::body::{Body, BodyError, BodyStream, Progress};
 use torana_core::deadline::Deadline;
@@ -32,11 +32,15 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 /// A connection that carries many requests. Cheap to clone.
 #[derive(Clone)]
 pub struct Connection {
-    sender: SendRequest<Bytes>,
+    sender: RefCell<SendRequest<Bytes>>,
     state: Rc<State>,
 }
 
 struct State {
+    /// Asks the other side for a sign of life.
+    ping: RefCell<Option<PingPong>>,
+    /// Whether it owes one.
+    is_asked: Cell<bool>,
     /// Whether it is encrypted: `https`, not `http`.
     secure: bool,
     streams: Cell<usize>,
@@ -55,7 +59,7 @@ impl std::fmt::Debug for Connection {
 /// The other side does not speak HTTP/2.
 pub async fn start(io: Io) -> Result<Connection, Rejection> {
     let secure = !matches!(io, Io::Plain(_));
-    let (sender, connection) = h2::client::Builder::new()
+    let (sender, mut connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(64 * 1024)
@@ -63,21 +67,54 @@ pub async fn start(io: Io) -> Result<Connection, Rejection> {
         .handshake::<_, Bytes>(io)
         .await
         .map_err(|error| Rejection::new(&refuse::UPSTREAM_MALFORMED).because(error))?;
-    let state = Rc::new(State { secure, streams: Cell::new(0), gone: Cell::new(false) });
+    let state = Rc::new(State {
+        ping: connection.ping_pong().into(),
+        is_asked: Cell::new(false),
+        secure,
+        streams: Cell::new(0),
+        gone: Cell::new(false),
+    });
     let of_task = state.clone();
     tokio::task::spawn_local(async move {
         // What broke the connection reaches every stream on it as its own error.
         let _ = connection.await;
         of_task.gone.set(true);
     });
-    Ok(Connection { sender, state })
+    Ok(Connection { sender: sender.into(), state })
+}
+
+impl State {
+    /// Something did not come in time: perhaps nobody is there any more, which
+    /// TCP finds out only after a quarter of an hour.
+    fn ask(&self) {
+        if let Some(ping) = self.ping.borrow_mut().as_mut()
+            && !self.is_asked.get()
+        {
+            self.is_asked.set(ping.send_ping(Ping::opaque()).is_ok());
+        }
+    }
+
+    /// Whether no sign of life is owed.
+    fn is_there(&self, cx: &mut Context<'_>) -> bool {
+        if self.is_asked.get()
+            && let Some(ping) = self.ping.borrow_mut().as_mut()
+        {
+            self.is_asked.set(!matches!(ping.poll_pong(cx), Poll::Ready(Ok(_))));
+        }
+        !self.is_asked.get()
+    }
 }
 
 impl Connection {
-    /// Whether another request can be sent: not closed, not going away.
+    /// Whether another request can be sent: not closed, not going away, not
+    /// silent.
     #[must_use]
     pub fn is_open(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        // One that is going away serves the streams it has, which may take long.
         !self.state.gone.get()
+            && !matches!(self.sender.borrow_mut().poll_ready(&mut cx), Poll::Ready(Err(_)))
+            && self.state.is_there(&mut cx)
     }
 
     /// How many exchanges are on it.
@@ -89,7 +126,7 @@ impl Connection {
     /// How many the other side allows at once.
     #[must_use]
     pub fn max_streams(&self) -> usize {
-        self.sender.current_max_send_streams()
+        self.sender.borrow().current_max_send_streams()
     }
 
     /// Sends a request and waits for the head of its reply. `authority` is for
@@ -104,7 +141,7 @@ impl Connection {
         };
         let mut timer = Timer::new();
         timer.arm(outgoing.deadline);
-        let mut sender = self.sender.clone();
+        let mut sender = self.sender.into_inner();
         let ready = poll_fn(|cx| match sender.poll_ready(cx) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
             Poll::Pending if timer.poll_expired(cx) => Poll::Ready(None),
@@ -138,7 +175,10 @@ impl Connection {
                 return Poll::Ready(Err(Rejection::from(error)));
             }
             match poll_head(cx, &mut response, &outgoing, &mut interims) {
-                Poll::Pending if timer.poll_expired(cx) => Poll::Ready(Err(Rejection::new(&refuse::UPSTREAM_TIMEOUT))),
+                Poll::Pending if timer.poll_expired(cx) => {
+                    self.state.ask();
+                    Poll::Ready(Err(Rejection::new(&refuse::UPSTREAM_TIMEOUT)))
+                }
                 polled => polled,
             }
         })
@@ -211,7 +251,7 @@ fn receive(
             .get(KnownName::ContentLength)
             .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
         let incoming = Incoming::new(stream, length, &refuse::UPSTREAM_TRUNCATED);
-        reply.body = Body::Stream(Box::new(ReplyBody { incoming, pump, timer: Timer::new(), idle, _permit: permit }));
+        reply.body = Body::Stream(Box::new(ReplyBody { incoming, pump, timer: Timer::new(), idle, permit }));
     }
     Ok(reply)
 }
@@ -219,8 +259,10 @@ fn receive(
 /// What an HTTP/2 error says about who is to blame and what may be repeated.
 fn blame(error: &h2::Error) -> Rejection {
     match error.reason() {
-        // RFC 9113 §8.7: the request was not processed.
+        // RFC 9113 §8.7: the request was not processed. Of streams above the one
+        // that it names, GOAWAY says the same; others do not end with it.
         Some(Reason::REFUSED_STREAM) => Rejection::new(&refuse::UPSTREAM_CONNECT).because(error),
+        Some(_) if error.is_remote() && error.is_go_away() => Rejection::new(&refuse::UPSTREAM_CONNECT).because(error),
         Some(_) if error.is_remote() && error.is_reset() => Rejection::new(&refuse::UPSTREAM_RESET).because(error),
         Some(Reason::PROTOCOL_ERROR) => Rejection::new(&refuse::UPSTREAM_MALFORMED).because(error),
         _ => Rejection::new(&refuse::UPSTREAM_CLOSED).because(error),
@@ -342,7 +384,7 @@ struct ReplyBody {
     pump: Pump<h2::SendStream<Bytes>>,
     timer: Timer,
     idle: Duration,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl BodyStream for ReplyBody {
@@ -353,6 +395,7 @@ impl BodyStream for ReplyBody {
         match self.incoming.poll_data(cx) {
             Poll::Pending => {
                 if self.timer.poll_expired(cx) {
+                    self.permit.0.ask();
                     return Poll::Ready(Err(BodyError::new(&refuse::UPSTREAM_STALLED)));
                 }
                 self.timer.arm(Deadline::after(timer::coarse_now(), self.idle));
