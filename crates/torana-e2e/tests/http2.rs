@@ -79,6 +79,15 @@ fn http1_to_http2() {
 }
 
 #[test]
+fn queries_that_http2_has_no_place_for_are_escaped() {
+    let origin = http2::Origin::start(|_| Answer::default());
+    let gateway = with_http2(&origin);
+    assert_eq!(gateway.ask(get("/s?filter={\"a\":\"<b>\"}&c=`\\^|", "")).status(), 200);
+    let uri = origin.seen()[0].head.uri.clone();
+    assert_eq!(uri.query(), Some("filter={%22a%22:%22%3Cb%3E%22}&c=`\\^|"));
+}
+
+#[test]
 fn http2_to_http2_with_trailers_as_grpc_wants_them() {
     let origin = http2::Origin::start(|seen| Answer {
         headers: map(&[("content-type", "application/grpc")]),

@@ -195,7 +195,7 @@ impl Connection {
 
 fn build(outgoing: &Outgoing<'_>, secure: bool, authority: &str) -> Result<http::Request<()>, Rejection> {
     let unwritable = |cause: &dyn std::fmt::Display| Rejection::new(&refuse::UPSTREAM_UNWRITABLE).because(cause);
-    let target = outgoing.target.concat();
+    let target = target(outgoing.target);
     // `:authority` says what `Host` would (RFC 9113 §8.3.1): the host that the
     // route chose, which need not be the endpoint's.
     let authority = outgoing.fields.get(KnownName::Host).unwrap_or(authority.as_bytes());
@@ -213,6 +213,22 @@ fn build(outgoing: &Outgoing<'_>, secure: bool, authority: &str) -> Result<http:
     *request.version_mut() = http::Version::HTTP_2;
     message::write_fields(outgoing.fields, request.headers_mut(), false);
     Ok(request)
+}
+
+/// The target in one piece. A query is forwarded as it came, but HTTP/2's types
+/// take no raw `"`, `<` and `>`, which RFC 3986 has no place for: those are
+/// escaped, as browsers do.
+fn target(parts: &[&[u8]]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for byte in parts.iter().copied().flatten() {
+        match byte {
+            b'"' => whole.extend_from_slice(b"%22"),
+            b'<' => whole.extend_from_slice(b"%3C"),
+            b'>' => whole.extend_from_slice(b"%3E"),
+            other => whole.push(*other),
+        }
+    }
+    whole
 }
 
 /// Waits for the final head; interim ones are passed on.
