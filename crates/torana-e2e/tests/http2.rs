@@ -171,6 +171,28 @@ fn trailers_nobody_read_do_not_go_with_the_next_reply() {
 }
 
 #[test]
+fn a_client_that_waits_for_100_in_http2_is_invited() {
+    let origin = Origin::replying(|seen| ok(&seen.body.data));
+    let gateway = with_http1(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        let mut call = request("POST", "http", "/");
+        call.headers_mut().extend(map(&[("expect", "100-continue")]));
+        let mut requests = client.requests.clone().ready().await.unwrap();
+        let (mut response, mut stream) = requests.send_request(call, false).unwrap();
+        let interim = std::future::poll_fn(|cx| response.poll_informational(cx)).await.expect("100 Continue").unwrap();
+        assert_eq!(interim.status(), 100);
+        stream.send_data(Bytes::from_static(b"hello"), true).unwrap();
+        let reply = http2::read(response.await.unwrap()).await.unwrap();
+        assert_eq!((reply.status(), reply.text().as_str()), (200, "hello"));
+        // RFC 9110 §10.1.1
+        let mut call = request("POST", "http", "/");
+        call.headers_mut().extend(map(&[("expect", "a-miracle")]));
+        assert_eq!(client.ask(call, b"x").await.unwrap().status(), 417);
+    });
+}
+
+#[test]
 fn a_grpc_reply_of_trailers_only_stays_one() {
     let origin = http2::Origin::start(|_| Answer {
         headers: map(&[("content-type", "application/grpc"), ("grpc-status", "5"), ("grpc-message", "gone")]),

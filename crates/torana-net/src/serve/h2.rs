@@ -28,10 +28,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use torana_core::body::{Body, BodyError, BodyStream, Progress};
 use torana_core::deadline::Deadline;
 use torana_core::exchange::{Connection, Exchange};
-use torana_core::head::{Method, Status};
+use torana_core::head::{Fields, Method, Status};
+use torana_core::interim::Interim;
 use torana_core::names::KnownName;
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::Reply;
+use torana_http1::Framing;
 
 /// Window of a stream, and of the connection: what one client may make us hold
 /// is bounded by the second.
@@ -198,14 +200,18 @@ async fn stream<S: Service>(job: Stream<S>) {
     let (parts, incoming) = request.into_parts();
     let read = message::read_request(&parts, &mut exchange.head, &settings);
     exchange.deadline = Deadline::after(now, settings.request_timeout);
+    let framing = if incoming.is_end_stream() { Framing::None } else { Framing::Chunked };
+    let read = read.and_then(|()| {
+        torana_http1::request::expects_continue(&exchange.head, framing).map_err(|_| &refuse::EXPECTATION)
+    });
     exchange.head.fields.remove_known(KnownName::Expect);
     let mut received: Option<Rc<Cell<u64>>> = None;
     let interim = Offered::take();
     exchange.interim = Some(interim.clone());
     let reply = match read {
         Err(refusal) => Some(service.reject(&mut exchange, Rejection::new(refusal))),
-        Ok(()) => {
-            if !incoming.is_end_stream() {
+        Ok(expects) => {
+            if framing != Framing::None {
                 let length = length(&parts.headers);
                 let mut incoming = Incoming::new(incoming, length, &refuse::BODY_TRUNCATED);
                 incoming.meter = Some(received.get_or_insert_default().clone());
@@ -214,6 +220,7 @@ async fn stream<S: Service>(job: Stream<S>) {
                     limit: settings.body_bytes,
                     pace: Pace::new(&settings),
                     timer: Timer::new(),
+                    uninvited: expects.then(|| interim.clone()),
                 }));
             }
             let mut serving = pin!(service.serve(&mut exchange));
@@ -340,6 +347,8 @@ struct RequestBody {
     limit: u64,
     pace: Pace,
     timer: Timer,
+    /// Where to offer `100 Continue`, while the client waits for it.
+    uninvited: Option<Rc<Offered>>,
 }
 
 impl BodyStream for RequestBody {
@@ -347,6 +356,10 @@ impl BodyStream for RequestBody {
         let before = self.incoming.received;
         match self.incoming.poll_data(cx) {
             Poll::Pending => {
+                if let Some(interim) = self.uninvited.take() {
+                    // Sent as soon as the service waits for this body.
+                    interim.offer(Status::CONTINUE, &Fields::default());
+                }
                 let now = timer::coarse_now();
                 let deadline = self.pace.deadline(now);
                 if self.timer.poll_expired(cx) && deadline.passed(now) {
@@ -387,7 +400,7 @@ impl BodyStream for RequestBody {
         self.limit = bytes;
     }
 
-    fn trailers(&mut self) -> Option<Box<torana_core::head::Fields>> {
+    fn trailers(&mut self) -> Option<Box<Fields>> {
         self.incoming.trailers()
     }
 }
