@@ -171,6 +171,18 @@ fn trailers_nobody_read_do_not_go_with_the_next_reply() {
 }
 
 #[test]
+fn a_204_with_a_length_is_none_in_http2() {
+    // RFC 9110 §8.6: it must not have one, and HTTP/2 holds whoever says so to it.
+    let origin = Origin::replying(|_| b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n".to_vec());
+    let gateway = with_http1(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        let reply = client.ask(http2::get("http", "/"), b"").await.unwrap();
+        assert_eq!((reply.status(), reply.field("content-length")), (204, None));
+    });
+}
+
+#[test]
 fn a_client_that_waits_for_100_in_http2_is_invited() {
     let origin = Origin::replying(|seen| ok(&seen.body.data));
     let gateway = with_http1(&origin);

@@ -277,6 +277,10 @@ async fn send<S: Service>(
     let bodiless = exchange.head.method == Method::Head || reply.head.status.is_bodiless();
     if bodiless {
         std::mem::take(&mut reply.body).finish();
+        if reply.head.status == Status::NO_CONTENT {
+            // It announces nothing (RFC 9110 §8.6), and clients hold it to what it does.
+            reply.head.fields.remove_known(KnownName::ContentLength);
+        }
     } else if let Some(length) = reply.body.remaining() {
         reply.head.fields.set_own(KnownName::ContentLength, itoa_bytes(length).as_bytes());
     }
