@@ -113,6 +113,25 @@ fn without_http2_silence_is_ended_by_the_head_timeout_too() {
 }
 
 #[test]
+fn an_http2_connection_is_idle_from_the_end_of_its_last_request_on() {
+    let origin = Origin::start(|conn| {
+        while conn.request().is_some() {
+            std::thread::sleep(Duration::from_millis(500));
+            conn.send(torana_e2e::origin::ok("slow"));
+        }
+    });
+    let config = "limits: { idle_timeout: 700ms }\nroutes: [ { name: a, upstream: a } ]";
+    let gateway = Setup::new(config).origin("a", &origin).start();
+    block_on(async {
+        let client = Http2::connect(gateway.port("main")).await;
+        assert_eq!(client.ask(http2::get("http", "/"), b"").await.unwrap().status(), 200);
+        let begun = Instant::now();
+        client.connection.await.unwrap().unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(600), "closed after {:?}", begun.elapsed());
+    });
+}
+
+#[test]
 fn a_slowloris_is_gone_however_regularly_it_drips() {
     let gateway = with_limits("head_timeout: 500ms, idle_timeout: 10m");
     let mut client = gateway.connect();

@@ -60,6 +60,8 @@ struct Shared<S> {
     service: Rc<S>,
     listener: ListenerId,
     streams: Cell<usize>,
+    /// When the last of them ended.
+    ended: Cell<Instant>,
     /// Streams the client has reset in this window.
     resets: Cell<u32>,
     window: Cell<Instant>,
@@ -103,6 +105,7 @@ pub(crate) async fn serve<S: Service>(
         service,
         listener,
         streams: Cell::new(0),
+        ended: Cell::new(timer::coarse_now()),
         resets: Cell::new(0),
         window: Cell::new(timer::coarse_now()),
     });
@@ -134,14 +137,19 @@ async fn accept<S: Service>(
                 Poll::Ready(next) => Poll::Ready(next),
                 Poll::Pending => {
                     if timer.poll_expired(cx) {
-                        let idle = shared.streams.get() == 0;
-                        if idle && !going {
-                            going = true;
-                            http2.graceful_shutdown();
-                        } else if idle {
-                            return Poll::Ready(None);
+                        let now = timer::coarse_now();
+                        let mut next = Deadline::after(now, settings.idle_timeout);
+                        let idle = Deadline::after(shared.ended.get(), settings.idle_timeout);
+                        match shared.streams.get() {
+                            0 if going => return Poll::Ready(None),
+                            0 if idle.passed(now) => {
+                                going = true;
+                                http2.graceful_shutdown();
+                            }
+                            0 => next = idle,
+                            _ => {}
                         }
-                        timer.arm(Deadline::after(timer::coarse_now(), settings.idle_timeout));
+                        timer.arm(next);
                         let _ = timer.poll_expired(cx);
                         cx.waker().wake_by_ref();
                     }
@@ -251,8 +259,9 @@ async fn stream<S: Service>(job: Stream<S>) {
         }
     }
     shared.streams.set(shared.streams.get().saturating_sub(1));
+    shared.ended.set(timer::now());
     exchange.notes.request_bytes = received.map_or(0, |received| received.get());
-    service.account(&mut exchange, timer::now());
+    service.account(&mut exchange, shared.ended.get());
     recycle::keep_exchange(exchange);
     interim.keep();
 }
