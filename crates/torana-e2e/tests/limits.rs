@@ -113,6 +113,26 @@ fn without_http2_silence_is_ended_by_the_head_timeout_too() {
 }
 
 #[test]
+fn a_connection_that_talks_nonsense_is_not_taken_for_a_slow_one() {
+    let (authority, dir) = (Authority::new(), Dir::new());
+    authority.write(&dir, "one", &["gateway.example"]);
+    let config = format!(
+        "listeners: [ {{ address: \"127.0.0.1:{{port:main}}\", tls: {{ certificates: [ {{ cert: one.pem, key: one.key }} ] }} }} ]\n\
+         limits: {{ head_timeout: 300ms, idle_timeout: 10m }}\n{ADMIN}{PING}"
+    );
+    let gateway = Setup::new(&config).dir(dir).start();
+    let begin = |text: &str| {
+        let config = authority.client(None, &["h2"]);
+        let mut client = torana_e2e::tls::connect(&config, gateway.port("main"), "gateway.example");
+        client.send(text);
+        client.until_closed();
+    };
+    begin("GET / HTTP/1.1\r\nhost: gateway.example\r\n\r\n");
+    begin("PRI * ");
+    gateway.wait_metric("gateway_connections_limited_total{code=\"limit.head_timeout\"}", 1.0);
+}
+
+#[test]
 fn an_http2_connection_is_idle_from_the_end_of_its_last_request_on() {
     let origin = Origin::start(|conn| {
         while conn.request().is_some() {

@@ -92,14 +92,14 @@ pub(crate) async fn serve<S: Service>(
     let mut handshake = pin!(handshake);
     let accepted = poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result.ok()),
-        Poll::Pending if timer.poll_expired(cx) => Poll::Ready(None),
+        Poll::Pending if timer.poll_expired(cx) => {
+            service.observe(ConnectionEvent::Limited(refuse::HEAD_TIMEOUT.code));
+            Poll::Ready(None)
+        }
         Poll::Pending => Poll::Pending,
     })
     .await;
-    let Some(mut http2) = accepted else {
-        service.observe(ConnectionEvent::Limited(refuse::HEAD_TIMEOUT.code));
-        return;
-    };
+    let Some(mut http2) = accepted else { return };
     let shared = Rc::new(Shared {
         connection,
         service,
