@@ -152,6 +152,18 @@ fn an_http2_connection_is_idle_from_the_end_of_its_last_request_on() {
 }
 
 #[test]
+fn bytes_of_one_request_are_not_counted_for_the_next() {
+    let origin = Origin::saying("ok");
+    let gateway = Setup::new("routes: [ { name: a, upstream: a } ]").origin("a", &origin).start();
+    let mut client = gateway.connect();
+    assert_eq!(client.ask(torana_e2e::client::post("/first", "", "hello")).status(), 200);
+    assert_eq!(client.ask("GET / HTTP/1.1\r\nbad name: x\r\n\r\n").status(), 400);
+    let first = gateway.log_line("the first", |line| line["path"] == "/first");
+    let second = gateway.log_line("the second", |line| line["status"] == 400);
+    assert_eq!((&first["request_bytes"], &second["request_bytes"]), (&5.into(), &0.into()));
+}
+
+#[test]
 fn a_slowloris_is_gone_however_regularly_it_drips() {
     let gateway = with_limits("head_timeout: 500ms, idle_timeout: 10m");
     let mut client = gateway.connect();

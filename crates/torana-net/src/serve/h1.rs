@@ -241,7 +241,6 @@ impl<S: Service> Server<S> {
         let wish = Wish { keep: request::persistent(&exchange.head), leave: request::may_leave_http(&exchange.head) };
         exchange.head.fields.remove_known(KnownName::Expect);
         self.link.body.set(BodyState::Done);
-        self.link.received.set(0);
         self.link.interim.open();
         if response::interim_allowed(exchange.head.version) {
             exchange.interim = Some(self.link.clone());
@@ -346,7 +345,7 @@ impl<S: Service> Server<S> {
     }
 
     fn accounted(&self, mut exchange: Box<Exchange>, after: After) -> After {
-        exchange.notes.request_bytes += self.link.received.get();
+        exchange.notes.request_bytes += self.link.received.take();
         self.service.account(&mut exchange, timer::now());
         recycle::keep_exchange(exchange);
         after
