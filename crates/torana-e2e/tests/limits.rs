@@ -133,6 +133,17 @@ fn a_connection_that_talks_nonsense_is_not_taken_for_a_slow_one() {
 }
 
 #[test]
+fn the_time_that_a_client_takes_over_its_head_is_not_charged_to_the_request() {
+    let gateway = with_limits("");
+    let mut client = gateway.connect();
+    client.send("GET /slow HTTP/1.1\r\nhost: gateway.example\r\n");
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(client.ask("\r\n").status(), 200);
+    let line = gateway.log_line("the slow head", |line| line["path"] == "/slow");
+    assert!(line["duration_ms"].as_f64().unwrap() < 300.0, "{line}");
+}
+
+#[test]
 fn an_http2_connection_is_idle_from_the_end_of_its_last_request_on() {
     let origin = Origin::start(|conn| {
         while conn.request().is_some() {
