@@ -1,6 +1,7 @@
 //! Reload and shutdown, seen from outside.
 
 use rustix::process::Signal;
+use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::mpsc;
 use torana_e2e::client::get;
@@ -113,6 +114,28 @@ fn sigterm_lets_requests_finish_and_exits_with_0() {
     assert_eq!((reply.text().as_str(), reply.head.get("connection")), ("done", Some("close")));
     busy.assert_closed();
     assert_eq!(gateway.wait_exit(), Some(0));
+}
+
+/// Or it would listen again, and cut off whoever connects then.
+#[test]
+fn a_gateway_that_stops_takes_up_nothing_new() {
+    let origin = Origin::start(|conn| {
+        conn.request();
+        conn.until_closed();
+    });
+    let config = format!("{ADMIN}routes: [ {{ name: a, upstream: a }} ]");
+    let mut gateway = Setup::new(&config).origin("a", &origin).argument("--no-watch").start();
+    let mut busy = gateway.connect();
+    busy.send(get("/", ""));
+    origin.wait_seen(1);
+    gateway.signal(Signal::TERM);
+    let address = ("127.0.0.1", gateway.port("main"));
+    wait_for("the listener to be closed", || TcpStream::connect(address).is_err().then_some(()));
+    gateway.rewrite(&config.replace("name: a,", "name: b,"));
+    let report = gateway.admin("POST", "/reload");
+    assert_eq!(report.status(), 422, "{}", report.text());
+    assert!(report.text().contains("stopping"), "{}", report.text());
+    assert!(TcpStream::connect(address).is_err(), "it listens again");
 }
 
 #[test]

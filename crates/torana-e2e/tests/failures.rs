@@ -104,6 +104,50 @@ fn a_stale_connection_never_repeats_a_post() {
     assert_eq!(posts, 1);
 }
 
+fn put(path: &str, body: &str) -> String {
+    post(path, "", body).replacen("POST", "PUT", 1)
+}
+
+/// A PUT may be sent twice, but only as it was: what has been read of its body and is not kept is gone.
+#[test]
+fn a_body_that_went_with_a_stale_connection_is_not_replaced_by_less() {
+    let origin = Origin::start(once);
+    let gateway = Setup::new(ROUTE).origin("a", &origin).start();
+    assert_eq!(gateway.ask(get("/1", "")).status(), 200);
+    let reply = gateway.ask(put("/2", "all of it"));
+    assert_eq!((reply.status(), reply.code().as_str()), (502, "upstream.closed"));
+    let puts: Vec<_> = origin.seen().iter().filter(|seen| seen.target() == "/2").map(|seen| seen.body.text()).collect();
+    assert_eq!(puts, ["all of it"]);
+}
+
+#[test]
+fn a_body_cut_short_by_a_stale_connection_is_not_sent_from_its_middle() {
+    let origin = Origin::start(|conn| {
+        if conn.number > 0 {
+            while conn.request().is_some() {
+                conn.send(ok("fresh"));
+            }
+        } else if conn.request().is_some() {
+            conn.send(ok("once"));
+            // Goes away with the body on its way.
+            conn.head();
+            conn.reader.stream.second().reset();
+        }
+    });
+    let gateway = Setup::new(&format!("limits: {{ body_bytes: 64MiB }}\n{ROUTE}")).origin("a", &origin).start();
+    assert_eq!(gateway.ask(get("/1", "")).status(), 200);
+    let body = "0123456789".repeat(1_000_000);
+    let mut client = gateway.connect();
+    // The gateway may have answered, and closed, before it has all of this.
+    let _ = client.try_send(put("/2", &body));
+    if let Some(reply) = client.reply_to("PUT") {
+        assert_eq!((reply.status(), reply.code().as_str()), (502, "upstream.closed"));
+    }
+    let puts: Vec<_> =
+        origin.seen().iter().filter(|seen| seen.target() == "/2").map(|seen| seen.body.data.len()).collect();
+    assert!(puts.is_empty(), "of {} bytes: {puts:?}", body.len());
+}
+
 #[test]
 fn a_request_whose_body_is_gone_is_not_repeated_without_it() {
     let put = "PUT /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nwhole";

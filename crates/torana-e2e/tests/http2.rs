@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, HeaderValue};
+use std::io::{Read, Write};
+use std::sync::mpsc;
 use std::time::Duration;
 use torana_e2e::client::{get, post};
 use torana_e2e::gateway::{Gateway, Setup};
@@ -78,6 +80,15 @@ fn http1_to_http2() {
 }
 
 #[test]
+fn queries_that_http2_has_no_place_for_are_escaped() {
+    let origin = http2::Origin::start(|_| Answer::default());
+    let gateway = with_http2(&origin);
+    assert_eq!(gateway.ask(get("/s?filter={\"a\":\"<b>\"}&c=`\\^|", "")).status(), 200);
+    let uri = origin.seen()[0].head.uri.clone();
+    assert_eq!(uri.query(), Some("filter={%22a%22:%22%3Cb%3E%22}&c=`\\^|"));
+}
+
+#[test]
 fn http2_to_http2_with_trailers_as_grpc_wants_them() {
     let origin = http2::Origin::start(|seen| Answer {
         headers: map(&[("content-type", "application/grpc")]),
@@ -117,6 +128,81 @@ fn a_replys_trailers_cross_versions_both_ways() {
     });
     let reply = with_http2(&origin).ask(get("/", "te: trailers\r\nconnection: te\r\n"));
     assert_eq!(reply.body.trailers, [("x-sum".to_owned(), "1".to_owned())]);
+}
+
+#[test]
+fn trailers_behind_a_body_with_a_length_are_passed_on() {
+    let origin = http2::Origin::start(|seen| Answer {
+        headers: map(&[("content-type", "application/grpc"), ("content-length", "7")]),
+        data: seen.data.clone().into(),
+        trailers: Some(map(&[("grpc-status", "0")])),
+        ..Answer::default()
+    });
+    let gateway = with_http2(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        // Whether the trailers are there with the last of the data is up to the kernel.
+        for _ in 0..20 {
+            let mut call = request("POST", "http", "/shop.Orders/Get");
+            call.headers_mut().extend(map(&[("content-type", "application/grpc"), ("te", "trailers")]));
+            let reply = client.ask(call, b"\0\0\0\0\x02hi").await.unwrap();
+            assert_eq!((reply.status(), reply.data.len()), (200, 7));
+            assert_eq!(reply.trailers.expect("trailers")["grpc-status"], "0");
+        }
+    });
+}
+
+#[test]
+fn trailers_nobody_read_do_not_go_with_the_next_reply() {
+    let with = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-sum: of-another\r\n\r\n";
+    let without = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    let origin = Origin::replying(move |seen| if seen.target() == "/part" { with.into() } else { without.into() });
+    let gateway = Setup::new(
+        "routes:
+  - { name: whole, match: { path: /whole }, aggregate: { parts: { one: { upstream: a, path: /part } } } }
+  - { name: a, upstream: a }",
+    )
+    .origin("a", &origin)
+    .start();
+    assert_eq!(gateway.ask(get("/whole", "")).status(), 200);
+    let reply = gateway.ask(get("/", "te: trailers\r\nconnection: te\r\n"));
+    assert_eq!((reply.status(), reply.text().as_str()), (200, "{}"));
+    assert!(reply.body.trailers.is_empty(), "{:?}", reply.body.trailers);
+    assert_eq!(origin.connections(), 1, "both came on one connection");
+}
+
+#[test]
+fn a_204_with_a_length_is_none_in_http2() {
+    // RFC 9110 §8.6: it must not have one, and HTTP/2 holds whoever says so to it.
+    let origin = Origin::replying(|_| b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n".to_vec());
+    let gateway = with_http1(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        let reply = client.ask(http2::get("http", "/"), b"").await.unwrap();
+        assert_eq!((reply.status(), reply.field("content-length")), (204, None));
+    });
+}
+
+#[test]
+fn a_client_that_waits_for_100_in_http2_is_invited() {
+    let origin = Origin::replying(|seen| ok(&seen.body.data));
+    let gateway = with_http1(&origin);
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        let mut call = request("POST", "http", "/");
+        call.headers_mut().extend(map(&[("expect", "100-continue")]));
+        let mut requests = client.requests.clone().ready().await.unwrap();
+        let (mut response, mut stream) = requests.send_request(call, false).unwrap();
+        let interim = std::future::poll_fn(|cx| response.poll_informational(cx)).await.expect("100 Continue").unwrap();
+        assert_eq!(interim.status(), 100);
+        stream.send_data(Bytes::from_static(b"hello"), true).unwrap();
+        let reply = http2::read(response.await.unwrap()).await.unwrap();
+        assert_eq!((reply.status(), reply.text().as_str()), (200, "hello"));
+        // RFC 9110 §10.1.1
+        let mut call = request("POST", "http", "/");
+        call.headers_mut().extend(map(&[("expect", "a-miracle")]));
+        assert_eq!(client.ask(call, b"x").await.unwrap().status(), 417);
+    });
 }
 
 #[test]
@@ -236,6 +322,147 @@ fn a_stream_that_is_reset_cancels_its_upstream_and_no_other() {
     });
     let line = gateway.log_line("the reset stream", |line| line["path"] == "/slow");
     assert_eq!(line["code"], "client.gone");
+}
+
+/// Or it would hold on to the service for as long as that says nothing: forever, with events that are rare.
+#[test]
+fn a_stream_that_is_reset_in_its_reply_cancels_its_upstream() {
+    let origin = Origin::start(|conn| {
+        if conn.request().is_some() {
+            conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+            conn.until_closed();
+        }
+    });
+    let config = format!("limits: {{ http2_resets: 3 }}\nadmin: {{ address: \"127.0.0.1:{{port:admin}}\" }}\n{ROUTE}");
+    let gateway = Setup::new(&config).origin("a", &origin).start();
+    block_on(async {
+        let client = Client::connect(gateway.port("main")).await;
+        for _ in 0..4 {
+            let mut requests = client.requests.clone().ready().await.unwrap();
+            let (response, mut stream) = requests.send_request(http2::get("http", "/events"), true).unwrap();
+            let mut body = response.await.unwrap().into_body();
+            assert_eq!(body.data().await.unwrap().unwrap(), "first");
+            stream.send_reset(Reason::CANCEL);
+            drop(body);
+            while origin.open() > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let line = gateway.log_line("the reset stream", |line| line["path"] == "/events");
+    assert_eq!(line["code"], "client.gone");
+    gateway.wait_metric("gateway_connections_limited_total{code=\"limit.http2_resets\"}", 1.0);
+}
+
+/// An HTTP/2 server that says GOAWAY while it still serves a request; the next connections are well.
+fn leaving() -> (String, mpsc::Receiver<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("h2c://{}", listener.local_addr().unwrap());
+    let (leaves, left) = mpsc::channel();
+    std::thread::spawn(move || {
+        block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((tcp, _)) = listener.accept().await {
+                let leaves = leaves.clone();
+                tokio::task::spawn_local(async move {
+                    let mut connection = h2::server::handshake(tcp).await.unwrap();
+                    let mut held = Vec::new();
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        if request.uri().path() == "/slow" {
+                            held.push((request, respond));
+                            connection.graceful_shutdown();
+                            leaves.send(()).unwrap();
+                        } else {
+                            respond.send_response(http::Response::new(()), true).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+    });
+    (url, left)
+}
+
+#[test]
+fn an_upstream_connection_that_goes_away_gets_no_more_requests() {
+    let (url, left) = leaving();
+    let gateway = Setup::new(ROUTE).endpoint("a", &url).start();
+    let mut busy = gateway.connect();
+    busy.send(get("/slow", ""));
+    left.recv().unwrap();
+    // The request under way keeps it open.
+    for _ in 0..20 {
+        assert_eq!(gateway.ask(post("/", "", "x")).status(), 200);
+        assert_eq!(gateway.ask(get("/", "")).status(), 200);
+    }
+    assert!(busy.is_open());
+}
+
+/// RFC 9113 §6.8: what GOAWAY does not name has not been looked at, so even a POST may go elsewhere.
+#[test]
+fn a_request_that_goaway_left_out_goes_elsewhere() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let leaving = format!("h2c://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for tcp in listener.incoming() {
+            let mut tcp = tcp.unwrap();
+            // SETTINGS; and as soon as there is a request, which is no part of what the client begins with: GOAWAY, 0.
+            tcp.write_all(b"\0\0\0\x04\0\0\0\0\0").unwrap();
+            let (mut all, mut part) = (Vec::new(), [0; 4096]);
+            while !all.windows(9).any(|frame| frame.starts_with(&[1]) && frame[2..6] == [0, 0, 0, 1]) {
+                match tcp.read(&mut part) {
+                    Ok(count) if count > 0 => all.extend(&part[..count]),
+                    _ => break,
+                }
+            }
+            let _ = tcp.write_all(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0");
+            let _ = tcp.read_to_end(&mut all);
+        }
+    });
+    let well = http2::Origin::start(|_| Answer::default());
+    let config = format!("upstreams: {{ a: {{ endpoints: [ \"{leaving}\", \"{}\" ] }} }}\n{ROUTE}", well.url());
+    let gateway = Setup::new(&config).start();
+    for _ in 0..4 {
+        assert_eq!(gateway.ask(post("/", "", "")).status(), 200);
+    }
+}
+
+/// A machine that has lost its power says nothing, not even that it is gone.
+#[test]
+fn an_upstream_connection_that_has_gone_silent_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("h2c://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let mut is_first = true;
+            while let Ok((tcp, _)) = listener.accept().await {
+                let falls_silent = std::mem::take(&mut is_first);
+                tokio::task::spawn_local(async move {
+                    let mut connection = h2::server::handshake(tcp).await.unwrap();
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        if falls_silent && request.uri().path() == "/slow" {
+                            // Keeps the socket and looks at it no more.
+                            std::future::pending::<()>().await;
+                        }
+                        respond.send_response(http::Response::new(()), true).unwrap();
+                    }
+                });
+            }
+        });
+    });
+    let config = format!(
+        "upstreams: {{ a: {{ endpoints: [ \"{url}\" ], timeout: 300ms, retry: {{ attempts: 0 }} }} }}\n{ROUTE}"
+    );
+    let gateway = Setup::new(&config).start();
+    assert_eq!(gateway.ask(get("/", "")).status(), 200);
+    let reply = gateway.ask(get("/slow", ""));
+    assert_eq!((reply.status(), reply.code().as_str()), (504, "upstream.timeout"));
+    for _ in 0..3 {
+        assert_eq!(gateway.ask(post("/", "", "x")).status(), 200);
+    }
 }
 
 #[test]

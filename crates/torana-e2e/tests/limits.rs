@@ -113,6 +113,68 @@ fn without_http2_silence_is_ended_by_the_head_timeout_too() {
 }
 
 #[test]
+fn a_connection_that_talks_nonsense_is_not_taken_for_a_slow_one() {
+    let (authority, dir) = (Authority::new(), Dir::new());
+    authority.write(&dir, "one", &["gateway.example"]);
+    let config = format!(
+        "listeners: [ {{ address: \"127.0.0.1:{{port:main}}\", tls: {{ certificates: [ {{ cert: one.pem, key: one.key }} ] }} }} ]\n\
+         limits: {{ head_timeout: 300ms, idle_timeout: 10m }}\n{ADMIN}{PING}"
+    );
+    let gateway = Setup::new(&config).dir(dir).start();
+    let begin = |text: &str| {
+        let config = authority.client(None, &["h2"]);
+        let mut client = torana_e2e::tls::connect(&config, gateway.port("main"), "gateway.example");
+        client.send(text);
+        client.until_closed();
+    };
+    begin("GET / HTTP/1.1\r\nhost: gateway.example\r\n\r\n");
+    begin("PRI * ");
+    gateway.wait_metric("gateway_connections_limited_total{code=\"limit.head_timeout\"}", 1.0);
+}
+
+#[test]
+fn the_time_that_a_client_takes_over_its_head_is_not_charged_to_the_request() {
+    let gateway = with_limits("");
+    let mut client = gateway.connect();
+    client.send("GET /slow HTTP/1.1\r\nhost: gateway.example\r\n");
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(client.ask("\r\n").status(), 200);
+    let line = gateway.log_line("the slow head", |line| line["path"] == "/slow");
+    assert!(line["duration_ms"].as_f64().unwrap() < 300.0, "{line}");
+}
+
+#[test]
+fn an_http2_connection_is_idle_from_the_end_of_its_last_request_on() {
+    let origin = Origin::start(|conn| {
+        while conn.request().is_some() {
+            std::thread::sleep(Duration::from_millis(500));
+            conn.send(torana_e2e::origin::ok("slow"));
+        }
+    });
+    let config = "limits: { idle_timeout: 700ms }\nroutes: [ { name: a, upstream: a } ]";
+    let gateway = Setup::new(config).origin("a", &origin).start();
+    block_on(async {
+        let client = Http2::connect(gateway.port("main")).await;
+        assert_eq!(client.ask(http2::get("http", "/"), b"").await.unwrap().status(), 200);
+        let begun = Instant::now();
+        client.connection.await.unwrap().unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(600), "closed after {:?}", begun.elapsed());
+    });
+}
+
+#[test]
+fn bytes_of_one_request_are_not_counted_for_the_next() {
+    let origin = Origin::saying("ok");
+    let gateway = Setup::new("routes: [ { name: a, upstream: a } ]").origin("a", &origin).start();
+    let mut client = gateway.connect();
+    assert_eq!(client.ask(torana_e2e::client::post("/first", "", "hello")).status(), 200);
+    assert_eq!(client.ask("GET / HTTP/1.1\r\nbad name: x\r\n\r\n").status(), 400);
+    let first = gateway.log_line("the first", |line| line["path"] == "/first");
+    let second = gateway.log_line("the second", |line| line["status"] == 400);
+    assert_eq!((&first["request_bytes"], &second["request_bytes"]), (&5.into(), &0.into()));
+}
+
+#[test]
 fn a_slowloris_is_gone_however_regularly_it_drips() {
     let gateway = with_limits("head_timeout: 500ms, idle_timeout: 10m");
     let mut client = gateway.connect();

@@ -1,5 +1,6 @@
-/// The most fields any head or trailer section may have, whatever the limits
-/// say: the parser's table of them lies on the stack.
+/// The most fields any reply's head or trailer section may have, whatever the
+/// limits say: the parser's table of them lies on the stack. A request may have
+/// more if the limits say so, at the price of an allocation.
 pub const MAX_FIELDS: usize = 256;
 
 /// The longest method accepted. The registry's longest is
@@ -19,7 +20,7 @@ pub(crate) const MAX_LENGTH: u64 = i64::MAX as u64;
 pub struct HeadLimits {
     /// Bytes of the whole head: start line, fields and the empty line.
     pub head_bytes: usize,
-    /// Number of fields; never more than [`MAX_FIELDS`].
+    /// Number of fields; in replies and trailers never more than [`MAX_FIELDS`].
     pub fields: usize,
     /// Bytes of the request target.
     pub uri_bytes: usize,

@@ -65,8 +65,15 @@ pub(crate) fn parse_thoroughly(
     limits: &HeadLimits,
     head: &mut Head,
 ) -> Result<Option<usize>, HeadError> {
-    let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let slots = slots.get_mut(..limits.fields.min(MAX_FIELDS)).unwrap_or_default();
+    let mut near = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut far = Vec::new();
+    let slots = if limits.fields <= MAX_FIELDS {
+        near.get_mut(..limits.fields).unwrap_or_default()
+    } else {
+        // `a:` and a line end: there cannot be more of them.
+        far.resize_with(limits.fields.min(window.len() / 4), MaybeUninit::uninit);
+        far.as_mut_slice()
+    };
     let mut request = httparse::Request::new(&mut []);
     let parsed = request.parse_with_uninit_headers(window, slots);
     let length = match parsed {

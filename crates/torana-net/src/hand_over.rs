@@ -44,11 +44,17 @@ pub fn check_peer(stream: &UnixStream) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 
-/// Gives sockets to whoever is at the other end, who has been looked at by [`check_peer`].
+/// Gives sockets to whoever is at the other end, who has been looked at by [`check_peer`], and who takes each within
+/// `patience`.
 ///
 /// # Errors
 /// They do not arrive.
-pub fn give<'a>(stream: &UnixStream, sockets: impl IntoIterator<Item = (String, &'a Listener)>) -> io::Result<()> {
+pub fn give<'a>(
+    stream: &UnixStream,
+    sockets: impl IntoIterator<Item = (String, &'a Listener)>,
+    patience: Duration,
+) -> io::Result<()> {
+    stream.set_write_timeout(Some(patience))?;
     for (label, socket) in sockets {
         let length = u16::try_from(label.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let frame = [&length.to_be_bytes()[..], label.as_bytes()].concat();
@@ -161,7 +167,7 @@ mod tests {
         // Established for the client, accepted by nobody.
         let mut waiting: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(at).unwrap()).collect();
         let giver = thread::spawn(move || {
-            give(&old, listeners.iter().enumerate().map(|(index, socket)| (format!("worker {index}"), socket)))
+            give(&old, listeners.iter().enumerate().map(|(index, socket)| (format!("worker {index}"), socket)), LONG)
                 .unwrap();
             let is_taken = is_taken(&old, LONG);
             drop(listeners);
@@ -190,7 +196,7 @@ mod tests {
     fn whoever_goes_away_has_taken_nothing() {
         let (old, new) = UnixStream::pair().unwrap();
         let listener = bind(&local(), true).unwrap();
-        give(&old, [("a".to_owned(), &listener)]).unwrap();
+        give(&old, [("a".to_owned(), &listener)], LONG).unwrap();
         drop(take(&new).unwrap());
         drop(new);
         assert!(!is_taken(&old, LONG));
@@ -210,6 +216,15 @@ mod tests {
         drop(old);
         // It learns of that, and does not believe to have taken over.
         assert!(taken(&new).is_err());
+    }
+
+    #[test]
+    fn whoever_takes_nothing_is_not_waited_for_for_ever() {
+        let (old, _new) = UnixStream::pair().unwrap();
+        let listener = bind(&local(), true).unwrap();
+        // More than fits into any queue.
+        let many = (0..100_000).map(|number| (format!("{number:01000}"), &listener));
+        assert!(give(&old, many, Duration::from_millis(10)).is_err());
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub(crate) async fn run(link: &Link, upstream: Box<dyn Tunnel>, notes: &mut Note
     let mut up = Way::new(link.input.borrow_mut().buffer.take());
     let mut down = Way::new(upstream.early.take());
     let mut timer = Timer::new();
+    timer.arm(Deadline::after(timer::coarse_now(), IDLE));
     poll_fn(|cx| {
         let mut client = link.io.borrow_mut();
         let before = up.moved + down.moved;
@@ -109,5 +110,34 @@ impl Way {
             self.ended = count == 0;
             self.buffer = Some(buffer).filter(|buffer| !buffer.is_empty());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Socket;
+    use std::pin::pin;
+    use std::task::Waker;
+    use tokio::net::UnixStream;
+
+    #[test]
+    fn a_tunnel_in_which_nothing_ever_moves_ends_too() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (client, _at_client) = UnixStream::pair().unwrap();
+            let (service, _at_service) = UnixStream::pair().unwrap();
+            let link = Link::new(Io::Plain(Socket::Unix(client)));
+            let upstream =
+                Box::new(UpstreamEnd { io: Io::Plain(Socket::Unix(service)), early: None, kept: Vec::new() });
+            let mut notes = Notes::new(timer::now());
+            let mut running = pin!(run(&link, upstream, &mut notes));
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(running.as_mut().poll(&mut cx).is_pending());
+            timer::sweep(timer::now() + IDLE / 2);
+            assert!(running.as_mut().poll(&mut cx).is_pending());
+            timer::sweep(timer::now() + IDLE);
+            assert!(running.as_mut().poll(&mut cx).is_ready());
+        });
     }
 }

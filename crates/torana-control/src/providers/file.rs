@@ -129,6 +129,9 @@ impl<F: Fn()> Watching<F> {
     }
 
     fn compare(&mut self) {
+        // First, so that what happens from now on is noticed: a link may lead
+        // elsewhere now, a directory be there that was not, or be another one.
+        self.places.follow(self.seen.keys());
         let mut is_changed = false;
         for (file, seen) in &mut self.seen {
             let now = fingerprint::of(file);
@@ -136,8 +139,6 @@ impl<F: Fn()> Watching<F> {
             *seen = now;
         }
         if is_changed {
-            // A link may lead elsewhere now.
-            self.places.follow(self.seen.keys());
             (self.changed)();
         }
     }
@@ -196,14 +197,14 @@ impl Places {
             let _ = watcher.unwatch(place);
         }
         self.watched.retain(|place| wanted.contains(place));
-        self.is_partial = false;
+        let is_known = std::mem::take(&mut self.is_partial);
         for place in wanted {
             // Watched ones again: a directory deleted and made anew has lost
             // its watch, and adding one twice is none more.
             match watcher.watch(&place, RecursiveMode::NonRecursive) {
                 Ok(()) => drop(self.watched.insert(place)),
                 Err(error) => {
-                    if !self.is_partial {
+                    if !is_known && !self.is_partial {
                         warn_of_polling(&error);
                     }
                     self.is_partial = true;
@@ -299,6 +300,34 @@ mod tests {
         std::fs::write(&file, "replaced").unwrap();
         assert!(changes.recv_timeout(Duration::from_millis(400)).is_err(), "the same content is no change");
         drop(watcher);
+    }
+
+    #[test]
+    fn a_file_in_a_directory_that_comes_later_is_noticed() {
+        let scratch = Scratch::new("later");
+        let (directory, marker) = (scratch.0.join("conf.d"), scratch.0.join("marker"));
+        let (_watcher, changes) = watching(vec![directory.join("torana.yaml"), marker.clone()]);
+        write_until_noticed(&marker, &changes);
+        std::fs::create_dir(&directory).unwrap();
+        assert!(!settled(&changes), "there is no file yet");
+        std::fs::write(directory.join("torana.yaml"), "at last").unwrap();
+        expect_change(&changes);
+    }
+
+    #[test]
+    fn a_directory_made_anew_is_watched_as_the_one_before() {
+        let scratch = Scratch::new("anew");
+        let (directory, file) = (scratch.0.join("conf.d"), scratch.0.join("conf.d/torana.yaml"));
+        std::fs::create_dir(&directory).unwrap();
+        let (_watcher, changes) = watching(vec![file.clone()]);
+        write_until_noticed(&file, &changes);
+        let content = std::fs::read(&file).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(&file, content).unwrap();
+        settled(&changes);
+        std::fs::write(&file, "something else").unwrap();
+        expect_change(&changes);
     }
 
     #[test]

@@ -159,6 +159,8 @@ impl Connection {
     pub async fn send(mut self: Box<Self>, outgoing: Outgoing<'_>, body: Body) -> Result<Reply, Failure> {
         self.served += 1;
         self.interims = Interims::default();
+        // Nobody may have wanted those of the reply before.
+        self.trailers = None;
         let framing = match (&body, body.remaining()) {
             (Body::Empty, _) => Framing::None,
             (_, Some(length)) => Framing::Length(length),

@@ -8,8 +8,8 @@ use crate::serve::h2::Pump;
 use crate::timer::{self, Timer};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Reason, RecvStream};
-use std::cell::Cell;
+use h2::{Ping, PingPong, Reason, RecvStream};
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -29,20 +29,18 @@ use super::interim::Interims;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// A connection on which a request has waited so long in vain, and no other has
-/// had a reply meanwhile, may lead nowhere any more: it gets no new requests.
-/// The kernel would notice after a quarter of an hour. Not less: a caller who
-/// asks for an answer in no time is not to cost connections.
-const SILENCE: Duration = Duration::from_secs(1);
-
 /// A connection that carries many requests. Cheap to clone.
 #[derive(Clone)]
 pub struct Connection {
-    sender: SendRequest<Bytes>,
+    sender: RefCell<SendRequest<Bytes>>,
     state: Rc<State>,
 }
 
 struct State {
+    /// Asks the other side for a sign of life.
+    ping: RefCell<Option<PingPong>>,
+    /// Whether it owes one.
+    is_asked: Cell<bool>,
     /// Whether it is encrypted: `https`, not `http`.
     secure: bool,
     streams: Cell<usize>,
@@ -65,7 +63,7 @@ impl std::fmt::Debug for Connection {
 /// The other side does not speak HTTP/2.
 pub async fn start(io: Io) -> Result<Connection, Rejection> {
     let secure = !matches!(io, Io::Plain(_));
-    let (sender, connection) = h2::client::Builder::new()
+    let (sender, mut connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(64 * 1024)
@@ -73,24 +71,56 @@ pub async fn start(io: Io) -> Result<Connection, Rejection> {
         .handshake::<_, Bytes>(io)
         .await
         .map_err(|error| Rejection::new(&refuse::UPSTREAM_MALFORMED).because(error))?;
-    let (streams, replies, used) = (Cell::new(0), Cell::new(0), Cell::new(timer::coarse_now()));
-    let state = Rc::new(State { secure, streams, replies, used, gone: Cell::new(false) });
+    let state = Rc::new(State {
+        ping: connection.ping_pong().into(),
+        is_asked: Cell::new(false),
+        secure,
+        streams: Cell::new(0),
+        replies: Cell::new(0),
+        used: Cell::new(timer::coarse_now()),
+        gone: Cell::new(false),
+    });
     let of_task = state.clone();
     tokio::task::spawn_local(async move {
         // What broke the connection reaches every stream on it as its own error.
         let _ = connection.await;
         of_task.gone.set(true);
     });
-    Ok(Connection { sender, state })
+    Ok(Connection { sender: sender.into(), state })
+}
+
+impl State {
+    /// Something did not come in time: perhaps nobody is there any more, which
+    /// TCP finds out only after a quarter of an hour.
+    fn ask(&self) {
+        if let Some(ping) = self.ping.borrow_mut().as_mut()
+            && !self.is_asked.get()
+        {
+            self.is_asked.set(ping.send_ping(Ping::opaque()).is_ok());
+        }
+    }
+
+    /// Whether no sign of life is owed.
+    fn is_there(&self, cx: &mut Context<'_>) -> bool {
+        if self.is_asked.get()
+            && let Some(ping) = self.ping.borrow_mut().as_mut()
+        {
+            self.is_asked.set(!matches!(ping.poll_pong(cx), Poll::Ready(Ok(_))));
+        }
+        !self.is_asked.get()
+    }
 }
 
 impl Connection {
-    /// Whether another request can be sent: not closed, not going away. One that
-    /// goes away lives on until its streams have ended.
+    /// Whether another request can be sent: not closed, not going away, not
+    /// silent.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        let nobody = &mut Context::from_waker(Waker::noop());
-        !self.state.gone.get() && !matches!(self.sender.clone().poll_ready(nobody), Poll::Ready(Err(_)))
+        let mut cx = Context::from_waker(Waker::noop());
+        // One that is going away serves the streams it has, which may take long.
+        !self.state.gone.get()
+            && !matches!(self.sender.borrow_mut().poll_ready(&mut cx), Poll::Ready(Err(_)))
+            && self.state.is_there(&mut cx)
     }
 
     /// How many exchanges are on it.
@@ -108,7 +138,7 @@ impl Connection {
     /// How many the other side allows at once.
     #[must_use]
     pub fn max_streams(&self) -> usize {
-        self.sender.current_max_send_streams()
+        self.sender.borrow().current_max_send_streams()
     }
 
     /// Sends a request and waits for the head of its reply. `authority` is for
@@ -123,7 +153,7 @@ impl Connection {
         };
         let mut timer = Timer::new();
         timer.arm(outgoing.deadline);
-        let mut sender = self.sender.clone();
+        let mut sender = self.sender.into_inner();
         let ready = poll_fn(|cx| match sender.poll_ready(cx) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
             Poll::Pending if timer.poll_expired(cx) => Poll::Ready(None),
@@ -150,7 +180,7 @@ impl Connection {
             }
         };
         let permit = Permit::new(&self.state);
-        let (began, replies) = (timer::coarse_now(), self.state.replies.get());
+        let replies = self.state.replies.get();
         let mut pump = Pump::new(stream, body, end, false);
         let mut interims = Interims::default();
         let outcome = poll_fn(|cx| {
@@ -159,6 +189,10 @@ impl Connection {
             }
             match poll_head(cx, &mut response, &outgoing, &mut interims) {
                 Poll::Pending if timer.poll_expired(cx) => {
+                    // Where others had replies meanwhile, it is there.
+                    if self.state.replies.get() == replies {
+                        self.state.ask();
+                    }
                     Poll::Ready(Err(Rejection::new(&refuse::UPSTREAM_TIMEOUT).into()))
                 }
                 polled => polled,
@@ -171,10 +205,6 @@ impl Connection {
                 receive(response, pump, permit, outgoing.body_idle)
             }
             Err(Broken { rejection, unprocessed }) => {
-                let is_late = rejection.refusal.code == refuse::UPSTREAM_TIMEOUT.code;
-                if is_late && self.state.replies.get() == replies && began.elapsed() >= SILENCE {
-                    self.state.gone.set(true);
-                }
                 Err(Failure { rejection, body: pump.reclaim(), stale: unprocessed, unprocessed })
             }
         }
@@ -183,7 +213,7 @@ impl Connection {
 
 fn build(outgoing: &Outgoing<'_>, secure: bool, authority: &str) -> Result<http::Request<()>, Rejection> {
     let unwritable = |cause: &dyn std::fmt::Display| Rejection::new(&refuse::UPSTREAM_UNWRITABLE).because(cause);
-    let target = outgoing.target.concat();
+    let target = target(outgoing.target);
     // `:authority` says what `Host` would (RFC 9113 §8.3.1): the host that the
     // route chose, which need not be the endpoint's.
     let authority = outgoing.fields.get(KnownName::Host).unwrap_or(authority.as_bytes());
@@ -201,6 +231,22 @@ fn build(outgoing: &Outgoing<'_>, secure: bool, authority: &str) -> Result<http:
     *request.version_mut() = http::Version::HTTP_2;
     message::write_fields(outgoing.fields, request.headers_mut(), false);
     Ok(request)
+}
+
+/// The target in one piece. A query is forwarded as it came, but HTTP/2's types
+/// take no raw `"`, `<` and `>`, which RFC 3986 has no place for: those are
+/// escaped, as browsers do.
+fn target(parts: &[&[u8]]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for byte in parts.iter().copied().flatten() {
+        match byte {
+            b'"' => whole.extend_from_slice(b"%22"),
+            b'<' => whole.extend_from_slice(b"%3C"),
+            b'>' => whole.extend_from_slice(b"%3E"),
+            other => whole.push(*other),
+        }
+    }
+    whole
 }
 
 /// Waits for the final head; interim ones are passed on.
@@ -240,7 +286,7 @@ fn receive(
             .get(KnownName::ContentLength)
             .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
         let incoming = Incoming::new(stream, length, &refuse::UPSTREAM_TRUNCATED);
-        reply.body = Body::Stream(Box::new(ReplyBody { incoming, pump, timer: Timer::new(), idle, _permit: permit }));
+        reply.body = Body::Stream(Box::new(ReplyBody { incoming, pump, timer: Timer::new(), idle, permit }));
     }
     Ok(reply)
 }
@@ -391,7 +437,7 @@ struct ReplyBody {
     pump: Pump<h2::SendStream<Bytes>>,
     timer: Timer,
     idle: Duration,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl BodyStream for ReplyBody {
@@ -402,6 +448,7 @@ impl BodyStream for ReplyBody {
         match self.incoming.poll_data(cx) {
             Poll::Pending => {
                 if self.timer.poll_expired(cx) {
+                    self.permit.0.ask();
                     return Poll::Ready(Err(BodyError::new(&refuse::UPSTREAM_STALLED)));
                 }
                 self.timer.arm(Deadline::after(timer::coarse_now(), self.idle));

@@ -148,8 +148,13 @@ impl<S: Service> Server<S> {
 
     fn poll_next(&mut self, cx: &mut Context<'_>, settings: &Settings, slot: &mut Option<Box<Exchange>>) -> Poll<Next> {
         let mut began = None;
+        let mut is_late = false;
         loop {
-            if let Some(next) = self.parse(settings, slot) {
+            if let Some(mut next) = self.parse(settings, slot) {
+                if is_late && let Next::Request(exchange) = &mut next {
+                    // How long the client took over its head is no time of ours.
+                    exchange.notes.started = timer::now();
+                }
                 return Poll::Ready(next);
             }
             if let Some(started) = began.take() {
@@ -172,7 +177,7 @@ impl<S: Service> Server<S> {
                     *slot = Some(recycle::exchange(&self.connection, now));
                     began = Some(now);
                 }
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(_)) => is_late = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(Next::Closed),
                 // Looked at after reading: a request that has arrived is served.
                 Poll::Pending if !partial && drain::active() && !self.first => return Poll::Ready(Next::Closed),
@@ -241,7 +246,6 @@ impl<S: Service> Server<S> {
         let wish = Wish { keep: request::persistent(&exchange.head), leave: request::may_leave_http(&exchange.head) };
         exchange.head.fields.remove_known(KnownName::Expect);
         self.link.body.set(BodyState::Done);
-        self.link.received.set(0);
         self.link.interim.open();
         if response::interim_allowed(exchange.head.version) {
             exchange.interim = Some(self.link.clone());
@@ -346,7 +350,7 @@ impl<S: Service> Server<S> {
     }
 
     fn accounted(&self, mut exchange: Box<Exchange>, after: After) -> After {
-        exchange.notes.request_bytes += self.link.received.get();
+        exchange.notes.request_bytes += self.link.received.take();
         self.service.account(&mut exchange, timer::now());
         recycle::keep_exchange(exchange);
         after

@@ -28,16 +28,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use torana_core::body::{Body, BodyError, BodyStream, Progress};
 use torana_core::deadline::Deadline;
 use torana_core::exchange::{Connection, Exchange};
-use torana_core::head::{Method, Status};
+use torana_core::head::{Fields, Method, Status};
+use torana_core::interim::Interim;
 use torana_core::names::KnownName;
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::Reply;
+use torana_http1::Framing;
 
 /// Window of a stream, and of the connection: what one client may make us hold
 /// is bounded by the second.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Most bytes handed to the connection before the client has taken some.
+/// Most bytes of a stream handed to the connection before the client has taken some.
 const SEND_BUFFER: usize = 256 * 1024;
 /// Resets are counted over this time.
 const RESET_WINDOW: Duration = Duration::from_secs(30);
@@ -58,6 +60,8 @@ struct Shared<S> {
     service: Rc<S>,
     listener: ListenerId,
     streams: Cell<usize>,
+    /// When the last of them ended.
+    ended: Cell<Instant>,
     /// Streams the client has reset in this window.
     resets: Cell<u32>,
     window: Cell<Instant>,
@@ -88,19 +92,20 @@ pub(crate) async fn serve<S: Service>(
     let mut handshake = pin!(handshake);
     let accepted = poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result.ok()),
-        Poll::Pending if timer.poll_expired(cx) => Poll::Ready(None),
+        Poll::Pending if timer.poll_expired(cx) => {
+            service.observe(ConnectionEvent::Limited(refuse::HEAD_TIMEOUT.code));
+            Poll::Ready(None)
+        }
         Poll::Pending => Poll::Pending,
     })
     .await;
-    let Some(mut http2) = accepted else {
-        service.observe(ConnectionEvent::Limited(refuse::HEAD_TIMEOUT.code));
-        return;
-    };
+    let Some(mut http2) = accepted else { return };
     let shared = Rc::new(Shared {
         connection,
         service,
         listener,
         streams: Cell::new(0),
+        ended: Cell::new(timer::coarse_now()),
         resets: Cell::new(0),
         window: Cell::new(timer::coarse_now()),
     });
@@ -132,14 +137,19 @@ async fn accept<S: Service>(
                 Poll::Ready(next) => Poll::Ready(next),
                 Poll::Pending => {
                     if timer.poll_expired(cx) {
-                        let idle = shared.streams.get() == 0;
-                        if idle && !going {
-                            going = true;
-                            http2.graceful_shutdown();
-                        } else if idle {
-                            return Poll::Ready(None);
+                        let now = timer::coarse_now();
+                        let mut next = Deadline::after(now, settings.idle_timeout);
+                        let idle = Deadline::after(shared.ended.get(), settings.idle_timeout);
+                        match shared.streams.get() {
+                            0 if going => return Poll::Ready(None),
+                            0 if idle.passed(now) => {
+                                going = true;
+                                http2.graceful_shutdown();
+                            }
+                            0 => next = idle,
+                            _ => {}
                         }
-                        timer.arm(Deadline::after(timer::coarse_now(), settings.idle_timeout));
+                        timer.arm(next);
                         let _ = timer.poll_expired(cx);
                         cx.waker().wake_by_ref();
                     }
@@ -198,14 +208,18 @@ async fn stream<S: Service>(job: Stream<S>) {
     let (parts, incoming) = request.into_parts();
     let read = message::read_request(&parts, &mut exchange.head, &settings);
     exchange.deadline = Deadline::after(now, settings.request_timeout);
+    let framing = if incoming.is_end_stream() { Framing::None } else { Framing::Chunked };
+    let read = read.and_then(|()| {
+        torana_http1::request::expects_continue(&exchange.head, framing).map_err(|_| &refuse::EXPECTATION)
+    });
     exchange.head.fields.remove_known(KnownName::Expect);
     let mut received: Option<Rc<Cell<u64>>> = None;
     let interim = Offered::take();
     exchange.interim = Some(interim.clone());
     let reply = match read {
         Err(refusal) => Some(service.reject(&mut exchange, Rejection::new(refusal))),
-        Ok(()) => {
-            if !incoming.is_end_stream() {
+        Ok(expects) => {
+            if framing != Framing::None {
                 let length = length(&parts.headers);
                 let mut incoming = Incoming::new(incoming, length, &refuse::BODY_TRUNCATED);
                 incoming.meter = Some(received.get_or_insert_default().clone());
@@ -214,6 +228,7 @@ async fn stream<S: Service>(job: Stream<S>) {
                     limit: settings.body_bytes,
                     pace: Pace::new(&settings),
                     timer: Timer::new(),
+                    uninvited: expects.then(|| interim.clone()),
                 }));
             }
             let mut serving = pin!(service.serve(&mut exchange));
@@ -244,8 +259,9 @@ async fn stream<S: Service>(job: Stream<S>) {
         }
     }
     shared.streams.set(shared.streams.get().saturating_sub(1));
+    shared.ended.set(timer::now());
     exchange.notes.request_bytes = received.map_or(0, |received| received.get());
-    service.account(&mut exchange, timer::now());
+    service.account(&mut exchange, shared.ended.get());
     recycle::keep_exchange(exchange);
     interim.keep();
 }
@@ -270,6 +286,10 @@ async fn send<S: Service>(
     let bodiless = exchange.head.method == Method::Head || reply.head.status.is_bodiless();
     if bodiless {
         std::mem::take(&mut reply.body).finish();
+        if reply.head.status == Status::NO_CONTENT {
+            // It announces nothing (RFC 9110 §8.6), and clients hold it to what it does.
+            reply.head.fields.remove_known(KnownName::ContentLength);
+        }
     } else if let Some(length) = reply.body.remaining() {
         reply.head.fields.set_own(KnownName::ContentLength, itoa_bytes(length).as_bytes());
     }
@@ -296,6 +316,8 @@ async fn send<S: Service>(
         match polled {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.refusal)),
+            // A client that wants no more of it would be noticed with the next of the data, if ever.
+            Poll::Pending if pump.stream.poll_reset(cx).is_ready() => Poll::Ready(Err(&refuse::CLIENT_GONE)),
             Poll::Pending => poll_limits(cx, &mut timer, &mut pace, end_by, pump.waits_for_peer).map(Err),
         }
     })
@@ -338,6 +360,8 @@ struct RequestBody {
     limit: u64,
     pace: Pace,
     timer: Timer,
+    /// Where to offer `100 Continue`, while the client waits for it.
+    uninvited: Option<Rc<Offered>>,
 }
 
 impl BodyStream for RequestBody {
@@ -345,6 +369,10 @@ impl BodyStream for RequestBody {
         let before = self.incoming.received;
         match self.incoming.poll_data(cx) {
             Poll::Pending => {
+                if let Some(interim) = self.uninvited.take() {
+                    // Sent as soon as the service waits for this body.
+                    interim.offer(Status::CONTINUE, &Fields::default());
+                }
                 let now = timer::coarse_now();
                 let deadline = self.pace.deadline(now);
                 if self.timer.poll_expired(cx) && deadline.passed(now) {
@@ -385,7 +413,7 @@ impl BodyStream for RequestBody {
         self.limit = bytes;
     }
 
-    fn trailers(&mut self) -> Option<Box<torana_core::head::Fields>> {
+    fn trailers(&mut self) -> Option<Box<Fields>> {
         self.incoming.trailers()
     }
 }
@@ -412,12 +440,18 @@ impl Pump<SendStream<Bytes>> {
         (self.moved == 0).then(|| std::mem::take(&mut self.body))
     }
 
-    /// Whether the piece just taken was the last, so that it can carry the
-    /// end: known where the length is, and no trailers follow.
+    /// Whether the piece just taken was the last, so that the end can follow at
+    /// once: known where the length is.
     fn is_last(&mut self, cx: &mut Context<'_>) -> bool {
-        self.body.remaining() == Some(0)
-            && matches!(self.body.poll_data(cx), Poll::Ready(Ok(Progress::End)))
-            && self.body.trailers().is_none()
+        self.body.remaining() == Some(0) && matches!(self.body.poll_data(cx), Poll::Ready(Ok(Progress::End)))
+    }
+
+    /// The trailers, at the end of the body.
+    fn trailers(&mut self) -> Option<http::HeaderMap> {
+        let fields = self.body.trailers().filter(|_| self.with_trailers)?;
+        let mut map = http::HeaderMap::new();
+        message::write_fields(&fields, &mut map, false);
+        Some(map)
     }
 
     /// Ready when the body has been handed over.
@@ -427,13 +461,8 @@ impl Pump<SendStream<Bytes>> {
             self.waits_for_peer = false;
             match ready!(self.body.poll_data(cx))? {
                 Progress::End => {
-                    let trailers = self.body.trailers().filter(|_| self.with_trailers);
-                    let ended = match trailers {
-                        Some(fields) => {
-                            let mut map = http::HeaderMap::new();
-                            message::write_fields(&fields, &mut map, false);
-                            self.stream.send_trailers(map)
-                        }
+                    let ended = match self.trailers() {
+                        Some(trailers) => self.stream.send_trailers(trailers),
                         None => self.stream.send_data(Bytes::new(), true),
                     };
                     self.done = true;
@@ -468,7 +497,12 @@ impl Pump<SendStream<Bytes>> {
                     };
                     self.moved += data.len() as u64;
                     let last = self.is_last(cx);
-                    if self.stream.send_data(data, last).is_err() {
+                    let trailers = if last { self.trailers() } else { None };
+                    let mut sent = self.stream.send_data(data, last && trailers.is_none());
+                    if let Some(trailers) = trailers {
+                        sent = sent.and_then(|()| self.stream.send_trailers(trailers));
+                    }
+                    if sent.is_err() {
                         if self.with_trailers {
                             return gone();
                         }

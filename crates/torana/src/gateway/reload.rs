@@ -90,6 +90,10 @@ impl Reloader {
         let admin = Change::new(before.admin.as_ref(), plan.admin.as_ref())?;
         self.endpoints.prepare(&plan);
         let mut sockets = shared.sockets();
+        // Under this lock, as letting go of the sockets is.
+        if shared.common.cell.is_draining() {
+            return Err(io::Error::other("the gateway is stopping"));
+        }
         let prepared = sockets.prepare(&plan, shared.workers.len(), &mut Heritage::default())?;
         self.log.switch(output);
         // Listening comes after the swap: accepting asks the plan in force

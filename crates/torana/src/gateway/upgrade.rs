@@ -134,7 +134,7 @@ impl Upgrades {
         notice::say("a new process is taking over");
         let given = self.shared.sockets().passable().and_then(|sockets| {
             let labelled = sockets.iter().map(|(label, socket)| (label.clone(), socket));
-            hand_over::give(stream, labelled)
+            hand_over::give(stream, labelled, PATIENCE)
         });
         let is_taken = match given {
             Ok(()) => hand_over::is_taken(stream, PATIENCE),
