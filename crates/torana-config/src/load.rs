@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use torana_core::diagnostic::{Diagnostic, Span};
+use torana_core::pace::step;
 use torana_core::written::{Node, SchemaTree, Written};
 
 use crate::conceal;
@@ -155,6 +156,7 @@ fn finish(read: files::Read, expander: &Expander<'_>, schema: &SchemaTree, piece
             merge(&mut tree, layer, &mut diagnostics);
         }
     }
+    step();
     let decoded = tree.decode_along::<Config>(schema);
     diagnostics.extend(decoded.diagnostics);
     let gaps = Gaps::new(&tree, &decoded.dropped);
@@ -167,6 +169,7 @@ fn finish(read: files::Read, expander: &Expander<'_>, schema: &SchemaTree, piece
             Found { config, tree: &tree, gaps: &gaps, whole: read.whole, sources: &read.sources, is_fine: &is_fine };
         diagnostics.extend(validate(&found));
     }
+    step();
     let mut sources = read.sources;
     sources.settle(&mut diagnostics);
     diagnostics.sort_by_key(|diagnostic| diagnostic.primary.as_ref().map(|label| label.span));

@@ -30,6 +30,7 @@ pub mod keyed;
 pub mod metric;
 pub mod names;
 pub mod operation;
+pub mod pace;
 pub mod payload;
 pub mod policy;
 pub mod query;

@@ -18,6 +18,7 @@ use torana_control::revisions::Document;
 use torana_control::running::Operation;
 use torana_core::consumer::RuntimeConsumers;
 use torana_core::diagnostic::Diagnostic;
+use torana_core::pace::step;
 use torana_core::policy::PolicyEntry;
 use torana_core::written::{KindSchema, Spanned};
 use torana_plane::compile::{Registries, Source, compile, examine};
@@ -134,7 +135,9 @@ pub(crate) fn build_again(loaded: Arc<Loaded>, previous: Option<&Plan>, watch: &
     let mut plan = None;
     match &loaded.config {
         Ok(config) => {
+            step();
             let checksum = checksum::of(loaded.sources.iter().map(|source| source.text.as_str()));
+            step();
             let records = keeper.records(config);
             diagnostics.extend(records.as_ref().and_then(|records| lost(config, records)));
             let runtime = records.map(|records| records as Arc<dyn RuntimeConsumers>);

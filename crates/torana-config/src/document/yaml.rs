@@ -6,6 +6,7 @@
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span as Range, Tag};
 use torana_core::diagnostic::{Diagnostic, FileId, Span};
+use torana_core::pace::stepwise;
 use torana_core::written::{Node, Spanned, Written};
 
 use super::{DEEPEST, Entries, MOST_NODES, Parsed, too_deep, too_many};
@@ -45,7 +46,7 @@ fn read(file: FileId, text: &str) -> (Parsed, Extent) {
         root: None,
         diagnostics: Vec::new(),
     };
-    for next in Parser::new_from_str_with_options(text, options) {
+    for next in stepwise(Parser::new_from_str_with_options(text, options)) {
         let outcome = match next {
             Ok((event, range)) => builder.event(event, range),
             Err(error) => Err(Box::new(builder.syntax(&error))),

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use torana_core::diagnostic::Span;
+use torana_core::pace::stepwise;
 
 /// The key whose list is cut, at the top of a file.
 pub(super) const KEY: &str = "routes";
@@ -64,7 +65,7 @@ pub(super) fn cut(text: &str) -> Option<Cut> {
     let mut found: Option<Cut> = None;
     let mut state = State::Outside;
     let mut at = 0;
-    for line in text.split_inclusive('\n') {
+    for line in stepwise(text.split_inclusive('\n')) {
         let start = at;
         at += line.len();
         let content = line.trim_start_matches(' ');

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use torana_core::diagnostic::{FileId, Span};
+use torana_core::pace::stepwise;
 use torana_core::written::{Node, SchemaTree, Spanned, Written};
 
 use super::cut::{self, Cut};
@@ -147,7 +148,7 @@ impl<'m> Pieces<'m> {
         let mut known = known.into_iter().chain(std::iter::repeat(None));
         // A run of new ones is parsed at once.
         let mut run: Vec<Range<usize>> = Vec::new();
-        for lines in &cut.items {
+        for lines in stepwise(&cut.items) {
             match known.next().flatten() {
                 Some(piece) => {
                     self.fresh(&std::mem::take(&mut run), id, source, sources, expander, &mut found)?;
@@ -182,7 +183,7 @@ impl<'m> Pieces<'m> {
         if items.len() != run.len() {
             return None;
         }
-        for (lines, mut written) in run.iter().zip(items) {
+        for (lines, mut written) in stepwise(run.iter().zip(items)) {
             // From places in `text` to places in the lines of the item.
             let shift = u32::try_from(head.len() + lines.start - first.start).ok()?;
             let end = u32::try_from(lines.len()).ok()?.checked_add(shift)?;

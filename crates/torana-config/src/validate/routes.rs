@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use torana_core::diagnostic::{Diagnostic, Span, did_you_mean};
+use torana_core::pace::stepwise;
 use torana_core::written::{Entry, Spanned, Written};
 
 use super::{Found, check_name};
@@ -12,7 +13,7 @@ use crate::model::{Respond, Rewrite, Route, ValueMatch, ValueTest};
 pub(super) fn check(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let known = Known::of(found);
     let mut names: HashMap<&str, Span> = HashMap::with_capacity(found.config.routes.len());
-    for (index, route) in found.config.routes.iter().enumerate() {
+    for (index, route) in stepwise(found.config.routes.iter().enumerate()) {
         if let Some(first) = names.insert(&route.name, route.name.span) {
             let message = format!("two routes are named {}", route.name.shown());
             let diagnostic = Diagnostic::error("config.duplicate_name", message);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use torana_core::diagnostic::{Diagnostic, quoted};
+use torana_core::pace::stepwise;
 
 use super::boot::not_zero;
 use super::{Found, check_name, discover};
@@ -93,7 +94,7 @@ fn unused(found: &Found<'_>, diagnostics: &mut Vec<Diagnostic>) {
         return;
     }
     let mut used: HashSet<&str> = HashSet::new();
-    for route in &found.config.routes {
+    for route in stepwise(&found.config.routes) {
         used.extend(route.upstream.as_ref().map(|name| name.as_str()));
         route.targets.iter().for_each(|target| texts(&target.config, &mut used));
         route.policies.iter().for_each(|policy| texts(&policy.config, &mut used));

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::schema_tree::{choices, properties, types};
 use super::{Entry, Node, SchemaTree, Written};
 use crate::diagnostic::{Diagnostic, Span, did_you_mean, quoted};
-use crate::units;
+use crate::{pace, units};
 
 mod describe;
 mod scalar;
@@ -328,6 +328,8 @@ impl<'s> Walk<'s> {
             let fate = self.node(item, of);
             self.path.pop();
             index += 1;
+            // Large lists are what takes long.
+            pace::bit(index);
             fate == Fate::Keep
         });
         // Only what was wrong is gone; a list that has become too short for it is of no use.

@@ -8,6 +8,7 @@ use crate::metrics::exposition;
 use crate::plan::{Known, Link, Route};
 use std::sync::Arc;
 use torana_config::model::{self, Config};
+use torana_core::pace::stepwise;
 use torana_core::rewrite;
 
 /// Routes as they are compiled.
@@ -25,11 +26,7 @@ pub(super) fn compile(config: &Config, upstreams: &Upstreams, context: &mut Cont
     // Built once for all routes: a limit on every route is one limit.
     let global = chain::links(&config.policies, None, &[], upstreams, context);
     let before = known::find(&config.routes, upstreams, context.previous);
-    let matched: Vec<Matched> = config
-        .routes
-        .iter()
-        .zip(&before)
-        .enumerate()
+    let matched: Vec<Matched> = stepwise(config.routes.iter().zip(&before).enumerate())
         .map(|(order, (route, before))| match before {
             Some(again) => Matched::again(again.pattern, order),
             None => matching::read(route, order, context),
@@ -38,7 +35,7 @@ pub(super) fn compile(config: &Config, upstreams: &Upstreams, context: &mut Cont
     matching::report_shadows(&config.routes, &matched, context);
     let mut list = Vec::with_capacity(config.routes.len());
     let mut known = Vec::with_capacity(config.routes.len());
-    for ((written, matched), before) in config.routes.iter().zip(&matched).zip(before) {
+    for ((written, matched), before) in stepwise(config.routes.iter().zip(&matched).zip(before)) {
         let compiled = match before {
             Some(again) => Some((used_again(again, &global), Some(again.own.to_vec()))),
             None => anew(written, matched, &global, upstreams, context),

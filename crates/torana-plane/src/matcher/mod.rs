@@ -91,6 +91,7 @@ use torana_core::captures::Captures;
 use torana_core::exchange::{Exchange, RouteId, Tls};
 use torana_core::head::{Fields, Head, Method, MethodSet};
 use torana_core::names::HeaderName;
+use torana_core::pace::stepwise;
 use torana_expr::Expr;
 use trie::{Trie, Visit};
 
@@ -259,7 +260,7 @@ impl Matcher {
     #[must_use]
     pub fn compile<P: Into<Arc<RoutePattern>>>(patterns: Vec<P>) -> Matcher {
         let patterns: Vec<Arc<RoutePattern>> = patterns.into_iter().map(Into::into).collect();
-        let predicates = patterns.iter().map(|pattern| Predicates::new(pattern)).collect();
+        let predicates = stepwise(&patterns).map(|pattern| Predicates::new(pattern)).collect();
         Matcher { trie: Trie::build(&patterns), predicates, patterns }
     }
 

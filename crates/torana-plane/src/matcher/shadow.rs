@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
 use torana_core::exchange::RouteId;
 use torana_core::head::Method;
+use torana_core::pace::stepwise;
 use torana_expr::regex::Regex;
 
 /// A route no request can reach.
@@ -31,9 +32,10 @@ pub struct Shadow {
 pub fn shadowed<P: Borrow<RoutePattern>>(patterns: &[P]) -> Vec<Shadow> {
     let patterns: Vec<&RoutePattern> = patterns.iter().map(Borrow::borrow).collect();
     // Groups by number, and who is in which: mostly each route is alone in one.
-    let mut numbers: HashMap<Key<'_>, usize, BuildHasherDefault<TextHasher>> = HashMap::default();
+    let mut numbers: HashMap<Key<'_>, usize, BuildHasherDefault<TextHasher>> =
+        HashMap::with_capacity_and_hasher(patterns.len(), BuildHasherDefault::default());
     let mut members: Vec<(usize, usize)> = Vec::with_capacity(patterns.len());
-    for (route, &pattern) in patterns.iter().enumerate() {
+    for (route, &pattern) in stepwise(patterns.iter().enumerate()) {
         for host in hosts(pattern) {
             let next = numbers.len();
             members.push((*numbers.entry(Key::new(host, pattern)).or_insert(next), route));

@@ -7,6 +7,7 @@ use super::path::Segment;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use torana_core::captures::Captures;
+use torana_core::pace::stepwise;
 use torana_expr::regex::{AnyOf, Regex};
 
 /// Up to this many literal children are compared one by one: for a handful
@@ -201,7 +202,7 @@ impl Builder {
         let same = |(one, end, _): &(usize, End, usize), (other, other_end, _): &(usize, End, usize)| {
             (one, end) == (other, other_end)
         };
-        for group in self.routes.chunk_by_mut(same) {
+        for group in stepwise(self.routes.chunk_by_mut(same)) {
             // Stable: routes with equal `order` stay by position.
             group.sort_by(|(.., one), (.., other)| patterns[*one].predicate_order(&patterns[*other]));
             let Some(&(node, end, _)) = group.first() else { continue };
@@ -230,7 +231,7 @@ fn push_all(candidates: &mut Vec<u32>, routes: impl Iterator<Item = usize>) -> R
 impl Trie {
     pub(super) fn build(patterns: &[Arc<RoutePattern>]) -> Trie {
         let mut builder = Builder::default();
-        for (route, pattern) in patterns.iter().enumerate() {
+        for (route, pattern) in stepwise(patterns.iter().enumerate()) {
             if pattern.hosts.is_empty() {
                 builder.insert(route, pattern, &HostPattern::Any);
             }

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::yield_now;
 use torana_config::Loaded;
 use torana_config::report::Style;
 use torana_control::admin::Place;
@@ -18,6 +19,7 @@ use torana_control::log_writer::LogControl;
 use torana_control::running::{Reload, Report};
 use torana_control::service_manager;
 use torana_control::supervisor::Cause;
+use torana_core::pace::{in_steps, step};
 use torana_plane::plan::Plan;
 use torana_upstream::state::Watch;
 
@@ -40,11 +42,13 @@ pub(crate) struct Reloader {
 impl Reload for Reloader {
     fn reload(&mut self, cause: &'static str) -> Report {
         service_manager::reloading();
-        let before = self.shared.common.cell.load();
-        let built = self.source.build(Some(&before), &self.watch, &self.shared.keeper);
-        self.disk = built.loaded.clone();
-        self.files.clone_from(&built.files);
-        let report = self.take_up(built, &before, cause, None);
+        let report = in_steps(yield_now, || {
+            let before = self.shared.common.cell.load();
+            let built = self.source.build(Some(&before), &self.watch, &self.shared.keeper);
+            self.disk = built.loaded.clone();
+            self.files.clone_from(&built.files);
+            self.take_up(built, &before, cause, None)
+        });
         // Refused or not: it serves, and there is nothing more to wait for.
         service_manager::ready();
         report
@@ -53,8 +57,10 @@ impl Reload for Reloader {
     fn roll_back(&mut self, revision: u64) -> Option<Report> {
         let loaded = self.shared.history().source(revision)?;
         let before = self.shared.common.cell.load();
-        let built = wire::build_again(loaded, Some(&before), &self.watch, &self.shared.keeper);
-        Some(self.take_up(built, &before, Cause::Rollback.as_str(), Some(revision)))
+        Some(in_steps(yield_now, || {
+            let built = wire::build_again(loaded, Some(&before), &self.watch, &self.shared.keeper);
+            self.take_up(built, &before, Cause::Rollback.as_str(), Some(revision))
+        }))
     }
 
     fn tidy(&mut self) -> bool {
@@ -67,6 +73,7 @@ impl Reloader {
     fn take_up(&mut self, mut built: wire::Built, before: &Plan, cause: &'static str, from: Option<u64>) -> Report {
         let refused = match built.plan.take().map(|plan| self.put_in_force(plan, before)) {
             Some(Ok(())) => {
+                step();
                 self.is_pinned = !Arc::ptr_eq(&built.loaded, &self.disk);
                 self.shared.common.metrics.pinned(self.is_pinned);
                 let plan = self.shared.common.cell.load();

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use torana_config::Loaded;
 use torana_control::revisions::{History, Listed, Revision};
 use torana_control::running::{ConsumerAsk, ConsumerProblem, Done, Drain, NotDone, NotThere, Operation, Running};
+use torana_core::pace::step;
 use torana_plane::explain::{Question, explain_running};
 use torana_plane::metrics::{Standings, exposition};
 use torana_plane::plan::Plan;
@@ -55,6 +56,8 @@ impl Shared {
             checksum: plan.checksum.to_string(),
             documents: built.documents(),
         };
+        // Before anybody may wait for the list.
+        step();
         let most = plan.admin.as_ref().map_or(1, |admin| usize::try_from(admin.revisions).unwrap_or(usize::MAX));
         self.history().note(revision, built.loaded.clone(), is_same, most);
     }
