@@ -6,8 +6,9 @@ use serde_json::Value;
 use std::cell::RefCell;
 use std::sync::Arc;
 use torana_core::event::Tally;
-use torana_core::head::{Fields, ReplyHead, Status};
+use torana_core::head::{ReplyHead, Status};
 use torana_core::names::{HeaderName, KnownName};
+use torana_core::payload::{self, Media};
 
 /// What is compared.
 #[derive(Default)]
@@ -113,7 +114,7 @@ impl Pair {
         Side {
             status: head.status,
             headers: self.compare.headers.iter().map(values).collect(),
-            is_json: is_json(&head.fields),
+            is_json: payload::media(&head.fields) == Media::Json,
             is_encoded: head.fields.contains(KnownName::ContentEncoding),
             body: None,
         }
@@ -151,12 +152,6 @@ impl Drop for Pair {
             self.tally.count(&UNCOMPARED);
         }
     }
-}
-
-fn is_json(fields: &Fields) -> bool {
-    let Some(value) = fields.get(KnownName::ContentType) else { return false };
-    let name = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-    name == b"application/json" || name.ends_with(b"+json")
 }
 
 /// Whether the bodies are the same; `None`: they cannot be compared.
