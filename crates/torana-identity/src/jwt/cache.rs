@@ -1,27 +1,32 @@
-//! Tokens that were verified, so that the next request with one costs a digest
-//! and a look-up.
+//! Tokens that were verified, so that the next request with one costs a look-up
+//! and a comparison.
 //!
-//! The key is a digest of the whole token, 128 bits under a secret of the
-//! process ([`Secret`]): of header and payload alone, a token with a forged
-//! signature would be found as well. Tokens themselves are not kept, so none
-//! can be read here. Only good ones are known, until they expire, so strangers
-//! cannot fill the cache. Signatures that verify and differ (ECDSA has two for
-//! each) are tokens of their own.
+//! A token is looked for by its last bytes, which are of its signature, and is
+//! known only if it is, byte for byte, the one that was verified: of header and
+//! payload alone, a token with a forged signature would be found as well. Only
+//! good ones are known, until they expire, so strangers cannot fill the cache.
+//! Signatures that verify and differ (ECDSA has two for each) are tokens of
+//! their own; should two end alike, the later takes the place of the earlier.
+//!
+//! How far a comparison came before it failed, and so how long it took, says
+//! something only to who knows the last 96 bits of a signature already.
 
+use super::headers::Headers;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use torana_core::identity::Identity;
-use torana_core::keyed::Secret;
-use torana_core::names::HeaderName;
 
 /// A token that was found good.
 #[derive(Debug)]
 pub(super) struct Verified {
+    /// All of it.
+    pub(super) token: Token,
     /// Whose it is.
     pub(super) identity: Identity,
     /// What goes upstream about the caller.
-    pub(super) headers: Box<[(HeaderName, Box<[u8]>)]>,
+    pub(super) headers: Headers,
     /// Until when it holds, in seconds since 1970.
     pub(super) until: u64,
     /// Which state of the issuer's keys it was verified with; after a change
@@ -29,17 +34,54 @@ pub(super) struct Verified {
     pub(super) keys: u64,
 }
 
-/// What a token is known by.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Digest(u128);
+/// A token, which nothing shows: whoever reads it is who it names.
+pub(super) struct Token(pub(super) Box<[u8]>);
 
-/// A digest is spread evenly as it is.
-impl Hash for Digest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(u64::try_from(self.0 >> 64).unwrap_or_default());
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
     }
 }
 
+/// Where a token is looked for.
+#[derive(Clone, Copy)]
+struct Key(u64);
+
+/// A number that nobody knows, so that even who signs tokens cannot make such
+/// as are looked for in one place.
+struct Secret(u128);
+
+impl Secret {
+    fn random() -> Secret {
+        // What std keys its hash tables with, through its generator.
+        let word = || u128::from(RandomState::new().build_hasher().finish());
+        Secret(word() << 64 | word())
+    }
+
+    /// The key of a token: both halves of a product, as in wyhash.
+    fn key(&self, token: &[u8]) -> Key {
+        let last = match token.last_chunk::<16>() {
+            Some(last) => *last,
+            None => {
+                // No token is as short as this.
+                let mut padded = [0; 16];
+                padded.iter_mut().zip(token).for_each(|(to, from)| *to = *from);
+                padded
+            }
+        };
+        let last = u128::from_le_bytes(last) ^ self.0;
+        let product = (last & u128::from(u64::MAX)) * (last >> 64);
+        Key(fold(product))
+    }
+}
+
+/// Both halves in one.
+#[expect(clippy::cast_possible_truncation, reason = "the upper half is there as well")]
+const fn fold(product: u128) -> u64 {
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Keys are spread evenly as they are.
 #[derive(Default)]
 struct Plain(u64);
 
@@ -53,7 +95,7 @@ impl Hasher for Plain {
     }
 }
 
-type Table = HashMap<Digest, Arc<Verified>, BuildHasherDefault<Plain>>;
+type Table = HashMap<u64, Arc<Verified>, BuildHasherDefault<Plain>>;
 
 /// Two generations: what is not asked for while one fills up is dropped with
 /// the older.
@@ -82,51 +124,51 @@ impl Cache {
         Cache { secret: Secret::random(), shards: Default::default(), share: bytes / SHARDS / 2 }
     }
 
-    /// What all of `token` is known by.
-    pub(super) fn digest(&self, token: &[u8]) -> Digest {
-        Digest(self.secret.digest(token))
-    }
-
-    fn shard(&self, digest: &Digest) -> &Mutex<Shard> {
+    fn shard(&self, key: Key) -> &Mutex<Shard> {
         // Bits that the tables do not use.
-        let index = usize::try_from(digest.0 % SHARDS as u128).unwrap_or_default();
+        let index = usize::try_from(key.0 >> 32).unwrap_or_default() % SHARDS;
         self.shards.get(index).unwrap_or(&self.shards[0])
     }
 
     /// What is known about a token, if it holds at `now`.
-    pub(super) fn find(&self, digest: &Digest, now: u64) -> Option<Arc<Verified>> {
-        let mut shard = self.shard(digest).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = shard.young.get(digest) {
-            return (now < known.until).then(|| known.clone());
+    pub(super) fn find(&self, token: &[u8], now: u64) -> Option<Arc<Verified>> {
+        let key = self.secret.key(token);
+        let mut shard = self.shard(key).lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |known: &Verified| *known.token.0 == *token;
+        if let Some(known) = shard.young.get(&key.0) {
+            return (now < known.until && is_it(known)).then(|| known.clone());
         }
-        let known = shard.old.remove(digest)?;
+        if !shard.old.get(&key.0).is_some_and(|known| is_it(known)) {
+            return None;
+        }
+        let known = shard.old.remove(&key.0)?;
         if now >= known.until {
             return None;
         }
         let weight = weight(&known);
-        shard.put(*digest, known.clone(), weight, self.share);
+        shard.put(key, known.clone(), weight, self.share);
         Some(known)
     }
 
     /// Remembers a good token.
-    pub(super) fn put(&self, digest: Digest, verified: &Arc<Verified>) {
+    pub(super) fn put(&self, verified: &Arc<Verified>) {
         let weight = weight(verified);
         if weight <= self.share {
-            let mut shard = self.shard(&digest).lock().unwrap_or_else(PoisonError::into_inner);
-            shard.put(digest, verified.clone(), weight, self.share);
+            let key = self.secret.key(&verified.token.0);
+            let mut shard = self.shard(key).lock().unwrap_or_else(PoisonError::into_inner);
+            shard.put(key, verified.clone(), weight, self.share);
         }
     }
 }
 
 impl Shard {
-    fn put(&mut self, digest: Digest, verified: Arc<Verified>, weight: usize, share: usize) {
-        if self.weight + weight > share {
+    fn put(&mut self, key: Key, verified: Arc<Verified>, added: usize, share: usize) {
+        if self.weight + added > share {
             self.old = std::mem::take(&mut self.young);
             self.weight = 0;
         }
-        if self.young.insert(digest, verified).is_none() {
-            self.weight += weight;
-        }
+        let replaced = self.young.insert(key.0, verified).map_or(0, |replaced| weight(&replaced));
+        self.weight = (self.weight + added).saturating_sub(replaced);
     }
 }
 
@@ -142,46 +184,72 @@ fn weight(verified: &Verified) -> usize {
             _ => 32,
         }
     }
-    let headers: usize = verified.headers.iter().map(|(name, value)| 64 + name.as_str().len() + value.len()).sum();
     let claims: usize = verified.identity.claims.iter().map(|(name, value)| 64 + name.len() + of(value)).sum();
-    512 + headers + claims
+    512 + verified.token.0.len() + verified.headers.weight() + claims
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn verified(until: u64) -> Arc<Verified> {
-        Arc::new(Verified { identity: Identity::new("a", "jwt"), headers: Box::default(), until, keys: 0 })
+    fn verified(token: &[u8], until: u64) -> Arc<Verified> {
+        let identity = Identity::new("a", "jwt");
+        Arc::new(Verified { token: Token(token.into()), identity, headers: Headers::default(), until, keys: 0 })
     }
 
     #[test]
     fn a_token_is_known_by_all_of_it_and_until_it_expires() {
         let cache = Cache::new(1 << 20);
-        cache.put(cache.digest(b"a.b.c"), &verified(100));
-        assert!(cache.find(&cache.digest(b"a.b.c"), 99).is_some());
-        assert!(cache.find(&cache.digest(b"a.b.c"), 100).is_none());
-        assert!(cache.find(&cache.digest(b"a.b.d"), 99).is_none());
+        for token in [&b"a.b.c"[..], b"head.payload.the_end_of_a_signature"] {
+            cache.put(&verified(token, 100));
+            assert!(cache.find(token, 99).is_some());
+            assert!(cache.find(token, 100).is_none());
+            for at in 0..token.len() {
+                let mut other = token.to_vec();
+                other[at] ^= 1;
+                assert!(cache.find(&other, 99).is_none(), "{at}");
+            }
+            assert!(cache.find(&token[1..], 99).is_none());
+            assert!(cache.find(&[b"a", token].concat(), 99).is_none());
+        }
+    }
+
+    #[test]
+    fn of_two_tokens_that_end_alike_the_later_is_known() {
+        let cache = Cache::new(1 << 20);
+        let (one, other) = (b"a.b.the_end_of_a_signature", b"a.c.the_end_of_a_signature");
+        cache.put(&verified(one, 100));
+        cache.put(&verified(other, 100));
+        assert!(cache.find(one, 0).is_none() && cache.find(other, 0).is_some());
+        let weight: usize = cache.shards.iter().map(|shard| shard.lock().unwrap().weight).sum();
+        assert_eq!(weight, super::weight(&verified(other, 100)));
     }
 
     #[test]
     fn what_is_asked_for_stays_and_the_rest_is_bounded() {
-        let share = 4 * 512;
+        let share = 4 * 600;
         let cache = Cache::new(share * SHARDS * 2);
-        let wanted = cache.digest(b"wanted");
-        cache.put(wanted, &verified(100));
+        cache.put(&verified(b"wanted", 100));
         for index in 0..10_000_u32 {
-            cache.put(cache.digest(&index.to_le_bytes()), &verified(100));
-            assert!(cache.find(&wanted, 0).is_some(), "{index}");
+            cache.put(&verified(&index.to_le_bytes(), 100));
+            assert!(cache.find(b"wanted", 0).is_some(), "{index}");
         }
         let count = |shard: &Mutex<Shard>| shard.lock().map(|shard| shard.young.len() + shard.old.len()).unwrap();
         assert!(cache.shards.iter().map(count).sum::<usize>() <= SHARDS * 2 * 4);
     }
 
     #[test]
+    fn tokens_are_spread() {
+        let cache = Cache::new(1 << 26);
+        (0..10_000_u64).for_each(|index| cache.put(&verified(format!("a.b.{index:030}").as_bytes(), 100)));
+        let counts: Vec<usize> = cache.shards.iter().map(|shard| shard.lock().unwrap().young.len()).collect();
+        assert!(counts.iter().all(|count| (400..900).contains(count)), "{counts:?}");
+    }
+
+    #[test]
     fn without_room_nothing_is_kept() {
         let cache = Cache::new(0);
-        cache.put(cache.digest(b"a"), &verified(100));
-        assert!(cache.find(&cache.digest(b"a"), 0).is_none());
+        cache.put(&verified(b"a", 100));
+        assert!(cache.find(b"a", 0).is_none());
     }
 }

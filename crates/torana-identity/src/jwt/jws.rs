@@ -7,10 +7,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 /// A token that was read and not yet believed.
-#[derive(Debug)]
 pub(super) struct Jws {
-    /// Header and payload as they were signed.
-    pub(super) signed: Box<[u8]>,
+    /// All of it.
+    pub(super) token: Box<[u8]>,
+    /// How long header and payload are.
+    signed: usize,
     /// The signature.
     pub(super) signature: Vec<u8>,
     /// How it says it was signed.
@@ -64,8 +65,15 @@ pub(super) fn read(token: &[u8]) -> Result<Jws, Misread> {
     if signature.is_empty() {
         return Err(Misread::Malformed("it has no signature"));
     }
-    let signed = token.rsplitn(2, |byte| *byte == b'.').nth(1).unwrap_or_default().into();
-    Ok(Jws { signed, signature, algorithm, key_id, claims })
+    let signed = token.iter().rposition(|byte| *byte == b'.').unwrap_or_default();
+    Ok(Jws { token: token.into(), signed, signature, algorithm, key_id, claims })
+}
+
+impl Jws {
+    /// Header and payload as they were signed.
+    pub(super) fn signed(&self) -> &[u8] {
+        self.token.get(..self.signed).unwrap_or_default()
+    }
 }
 
 /// Tokens of other types, such as proofs of possession and notices of logout,

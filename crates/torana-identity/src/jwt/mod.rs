@@ -5,14 +5,15 @@
 //! reading three parts of base64url, and the mistakes of this trade (RFC 8725)
 //! are made there, so it is better ours than hidden.
 //!
-//! With a token that was verified before, a request costs the digest of the
-//! token and a look-up; it allocates nothing beyond the room that the headers
-//! about the caller take in its own head.
+//! With a token that was verified before, a request costs a look-up and a
+//! comparison of the token; it allocates nothing beyond the room that the
+//! headers about the caller take in its own head.
 
 mod algorithm;
 mod cache;
 mod claims;
 mod config;
+mod headers;
 mod jws;
 mod key;
 mod refusals;
@@ -29,9 +30,10 @@ pub use refusals::REFUSALS;
 
 use crate::{refuses, seconds, unix_now};
 use aws_lc_rs::digest;
-use cache::{Cache, Digest, Verified};
+use cache::{Cache, Token, Verified};
 use claims::Rules;
 use config::{Authority, Keys};
+use headers::Headers;
 use jws::{Jws, Misread};
 use key::Signature;
 use refusals::{
@@ -39,6 +41,7 @@ use refusals::{
 };
 use remote::{Known, Manner, RemoteKeys};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_core::clock::wall_at;
@@ -46,7 +49,6 @@ use torana_core::credential::{self, Found, Place};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
-use torana_core::head::FieldName;
 use torana_core::identity::{Facts, claim};
 use torana_core::json;
 use torana_core::names::{HeaderName, is_value_byte};
@@ -151,11 +153,11 @@ impl Policy for Jwt {
             }
             Candidate::New(candidate, index) => (candidate, index),
         };
-        match self.judge_now(&candidate, now) {
-            Some(judged) => Verdict::Now(self.settle(exchange, judged, &candidate, index)),
-            None => Verdict::Wait(Box::pin(async move {
-                let judged = self.judge_later(exchange, &candidate, now).await;
-                self.settle(exchange, judged, &candidate, index)
+        match self.judge_now(candidate, now) {
+            Ok(judged) => Verdict::Now(self.settle(exchange, judged, index)),
+            Err(candidate) => Verdict::Wait(Box::pin(async move {
+                let judged = self.judge_later(exchange, candidate, now).await;
+                self.settle(exchange, judged, index)
             })),
         }
     }
@@ -176,9 +178,9 @@ impl Policy for Jwt {
             Candidate::None => return Some(format!("refuses with {}: no token in {}", MISSING.code, looked())),
             Candidate::Wrong(rejection) => Err(rejection),
             Candidate::Known(verified, _) => Ok(verified),
-            Candidate::New(candidate, _) => match self.judge_now(&candidate, now) {
-                Some(judged) => judged,
-                None => return Some("the issuer's keys would be fetched first".to_owned()),
+            Candidate::New(candidate, _) => match self.judge_now(candidate, now) {
+                Ok(judged) => judged,
+                Err(_) => return Some("the issuer's keys would be fetched first".to_owned()),
             },
         };
         Some(match judged {
@@ -204,7 +206,6 @@ enum Candidate {
 /// A token to be verified.
 struct New {
     jws: Jws,
-    digest: Digest,
     /// Who has to vouch for it.
     authority: usize,
 }
@@ -222,8 +223,7 @@ impl Jwt {
             }
             Found::One(token, index) => (token, index),
         };
-        let digest = self.cache.digest(&token);
-        if let Some(known) = self.cache.find(&digest, now).filter(|known| self.is_current(known, now)) {
+        if let Some(known) = self.cache.find(&token, now).filter(|known| self.is_current(known, now)) {
             return Candidate::Known(known, index);
         }
         let jws = match jws::read(&token) {
@@ -234,7 +234,7 @@ impl Jwt {
         let said = jws.claims.get("iss").and_then(Value::as_str);
         let vouches = |authority: &Authority| authority.issuer.is_none() || authority.issuer.as_deref() == said;
         match self.authorities.iter().position(vouches) {
-            Some(authority) => Candidate::New(Box::new(New { jws, digest, authority }), index),
+            Some(authority) => Candidate::New(Box::new(New { jws, authority }), index),
             None => wrong(&ISSUER, "nobody of that name is believed"),
         }
     }
@@ -251,28 +251,34 @@ impl Jwt {
         self.authorities.iter().filter_map(Authority::remote).map(RemoteKeys::version).sum()
     }
 
-    /// Judges a token with the keys at hand; `None` if newer ones may change
-    /// the judgement.
-    fn judge_now(&self, new: &New, now: u64) -> Option<Judged> {
-        let authority = self.authorities.get(new.authority)?;
+    /// Judges a token with the keys at hand; gives it back if newer ones may
+    /// change the judgement.
+    fn judge_now(&self, new: Box<New>, now: u64) -> Result<Judged, Box<New>> {
+        let Some(authority) = self.authorities.get(new.authority) else { return Err(new) };
         // Before the keys are taken: a token must not seem to have been
         // verified with keys that came later.
         let versions = self.versions();
         match &authority.keys {
-            Keys::Here(keys) => Some(self.judge(new, authority, Self::signature(new, authority, keys), versions, now)),
+            Keys::Here(keys) => {
+                let signature = Self::signature(&new, authority, keys);
+                Ok(self.judge(*new, authority, signature, versions, now))
+            }
             Keys::Remote(keys, _) => {
-                let known = keys.at_hand(Instant::now(), self.cooldown)?;
+                let Some(known) = keys.at_hand(Instant::now(), self.cooldown) else { return Err(new) };
                 if known.is_stale(Instant::now()) {
                     self.tally.count(&STALE);
                 }
-                let signature = Self::signature(new, authority, &known.keys);
-                (!may_be_newer(signature, new)).then(|| self.judge(new, authority, signature, versions, now))
+                let signature = Self::signature(&new, authority, &known.keys);
+                if may_be_newer(signature, &new) {
+                    return Err(new);
+                }
+                Ok(self.judge(*new, authority, signature, versions, now))
             }
         }
     }
 
     /// Judges a token with keys that are fetched if need be.
-    async fn judge_later(&self, exchange: &Exchange, new: &New, now: u64) -> Judged {
+    async fn judge_later(&self, exchange: &Exchange, new: Box<New>, now: u64) -> Judged {
         let authority = self.authorities.get(new.authority);
         let (Some(authority), Some(outbound)) = (authority, exchange.outbound.clone()) else {
             return Err(Rejection::new(&KEYS_UNAVAILABLE).because("there is no way out"));
@@ -285,12 +291,12 @@ impl Jwt {
             Ok(known) => known,
             Err(why) => return Err(Rejection::new(&KEYS_UNAVAILABLE).because(why.0)),
         };
-        let mut signature = Self::signature(new, authority, &known.keys);
-        if may_be_newer(signature, new) {
+        let mut signature = Self::signature(&new, authority, &known.keys);
+        if may_be_newer(signature, &new) {
             let newer = keys.newer(&known, source, &outbound, &self.manner()).await;
-            signature = Self::signature(new, authority, &newer.keys);
+            signature = Self::signature(&new, authority, &newer.keys);
         }
-        self.judge(new, authority, signature, versions, now)
+        self.judge(*new, authority, signature, versions, now)
     }
 
     /// How keys are fetched, and where that is counted.
@@ -300,10 +306,10 @@ impl Jwt {
 
     fn signature(new: &New, authority: &Authority, keys: &key::KeySet) -> Signature {
         let jws = &new.jws;
-        keys.judge(jws.key_id.as_deref(), jws.algorithm, authority.allowed, &jws.signed, &jws.signature)
+        keys.judge(jws.key_id.as_deref(), jws.algorithm, authority.allowed, jws.signed(), &jws.signature)
     }
 
-    fn judge(&self, new: &New, authority: &Authority, signature: Signature, versions: u64, now: u64) -> Judged {
+    fn judge(&self, new: New, authority: &Authority, signature: Signature, versions: u64, now: u64) -> Judged {
         let refusal = match signature {
             Signature::Good => return self.believe(new, authority, versions, now),
             Signature::Bad => &SIGNATURE,
@@ -314,40 +320,37 @@ impl Jwt {
     }
 
     /// What a token with the right signature says.
-    fn believe(&self, new: &New, authority: &Authority, keys: u64, now: u64) -> Judged {
-        let claims = &new.jws.claims;
-        let until = self.rules.judge(claims, &authority.audience, now)?;
-        let headers = self.headers.iter().filter_map(|(name, header)| {
-            let value = text(claim(claims, name)?)?;
-            Some((name, header, value))
-        });
-        let mut written = Vec::new();
-        for (name, header, value) in headers {
+    fn believe(&self, new: New, authority: &Authority, keys: u64, now: u64) -> Judged {
+        let claims = new.jws.claims;
+        let until = self.rules.judge(&claims, &authority.audience, now)?;
+        let mut headers = Headers::default();
+        for (name, header) in &self.headers {
+            let Some(value) = claim(&claims, name).and_then(text) else { continue };
             if !value.bytes().all(is_value_byte) {
                 return Err(Rejection::new(&CLAIM).because(format_args!("`{name}` holds control characters")));
             }
-            written.push((header.clone(), value.into_bytes().into()));
+            headers.add(header, value.as_bytes());
         }
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(Arc::from);
         let identity = Facts {
             subject: text("sub").unwrap_or_default(),
             proven_by: Jwt::NAME,
             issuer: text("iss"),
-            roles: claims::names(claims, &self.roles, false),
-            permissions: claims::names(claims, &self.permissions, false),
-            scopes: claims::names(claims, &self.scopes, true),
-            claims: Map::clone(claims),
+            roles: claims::names(&claims, &self.roles, false),
+            permissions: claims::names(&claims, &self.permissions, false),
+            scopes: claims::names(&claims, &self.scopes, true),
+            claims,
             consumer: None,
             plan: None,
         };
-        Ok(Arc::new(Verified { identity: identity.into(), headers: written.into(), until, keys }))
+        Ok(Arc::new(Verified { token: Token(new.jws.token), identity: identity.into(), headers, until, keys }))
     }
 
-    fn settle(&self, exchange: &mut Exchange, judged: Judged, new: &New, index: usize) -> Decision {
+    fn settle(&self, exchange: &mut Exchange, judged: Judged, index: usize) -> Decision {
         match judged {
             Ok(verified) => {
                 self.tally.count(&VERIFIED);
-                self.cache.put(new.digest, &verified);
+                self.cache.put(&verified);
                 self.admit(exchange, &verified, index);
                 Decision::Continue
             }
@@ -368,14 +371,7 @@ impl Jwt {
                 fields.remove(name);
             }
         }
-        for (name, value) in &verified.headers {
-            // Checked when it was verified. Of two claims that make one header, both are told.
-            let known = if let HeaderName::Known(known) = name { Some(*known) } else { None };
-            match known.filter(|known| !fields.contains(*known)) {
-                Some(known) => fields.set_own(known, value),
-                None => drop(fields.append_named(FieldName { known, text: name.as_str().as_bytes() }, value)),
-            }
-        }
+        verified.headers.write(fields);
         exchange.identity = Some(verified.identity.clone());
     }
 }
@@ -387,10 +383,10 @@ fn may_be_newer(signature: Signature, new: &New) -> bool {
 }
 
 /// A claim as a header tells it; nothing is told by none.
-fn text(value: &Value) -> Option<String> {
+fn text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
+        Value::String(text) => Some(text.into()),
+        other => Some(other.to_string().into()),
     }
 }
