@@ -3,7 +3,7 @@
 use super::key::Key;
 use super::lease::Leases;
 use super::shared::Shared;
-use super::told::{self, Told};
+use super::told::{Told, Which};
 use super::written::{self, Algorithm, Config, Headers, Limit};
 use super::{Anchor, Cost, RateLimit, Set};
 use std::sync::atomic::AtomicU64;
@@ -64,23 +64,9 @@ pub(super) fn compile(config: &Config, written: &Written, site: &dyn Site) -> Re
         instant: Instant::now(),
         wall: micros(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),
     });
-    let is_told = |kind: Headers| !config.shadow && (config.headers == kind || config.headers == Headers::All);
-    let told = Told { ietf: is_told(Headers::Ietf), legacy: is_told(Headers::Legacy) };
     let tally = site.tally();
     let captures = site.captured_names().into();
-    Ok(RateLimit {
-        otherwise,
-        tiers,
-        key,
-        cost,
-        captures,
-        memory,
-        shared,
-        told,
-        is_shadow: config.shadow,
-        tally,
-        clock,
-    })
+    Ok(RateLimit { otherwise, tiers, key, cost, captures, memory, shared, is_shadow: config.shadow, tally, clock })
 }
 
 fn micros(duration: std::time::Duration) -> u64 {
@@ -144,6 +130,12 @@ fn own_limit<'a>(config: &'a Config, problems: &mut Vec<Diagnostic>) -> Option<W
     })
 }
 
+/// Which headers clients get.
+fn which(config: &Config) -> Which {
+    let is_told = |kind: Headers| !config.shadow && (config.headers == kind || config.headers == Headers::All);
+    Which { ietf: is_told(Headers::Ietf), legacy: is_told(Headers::Legacy) }
+}
+
 fn set(
     limits: &[Wanted<'_>],
     tier: &str,
@@ -179,8 +171,9 @@ fn set(
     let of = config.on_store_failure.replicas.as_ref().map_or(1, |replicas| replicas.value);
     Set {
         scope: format!("{}#{tier}", site.owner()).into(),
+        tier: tier.into(),
         shares: quotas.iter().map(|quota| quota.share(1, of)).collect(),
-        policy: told::policy(&quotas).into(),
+        told: Told::new(which(config), &quotas),
         has_places: quotas.iter().any(|quota| quota.algorithm == quota::Algorithm::Concurrency),
         quotas,
     }

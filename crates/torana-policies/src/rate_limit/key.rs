@@ -64,8 +64,48 @@ impl Key {
     }
 }
 
+/// Appends a part so that no others, one after the other, look the same. Keys
+/// are digested for every request: what is short has a length of one byte.
 fn part(kind: u8, value: &[u8], out: &mut Vec<u8>) {
-    out.push(kind);
-    out.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    const LONG: u8 = u8::MAX;
+    match u8::try_from(value.len()) {
+        Ok(length) if length < LONG => out.extend_from_slice(&[kind, length]),
+        _ => {
+            out.extend_from_slice(&[kind, LONG]);
+            out.extend_from_slice(&(value.len() as u64).to_le_bytes());
+        }
+    }
     out.extend_from_slice(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The parts that `key` was made of.
+    fn read(mut key: &[u8]) -> Vec<(u8, Vec<u8>)> {
+        let mut parts = Vec::new();
+        while let [kind, length, rest @ ..] = key {
+            let (length, rest) = match length {
+                255 => (u64::from_le_bytes(*rest.first_chunk().unwrap()), &rest[8..]),
+                length => (u64::from(*length), rest),
+            };
+            let (value, rest) = rest.split_at(usize::try_from(length).unwrap());
+            parts.push((*kind, value.to_vec()));
+            key = rest;
+        }
+        assert!(key.is_empty());
+        parts
+    }
+
+    #[test]
+    fn parts_can_be_told_apart() {
+        for lengths in [[0, 1, 2], [253, 254, 255], [256, 1000, 0], [65_536, 12, 255]] {
+            let parts: Vec<(u8, Vec<u8>)> =
+                [ADDRESS, WHO, VALUE].into_iter().zip(lengths.map(|n| vec![255; n])).collect();
+            let mut key = Vec::new();
+            parts.iter().for_each(|(kind, value)| part(*kind, value, &mut key));
+            assert_eq!(read(&key), parts);
+        }
+    }
 }

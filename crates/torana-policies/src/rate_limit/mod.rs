@@ -27,7 +27,7 @@ use shared::Shared;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use told::Told;
+use told::{Left, Told};
 use torana_core::diagnostic::Diagnostic;
 use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
@@ -76,7 +76,6 @@ pub struct RateLimit {
     captures: Box<[String]>,
     memory: Arc<MemoryCounters>,
     shared: Option<Shared>,
-    told: Told,
     is_shadow: bool,
     tally: Arc<Tally>,
     clock: Arc<Anchor>,
@@ -84,13 +83,14 @@ pub struct RateLimit {
 
 /// Limits that are counted together.
 struct Set {
-    /// What the counters belong to.
+    /// What the counters belong to in a store.
     scope: Box<str>,
+    /// What they belong to in memory, which no other policy counts in.
+    tier: Box<str>,
     quotas: Vec<Quota>,
     /// What of them is this gateway's when the store is down.
     shares: Vec<Quota>,
-    /// `RateLimit-Policy`, which never changes.
-    policy: Box<str>,
+    told: Told,
     /// Whether something limits what runs at a time.
     has_places: bool,
 }
@@ -98,6 +98,10 @@ struct Set {
 impl Set {
     fn take<'a>(&'a self, key: &'a [u8], cost: u64, now: u64) -> Take<'a> {
         Take { scope: &self.scope, key, quotas: &self.quotas, cost, up_to: cost, now }
+    }
+
+    fn take_here<'a>(&'a self, key: &'a [u8], cost: u64, now: u64) -> Take<'a> {
+        Take { scope: &self.tier, ..self.take(key, cost, now) }
     }
 }
 
@@ -133,13 +137,22 @@ enum By {
     Share,
 }
 
-/// What is remembered of a request that was counted.
-struct Counted {
-    standings: Standings,
+/// What is remembered of a request that was counted, to be told.
+struct Counted<L> {
+    /// What is left of the only limit, or of each of several: hardly anybody has
+    /// more than one.
+    left: L,
     /// Position of the tier; `None` for no tier.
     tier: Option<usize>,
-    /// What has to be given back at the end: to whom, the key and the ticket.
-    place: Option<(By, Box<[u8]>, u64)>,
+}
+
+/// What has to be given back at the end.
+struct Place {
+    /// To whom.
+    by: By,
+    key: Box<[u8]>,
+    ticket: u64,
+    tier: Option<usize>,
 }
 
 thread_local! {
@@ -174,13 +187,13 @@ impl Policy for RateLimit {
         self.key.iter().for_each(|part| part.write(exchange, &self.captures, &mut key));
         let now = self.clock.micros(exchange.notes.started);
         let Some(shared) = &self.shared else {
-            let taken = self.memory.take_now(&set.take(&key, cost, now));
+            let taken = self.memory.take_now(&set.take_here(&key, cost, now));
             let decision = self.decide(exchange, tier, &key, By::Memory, &taken);
             KEY.replace(key);
             return self.hold(exchange, decision);
         };
         if let Some(standings) = shared.leased(&set.take(&key, cost, now)) {
-            self.remember(exchange, Counted { standings, tier, place: None });
+            self.remember(exchange, tier, &standings);
             KEY.replace(key);
             return Verdict::CONTINUE;
         }
@@ -202,23 +215,24 @@ impl Policy for RateLimit {
     }
 
     fn on_response<'a>(&'a self, exchange: &'a mut Exchange, reply: &'a mut Reply) -> Verdict<'a> {
-        if let Some(counted) = exchange.carried.get::<Counted>(self) {
-            let set = self.set(counted.tier);
-            self.told.write(&set.quotas, &set.policy, &counted.standings, &mut reply.head.fields);
+        let fields = &mut reply.head.fields;
+        if let Some(counted) = exchange.carried.get::<Counted<Left>>(self) {
+            self.set(counted.tier).told.write(std::slice::from_ref(&counted.left), fields);
+        } else if let Some(counted) = exchange.carried.get::<Counted<Box<[Left]>>>(self) {
+            self.set(counted.tier).told.write(&counted.left, fields);
         }
         Verdict::CONTINUE
     }
 
     fn on_end(&self, exchange: &Exchange) {
-        let Some(counted) = exchange.carried.get::<Counted>(self) else { return };
-        let Some((by, key, ticket)) = &counted.place else { return };
-        let set = self.set(counted.tier);
+        let Some(Place { by, key, ticket, tier }) = exchange.carried.get::<Place>(self) else { return };
+        let set = self.set(*tier);
         let quotas = if *by == By::Share { &set.shares } else { &set.quotas };
-        let take = Take { scope: &set.scope, key, quotas, cost: 1, up_to: 1, now: 0 };
+        let take = Take { quotas, ..set.take(key, 1, 0) };
         match (by, &self.shared) {
             (By::Store, Some(shared)) => shared.store.counters().release(&take, *ticket),
             (By::Share, Some(shared)) => shared.local.release(&take, *ticket),
-            _ => self.memory.release(&take, *ticket),
+            _ => self.memory.release(&set.take_here(key, 1, 0), *ticket),
         }
     }
 }
@@ -257,10 +271,10 @@ impl RateLimit {
     fn decide(&self, exchange: &mut Exchange, tier: Option<usize>, key: &[u8], by: By, taken: &Taken) -> Due {
         let set = self.set(tier);
         let is_granted = taken.granted > 0;
-        let place = (is_granted && set.has_places).then(|| (by, key.into(), taken.ticket));
-        let standings = taken.standings;
-        if self.told.any() || place.is_some() {
-            self.remember(exchange, Counted { standings, tier, place });
+        let standings = &taken.standings;
+        self.remember(exchange, tier, standings);
+        if is_granted && set.has_places {
+            exchange.carried.put(self, Place { by, key: key.into(), ticket: taken.ticket, tier });
         }
         if is_granted {
             let wait = standings.iter().map(|standing| standing.wait).max().unwrap_or(0);
@@ -315,14 +329,27 @@ impl RateLimit {
         Due { decision, wait: Duration::ZERO }
     }
 
-    fn remember(&self, exchange: &mut Exchange, counted: Counted) {
-        exchange.carried.put(self, counted);
+    /// Keeps what there is to tell.
+    fn remember(&self, exchange: &mut Exchange, tier: Option<usize>, standings: &Standings) {
+        if !self.set(tier).told.any() {
+            return;
+        }
+        match &**standings {
+            [standing] => exchange.carried.put(self, Counted { left: Left::from(standing), tier }),
+            several => {
+                let left: Box<[Left]> = several.iter().map(Left::from).collect();
+                exchange.carried.put(self, Counted { left, tier });
+            }
+        }
     }
 
     /// Holds a request back whose turn is later.
     fn hold<'a>(&self, exchange: &Exchange, due: Due) -> Verdict<'a> {
-        let worker: Option<std::rc::Rc<dyn Outbound>> = exchange.outbound.clone().filter(|_| !due.wait.is_zero());
-        let Some(worker) = worker.filter(|_| !self.is_shadow) else { return Verdict::Now(due.decision) };
+        if due.wait.is_zero() || self.is_shadow {
+            return Verdict::Now(due.decision);
+        }
+        let worker: Option<std::rc::Rc<dyn Outbound>> = exchange.outbound.clone();
+        let Some(worker) = worker else { return Verdict::Now(due.decision) };
         self.tally.count(&DELAYED);
         Verdict::Wait(Box::pin(async move {
             worker.sleep(due.wait).await;
