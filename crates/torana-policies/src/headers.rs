@@ -7,7 +7,7 @@ use std::sync::Arc;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
 use torana_core::head::{FieldName, Fields};
-use torana_core::names::HeaderName;
+use torana_core::names::{HeaderName, NameSet};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::reply::Reply;
 use torana_core::reserved::{Side, reserved};
@@ -58,6 +58,8 @@ pub struct Headers {
 struct Edits {
     rename: Vec<(HeaderName, HeaderName)>,
     remove: Vec<HeaderName>,
+    /// Those of `remove` that are known by number.
+    known: NameSet,
     set: Vec<(HeaderName, Box<[u8]>)>,
     add: Vec<(HeaderName, Box<[u8]>)>,
 }
@@ -101,8 +103,8 @@ impl Edits {
                 let _ = fields.append(to.clone(), &value);
             }
         }
-        for name in &self.remove {
-            remove(name, fields);
+        if fields.may_have_unknown() || fields.contains_any(self.known) {
+            self.remove.iter().for_each(|name| fields.remove(name));
         }
         for (name, value) in &self.set {
             match name {
@@ -143,6 +145,11 @@ fn compile(changes: &Changes, side: Side, problems: &mut Vec<Diagnostic>) -> Edi
         }
     }
     edits.remove.extend(changes.remove.iter().filter_map(&mut name));
+    for name in &edits.remove {
+        if let HeaderName::Known(known) = name {
+            edits.known.insert(*known);
+        }
+    }
     for (header, value) in &changes.set {
         edits.set.extend(name(header).map(|name| (name, value.as_bytes().into())));
     }
