@@ -21,6 +21,7 @@ impl Headers {
         match name {
             HeaderName::Known(known) if self.names.iter().all(|(other, _)| other != known) => {
                 let parts = [known.as_str().as_bytes(), b": ", value, b"\r\n"];
+                self.lines.reserve(parts.iter().map(|part| part.len()).sum());
                 parts.iter().for_each(|part| self.lines.extend_from_slice(part));
                 self.names.push((*known, value.len()));
             }

@@ -51,7 +51,7 @@ use torana_core::event::{Event, Tally};
 use torana_core::exchange::Exchange;
 use torana_core::identity::{Facts, claim};
 use torana_core::json;
-use torana_core::names::{HeaderName, is_value_byte};
+use torana_core::names::{HeaderName, NameSet, is_value_byte};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::site::{Site, keep};
@@ -74,6 +74,8 @@ pub struct Jwt {
     places: Vec<Place>,
     headers: Vec<(String, HeaderName)>,
     owned: Vec<HeaderName>,
+    /// Those of `owned` that are known by number.
+    owned_known: NameSet,
     roles: Vec<String>,
     permissions: Vec<String>,
     scopes: Vec<String>,
@@ -101,6 +103,12 @@ impl PolicyKind for Jwt {
         if !problems.is_empty() || (authorities.is_empty() && !site.is_whole()) {
             return Err(problems);
         }
+        let mut owned_known = NameSet::EMPTY;
+        for (_, name) in &headers {
+            if let HeaderName::Known(known) = name {
+                owned_known.insert(*known);
+            }
+        }
         // What was verified under other rules says nothing about these.
         let name = format!("tokens/{}", fingerprint(written));
         let cache = keep(site, &name, || Cache::new(config.cache.as_usize()));
@@ -109,6 +117,7 @@ impl PolicyKind for Jwt {
             rules,
             places,
             owned: headers.iter().map(|(_, name)| name.clone()).collect(),
+            owned_known,
             headers,
             roles: config.roles.0,
             permissions: config.permissions.0,
@@ -364,12 +373,9 @@ impl Jwt {
             place.strip(exchange, self.forward_token);
         }
         let fields = &mut exchange.head.fields;
-        // Most requests have no names but those that are known.
-        let may_have_others = fields.may_have_unknown();
-        for name in &self.owned {
-            if may_have_others || matches!(name, HeaderName::Known(_)) {
-                fields.remove(name);
-            }
+        // Most requests have none of them.
+        if fields.may_have_unknown() || fields.contains_any(self.owned_known) {
+            self.owned.iter().for_each(|name| fields.remove(name));
         }
         verified.headers.write(fields);
         exchange.identity = Some(verified.identity.clone());
