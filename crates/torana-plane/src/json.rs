@@ -1,112 +1,267 @@
-//! JSON into a byte buffer, without a tree in between.
+//! JSON into a buffer, without a tree in between.
 //!
-//! Every string goes through [`push_string`], so nothing a stranger sent can
+//! Every string goes through [`push_escaped`], so nothing a stranger sent can
 //! end a value or a line (CVE-2024-45808 and its siblings).
 
-/// Writes one object into a buffer, member by member. Names come from
-/// [`member!`].
-pub(crate) struct Object<'a> {
-    out: &'a mut Vec<u8>,
-    empty: bool,
+/// Where JSON is written to; handed on from one who writes to the next, so that
+/// how far it is written can stay in registers.
+pub(crate) trait Out: Sized {
+    /// Appends `bytes`.
+    fn put(self, bytes: &[u8]) -> Self;
+
+    /// Appends the first `length` of `bytes`; what may be copied without asking
+    /// how long it is, is copied faster.
+    #[inline(always)]
+    fn put_some<const N: usize>(self, bytes: &[u8; N], length: usize) -> Self {
+        self.put(bytes.get(..length).unwrap_or_default())
+    }
 }
 
-/// The name of a member as it is written: between comma and colon, in one piece
-/// so that it is written in one go.
+impl Out for &mut Vec<u8> {
+    #[inline]
+    fn put(self, bytes: &[u8]) -> Self {
+        self.extend_from_slice(bytes);
+        self
+    }
+}
+
+/// Room that is there already: to write into it costs no more than to see that
+/// there is enough.
+pub(crate) struct Room<'a> {
+    size: usize,
+    rest: &'a mut [u8],
+}
+
+impl<'a> Room<'a> {
+    /// All of `bytes`.
+    pub(crate) const fn new(bytes: &'a mut [u8]) -> Room<'a> {
+        Room { size: bytes.len(), rest: bytes }
+    }
+
+    /// How much was written; `None` if there was not more room than for it.
+    pub(crate) const fn written(&self) -> Option<usize> {
+        if self.rest.is_empty() { None } else { Some(self.size - self.rest.len()) }
+    }
+}
+
+impl Out for Room<'_> {
+    #[inline(always)]
+    fn put(self, bytes: &[u8]) -> Self {
+        // Once there is too little room there is none: a line with a hole would
+        // be another line.
+        let rest = match self.rest.split_at_mut_checked(bytes.len()) {
+            Some((place, rest)) => {
+                place.copy_from_slice(bytes);
+                rest
+            }
+            None => &mut [],
+        };
+        Room { rest, ..self }
+    }
+
+    #[inline(always)]
+    fn put_some<const N: usize>(self, bytes: &[u8; N], length: usize) -> Self {
+        match self.rest.first_chunk_mut::<N>() {
+            // What is too much is written over by what comes next.
+            Some(place) => *place = *bytes,
+            None => return self.put(bytes.get(..length).unwrap_or_default()),
+        }
+        Room { rest: self.rest.get_mut(length..).unwrap_or_default(), ..self }
+    }
+}
+
+/// Writes one object, member by member. Names come from [`member!`].
+pub(crate) struct Object<W> {
+    out: W,
+    last: Last,
+}
+
+/// What was written last. Known where the code is compiled, mostly, since all
+/// members are written where they are called.
+#[derive(Clone, Copy)]
+enum Last {
+    /// The beginning.
+    Nothing,
+    /// A value, all of it.
+    Value,
+    /// A string but for its closing quote, which goes with the next name.
+    String,
+}
+
+/// The name of a member with all that may stand around it, in one piece so that
+/// it is written in one go: `","name":"`. The quote before the comma closes a
+/// string, that behind the colon begins one.
 #[derive(Clone, Copy)]
 pub(crate) struct Member(#[doc(hidden)] pub(crate) &'static str);
 
 /// The [`Member`] of a name in letters, digits and `_`.
 macro_rules! member {
     ($name:literal) => {
-        $crate::json::Member(concat!(",\"", $name, "\":"))
+        $crate::json::Member(concat!("\",\"", $name, "\":\""))
     };
 }
 pub(crate) use member;
 
-impl<'a> Object<'a> {
+impl<W: Out> Object<W> {
     /// Opens the object.
-    pub(crate) fn new(out: &'a mut Vec<u8>) -> Object<'a> {
-        out.push(b'{');
-        Object { out, empty: true }
+    #[inline(always)]
+    pub(crate) fn new(out: W) -> Object<W> {
+        Object { out: out.put(b"{"), last: Last::Nothing }
     }
 
     #[inline(always)]
-    fn name(&mut self, Member(text): Member) -> &mut Vec<u8> {
-        if self.empty {
-            self.empty = false;
-            self.out.extend_from_slice(text.as_bytes().get(1..).unwrap_or_default());
-        } else {
-            self.out.extend_from_slice(text.as_bytes());
+    fn name(self, Member(text): Member, before_string: bool) -> W {
+        let from = match self.last {
+            Last::Nothing => 2,
+            Last::Value => 1,
+            Last::String => 0,
+        };
+        let to = text.len() - usize::from(!before_string);
+        self.out.put(text.as_bytes().get(from..to).unwrap_or_default())
+    }
+
+    /// Closes the string that was written last, if it was one: for members that
+    /// may be missing behind something else than a string, so that what comes
+    /// next begins alike.
+    #[inline(always)]
+    pub(crate) fn closed(self) -> Self {
+        match self.last {
+            Last::String => Object { out: self.out.put(b"\""), last: Last::Value },
+            _ => self,
         }
-        self.out
     }
 
     /// A member with a string.
     #[inline(always)]
-    pub(crate) fn string(&mut self, name: Member, value: &str) {
-        push_quoted(value, self.name(name));
+    pub(crate) fn string(self, name: Member, value: &str) -> Self {
+        self.quoted(name, |out| push_escaped(value, out))
     }
 
     /// A member with a string of ours, which needs no escaping.
     #[inline(always)]
-    pub(crate) fn constant(&mut self, name: Member, value: &'static str) {
+    pub(crate) fn constant(self, name: Member, value: &'static str) -> Self {
         debug_assert!(are_plain(value.as_bytes()));
-        let out = self.name(name);
-        out.reserve(value.len() + 2);
-        out.push(b'"');
-        out.extend_from_slice(value.as_bytes());
-        out.push(b'"');
+        self.quoted(name, |out| out.put(value.as_bytes()))
+    }
+
+    /// A member with a string whose inside `write` writes.
+    #[inline(always)]
+    pub(crate) fn quoted(self, name: Member, write: impl FnOnce(W) -> W) -> Self {
+        Object { out: write(self.name(name, true)), last: Last::String }
     }
 
     /// A member with a number.
     #[inline(always)]
-    pub(crate) fn number(&mut self, name: Member, value: u64) {
-        let out = self.name(name);
-        if value < 10 {
-            // Attempts, bytes of bodies that are not there.
-            out.push(b"0123456789"[(value % 10) as usize]);
-        } else {
-            out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-        }
+    pub(crate) fn number(self, name: Member, value: u64) -> Self {
+        self.with(name, |out| push_number(value, out))
     }
 
     /// A member written by `write`, which must write one JSON value.
     #[inline(always)]
-    pub(crate) fn with(&mut self, name: Member, write: impl FnOnce(&mut Vec<u8>)) {
-        write(self.name(name));
+    pub(crate) fn with(self, name: Member, write: impl FnOnce(W) -> W) -> Self {
+        Object { out: write(self.name(name, false)), last: Last::Value }
+    }
+
+    /// What `write` makes of it with a value that may be there.
+    #[inline(always)]
+    pub(crate) fn maybe<T>(self, value: Option<T>, write: impl FnOnce(Self, T) -> Self) -> Self {
+        match value {
+            Some(value) => write(self, value),
+            None => self,
+        }
     }
 
     /// Closes the object.
-    pub(crate) fn end(self) {
-        self.out.push(b'}');
+    #[inline(always)]
+    pub(crate) fn end(self) -> W {
+        self.closed().out.put(b"}")
     }
 }
 
-/// A string with its quotes.
-fn push_quoted(text: &str, out: &mut Vec<u8>) {
-    out.reserve(text.len() + 2);
-    out.push(b'"');
-    push_escaped(text, out);
-    out.push(b'"');
+/// Appends a number.
+#[inline(always)]
+pub(crate) fn push_number<W: Out>(value: u64, out: W) -> W {
+    match u32::try_from(value) {
+        Ok(value) if value < EIGHT_DIGITS => {
+            let (text, length) = decimal(value);
+            out.put_some(&text.to_le_bytes(), length)
+        }
+        _ => out.put(itoa::Buffer::new().format(value).as_bytes()),
+    }
 }
 
-/// Appends `text` as a JSON string (RFC 8259 §7). What is not UTF-8 becomes
-/// U+FFFD.
-pub(crate) fn push_string(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
+/// The first number with more than eight digits.
+pub(crate) const EIGHT_DIGITS: u32 = 100_000_000;
+
+/// A number below [`EIGHT_DIGITS`] in digits, the first in the lowest byte, and
+/// how many they are.
+#[inline(always)]
+const fn decimal(value: u32) -> (u64, usize) {
+    if value < 10 {
+        return (b'0' as u64 + value as u64, 1);
+    }
+    let digits = eight_digits(value);
+    // Zeros in front are in the lowest bytes.
+    let zeros = digits.trailing_zeros() & !7;
+    ((digits | ASCII) >> zeros, 8 - zeros as usize / 8)
+}
+
+/// Makes characters of eight digits.
+pub(crate) const ASCII: u64 = 0x3030_3030_3030_3030;
+
+/// The eight digits of a number below [`EIGHT_DIGITS`], the first in the lowest
+/// byte.
+#[inline(always)]
+pub(crate) const fn eight_digits(value: u32) -> u64 {
+    // All at once, by halves of halves: two numbers of four digits, four of two,
+    // eight of one. The divisions of the halves are multiplications that are
+    // exact for as many digits.
+    let fours = (value / 10_000) as u64 | ((value % 10_000) as u64) << 32;
+    let hundreds = (fours * 10_486) >> 20 & 0x0000_007f_0000_007f;
+    let twos = hundreds | (fours - hundreds * 100) << 16;
+    let tens = (twos * 103) >> 10 & 0x000f_000f_000f_000f;
+    tens | (twos - tens * 10) << 8
+}
+
+/// One digit.
+pub(crate) const fn digit(value: u32) -> u8 {
+    b"0123456789"[(value % 10) as usize]
+}
+
+/// 32 lower-case hexadecimal digits.
+pub(crate) fn hex(value: u128) -> [u8; 32] {
+    let mut text = [0; 32];
+    let bytes = value.to_be_bytes();
+    let words = bytes.as_chunks::<4>().0;
+    for (text, word) in text.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        // Four bytes apart, then each in two halves, the upper one first.
+        let word = u64::from(u32::from_le_bytes(*word));
+        let word = (word | word << 16) & 0x0000_ffff_0000_ffff;
+        let word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
+        let halves = (word >> 4 | word << 8) & 0x0f0f_0f0f_0f0f_0f0f;
+        // From ten on, letters.
+        let letters = (halves + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+        *text = (halves + 0x3030_3030_3030_3030 + letters * 0x27).to_le_bytes();
+    }
+    text
+}
+
+/// Appends `text` as the inside of a JSON string (RFC 8259 §7). What is not
+/// UTF-8 becomes U+FFFD.
+pub(crate) fn push_text<W: Out>(text: &[u8], mut out: W) -> W {
     for chunk in text.utf8_chunks() {
-        push_escaped(chunk.valid(), out);
+        out = push_escaped(chunk.valid(), out);
         if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
+            out = out.put("\u{fffd}".as_bytes());
         }
     }
-    out.push(b'"');
+    out
 }
 
-/// The inside of a string.
-#[inline]
-pub(crate) fn push_escaped(text: &str, out: &mut Vec<u8>) {
-    if are_plain(text.as_bytes()) { out.extend_from_slice(text.as_bytes()) } else { push_each(text, out) }
+/// The same of what is UTF-8.
+#[inline(always)]
+pub(crate) fn push_escaped<W: Out>(text: &str, out: W) -> W {
+    if are_plain(text.as_bytes()) { out.put(text.as_bytes()) } else { push_each(text, out) }
 }
 
 /// Whether `byte` stands in a string as it is. DEL is allowed by JSON but moves
@@ -119,27 +274,33 @@ const fn is_plain(byte: u8) -> bool {
 /// logged is.
 fn are_plain(bytes: &[u8]) -> bool {
     const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    // The highest bit of bytes below `limit`, and perhaps of some above such a
-    // one: the classic search for a small byte.
-    let below = |word: u64, limit: u8| word.wrapping_sub(LOW * u64::from(limit)) & !word & HIGH;
-    let is = |word: u64, byte: u8| below(word ^ (LOW * u64::from(byte)), 1);
-    let special = |bytes: [u8; 8]| {
-        let word = u64::from_le_bytes(bytes);
-        below(word, b' ') | is(word, b'"') | is(word, b'\\') | is(word, 0x7f)
+    const HIGH: u64 = 0x80 * LOW;
+    // In the highest bit of each byte whether it is special; perhaps in some
+    // above such a one as well. Small bytes are looked for by what is borrowed
+    // to subtract from them. Turning a bit makes the quote a neighbour of what
+    // is below the blank, and leaves that below it; it makes zeros of the others.
+    let special = |word: u64| {
+        let small = (word ^ (0x02 * LOW)).wrapping_sub(0x21 * LOW);
+        let backslash = (word ^ (0x5c * LOW)).wrapping_sub(LOW);
+        let delete = (word ^ (0x7f * LOW)).wrapping_sub(LOW);
+        (small | backslash | delete) & !word
     };
-    let (words, rest) = bytes.as_chunks::<8>();
-    let found = words.iter().fold(0, |found, word| found | special(*word));
-    // The last eight overlap those before.
-    let last = match bytes.last_chunk::<8>() {
-        Some(last) => special(*last) == 0,
-        None => rest.iter().all(|byte| is_plain(*byte)),
+    let found = if let Some(last) = bytes.last_chunk::<8>() {
+        let (words, rest) = bytes.as_chunks::<8>();
+        // The last eight overlap those before.
+        let last = if rest.is_empty() { 0 } else { special(u64::from_le_bytes(*last)) };
+        words.iter().fold(last, |found, word| found | special(u64::from_le_bytes(*word)))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let half = |bytes: [u8; 4]| u64::from(u32::from_le_bytes(bytes));
+        special(half(*first) | half(*last) << 32)
+    } else {
+        return bytes.iter().all(|byte| is_plain(*byte));
     };
-    found == 0 && last
+    found & HIGH == 0
 }
 
 #[cold]
-fn push_each(text: &str, out: &mut Vec<u8>) {
+fn push_each<W: Out>(text: &str, mut out: W) -> W {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     let bytes = text.as_bytes();
     let mut kept = 0;
@@ -147,22 +308,18 @@ fn push_each(text: &str, out: &mut Vec<u8>) {
         if is_plain(byte) {
             continue;
         }
-        out.extend_from_slice(bytes.get(kept..index).unwrap_or_default());
+        out = out.put(bytes.get(kept..index).unwrap_or_default());
         kept = index + 1;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(byte >> 4)]);
-                out.push(HEX[usize::from(byte & 15)]);
-            }
-        }
+        out = match byte {
+            b'"' => out.put(b"\\\""),
+            b'\\' => out.put(b"\\\\"),
+            b'\n' => out.put(b"\\n"),
+            b'\r' => out.put(b"\\r"),
+            b'\t' => out.put(b"\\t"),
+            _ => out.put(b"\\u00").put(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+        };
     }
-    out.extend_from_slice(bytes.get(kept..).unwrap_or_default());
+    out.put(bytes.get(kept..).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -177,11 +334,11 @@ mod tests {
             number in prop_oneof![0..20_u64, any::<u64>()],
         ) {
             let mut out = Vec::new();
-            let mut object = Object::new(&mut out);
-            object.string(member!("a"), "b");
-            object.number(member!("n"), number);
-            object.with(member!("x"), |out| push_string(&bytes, out));
-            object.end();
+            Object::new(&mut out)
+                .string(member!("a"), "b")
+                .number(member!("n"), number)
+                .quoted(member!("x"), |out| push_text(&bytes, out))
+                .end();
             prop_assert!(!out.iter().any(|&byte| byte < b' ' || byte == 0x7f));
             let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
             prop_assert_eq!((value["a"].as_str(), value["n"].as_u64()), (Some("b"), Some(number)));
@@ -195,10 +352,40 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn numbers_have_the_digits_that_others_give_them(value in any::<u64>(), bits in 0..64_u32, hex in any::<u128>()) {
+            for value in [value >> bits, 10_u64.pow(bits % 20), 10_u64.pow(bits % 20) - 1] {
+                let mut out = Vec::new();
+                push_number(value, &mut out);
+                prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+            }
+            prop_assert_eq!(String::from_utf8(super::hex(hex).to_vec()).unwrap(), format!("{hex:032x}"));
+        }
+
+        #[test]
+        fn room_holds_what_a_vector_would_or_says_that_it_is_too_small(
+            parts in proptest::collection::vec(("[a-z]{0,12}", any::<u32>()), 0..8),
+            size in 0..120_usize,
+        ) {
+            fn write<W: Out>(parts: &[(String, u32)], out: W) -> W {
+                parts.iter().fold(out, |out, (text, number)| {
+                    push_number(u64::from(*number), push_text(text.as_bytes(), out))
+                })
+            }
+            let (mut grown, mut bytes) = (Vec::new(), vec![0; size]);
+            write(&parts, &mut grown);
+            match write(&parts, Room::new(&mut bytes)).written() {
+                Some(length) => prop_assert_eq!(&bytes[..length], &grown[..]),
+                None => prop_assert!(grown.len() >= size, "{} in {}", grown.len(), size),
+            }
+        }
+    }
+
     #[test]
     fn one_special_byte_is_found_wherever_it_stands() {
         for special in [0, 0x1f, b'"', b'\\', 0x7f] {
-            for length in 1..=24 {
+            for length in 1..=40 {
                 for at in 0..length {
                     let mut bytes = vec![b'a'; length];
                     assert!(are_plain(&bytes));

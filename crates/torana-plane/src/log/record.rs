@@ -1,14 +1,13 @@
 //! One line.
 
 use super::query::{REDACTED, write_redacted};
-use super::time::{Stamp, write_millis};
-use crate::json::{Member, Object, member, push_string};
+use super::time::{Stamp, nanos, write_millis};
+use crate::json::{Member, Object, Out, digit, hex, member, push_text};
 use crate::plan::Plan;
-use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Instant, SystemTime};
 use torana_core::exchange::Exchange;
-use torana_core::trace::TraceContext;
+use torana_core::head::Method;
 
 /// How much is written of a target that could not be read, in bytes.
 const LONGEST_RAW_PATH: usize = 512;
@@ -17,33 +16,26 @@ const LONGEST_RAW_PATH: usize = 512;
 ///
 /// Every string passes the JSON encoder. Members that do not apply are left
 /// out; durations are milliseconds with microseconds as decimals.
-pub(super) fn write(
+pub(super) fn write<W: Out>(
     plan: &Plan,
     exchange: &Exchange,
     ended: Instant,
     (wall, stamp): (SystemTime, &mut Stamp),
-    out: &mut Vec<u8>,
-) {
-    let mut line = Object::new(out);
-    line.with(member!("ts"), |out| {
-        out.push(b'"');
-        stamp.write(wall, out);
-        out.push(b'"');
-    });
-    request(&mut line, plan, exchange);
-    answer(&mut line, plan, exchange);
-    durations(&mut line, exchange, ended);
-    line.number(member!("request_bytes"), exchange.notes.request_bytes);
-    line.number(member!("response_bytes"), exchange.notes.response_bytes);
-    line.string(member!("request_id"), &exchange.request_id);
-    if exchange.trace.trace != 0 {
-        line.with(member!("trace_id"), |out| write_trace_id(exchange.trace, out));
-    }
-    if let Some(tls) = &exchange.connection.tls {
-        line.string(member!("tls"), tls.version);
-    }
-    line.end();
-    out.push(b'\n');
+    out: W,
+) -> W {
+    let line = Object::new(out).quoted(member!("ts"), |out| stamp.write(wall, out));
+    let line = request(line, plan, exchange);
+    let line = answer(line, plan, exchange);
+    let line = durations(line, exchange, ended);
+    let trace = Some(exchange.trace.trace).filter(|trace| *trace != 0);
+    line.number(member!("request_bytes"), exchange.notes.request_bytes)
+        .number(member!("response_bytes"), exchange.notes.response_bytes)
+        .string(member!("request_id"), &exchange.request_id)
+        // What upstreams are told, without span and flags.
+        .maybe(trace, |line, trace| line.quoted(member!("trace_id"), |out| out.put(&hex(trace))))
+        .maybe(exchange.connection.tls.as_ref(), |line, tls| line.string(member!("tls"), tls.version))
+        .end()
+        .put(b"\n")
 }
 
 /// A target that was refused before it had a meaning, without what may hold
@@ -66,95 +58,117 @@ fn unread(raw: &[u8]) -> Vec<u8> {
     shown
 }
 
-fn request(line: &mut Object<'_>, plan: &Plan, exchange: &Exchange) {
+#[inline(always)]
+fn request<W: Out>(line: Object<W>, plan: &Plan, exchange: &Exchange) -> Object<W> {
     let target = exchange.target();
-    line.string(member!("method"), exchange.head.method_text());
-    line.string(member!("host"), target.host());
-    line.string(member!("path"), target.path());
-    if let Some(query) = target.query() {
-        line.with(member!("query"), |out| write_redacted(query, &plan.credential_parameters, out));
-    }
-    let raw = exchange.head.raw_target();
-    if target.path().is_empty() && !raw.is_empty() {
-        line.with(member!("raw_path"), |out| push_string(&unread(raw), out));
-    }
-    line.constant(member!("version"), exchange.version().as_str());
-    line.with(member!("client_ip"), |out| write_ip(exchange.client_ip, out));
-    if let Some(identity) = &exchange.identity {
-        line.string(member!("consumer"), &identity.subject);
-    }
+    let line = match exchange.head.method {
+        Method::Extension => line.string(member!("method"), exchange.head.method_text()),
+        known => line.constant(member!("method"), known.as_str()),
+    };
+    let raw = Some(exchange.head.raw_target()).filter(|raw| target.path().is_empty() && !raw.is_empty());
+    line.string(member!("host"), target.host())
+        .string(member!("path"), target.path())
+        .maybe(target.query(), |line, query| {
+            line.quoted(member!("query"), |out| write_redacted(query, &plan.credential_parameters, out))
+        })
+        .maybe(raw, |line, raw| line.quoted(member!("raw_path"), |out| push_text(&unread(raw), out)))
+        .constant(member!("version"), exchange.version().as_str())
+        .quoted(member!("client_ip"), |out| write_ip(exchange.client_ip, out))
+        .maybe(exchange.identity.as_ref(), |line, identity| line.string(member!("consumer"), &identity.subject))
 }
 
-fn answer(line: &mut Object<'_>, plan: &Plan, exchange: &Exchange) {
+#[inline(always)]
+fn answer<W: Out>(line: Object<W>, plan: &Plan, exchange: &Exchange) -> Object<W> {
     let notes = &exchange.notes;
-    if let Some(route) = exchange.route.and_then(|id| plan.route(id)) {
-        line.string(member!("route"), &route.name);
-    }
-    if let Some(upstream) = notes.upstream.and_then(|id| plan.upstream(id)) {
-        line.string(member!("upstream"), &upstream.name);
-    }
-    if let Some(endpoint) = &notes.endpoint {
-        line.string(member!("endpoint"), endpoint);
-    }
-    line.number(member!("status"), u64::from(notes.status.code()));
-    if let Some(code) = notes.code {
-        line.string(member!("code"), code);
-    }
-    if let Some(cause) = &notes.cause {
-        line.string(member!("cause"), cause);
-    }
-    if notes.attempts > 0 {
-        line.number(member!("attempts"), u64::from(notes.attempts));
-    }
+    let route = exchange.route.and_then(|id| plan.route(id));
+    let upstream = notes.upstream.and_then(|id| plan.upstream(id));
+    let attempts = Some(u64::from(notes.attempts)).filter(|attempts| *attempts > 0);
+    line.maybe(route, |line, route| line.string(member!("route"), &route.name))
+        .maybe(upstream, |line, upstream| line.string(member!("upstream"), &upstream.name))
+        .maybe(notes.endpoint.as_ref(), |line, endpoint| line.string(member!("endpoint"), endpoint))
+        .number(member!("status"), u64::from(notes.status.code()))
+        .maybe(notes.code, |line, code| line.string(member!("code"), code).closed())
+        .maybe(notes.cause.as_ref(), |line, cause| line.string(member!("cause"), cause).closed())
+        .maybe(attempts, |line, attempts| line.number(member!("attempts"), attempts))
 }
 
 /// The total, and its parts as far as the exchange came: until the target was
 /// asked, until it was connected, until its reply began.
-fn durations(line: &mut Object<'_>, exchange: &Exchange, ended: Instant) {
+#[inline(always)]
+fn durations<W: Out>(line: Object<W>, exchange: &Exchange, ended: Instant) -> Object<W> {
     let notes = &exchange.notes;
-    let mut part = |name: Member, from: Instant, to: Instant| {
-        line.with(name, |out| write_millis(to.saturating_duration_since(from), out));
-    };
-    part(member!("duration_ms"), notes.started, ended);
-    let Some(dispatched) = notes.dispatched else { return };
-    part(member!("policies_ms"), notes.started, dispatched);
-    if let Some(connected) = notes.connected {
-        part(member!("connect_ms"), dispatched, connected);
-    }
-    if let Some(replied) = notes.replied {
-        part(member!("ttfb_ms"), notes.connected.unwrap_or(dispatched), replied);
-        part(member!("response_ms"), replied, ended);
-    }
+    // Of every moment how long after the first it was.
+    let after = |moment: Instant| nanos(moment.saturating_duration_since(notes.started));
+    let ended = after(ended);
+    let line = part(line, member!("duration_ms"), 0, ended);
+    let Some(dispatched) = notes.dispatched.map(after) else { return line };
+    let connected = notes.connected.map(after);
+    part(line, member!("policies_ms"), 0, dispatched)
+        .maybe(connected, |line, connected| part(line, member!("connect_ms"), dispatched, connected))
+        .maybe(notes.replied.map(after), |line, replied| {
+            let line = part(line, member!("ttfb_ms"), connected.unwrap_or(dispatched), replied);
+            part(line, member!("response_ms"), replied, ended)
+        })
 }
 
-fn write_ip(address: IpAddr, out: &mut Vec<u8>) {
-    out.push(b'"');
+/// A member with the time between two moments. One that all members go through
+/// would cost more than to have it as many times.
+#[inline(always)]
+fn part<W: Out>(line: Object<W>, name: Member, from: u64, to: u64) -> Object<W> {
+    line.with(name, |out| write_millis(to.saturating_sub(from) / 1000, out))
+}
+
+/// Numbers below 256, with a dot behind them.
+const OCTETS: [[u8; 4]; 256] = {
+    let mut octets = [[0; 4]; 256];
+    let mut value = 0;
+    while value < 256 {
+        let digits = [digit(value / 100), digit(value / 10), digit(value)];
+        octets[value as usize] = match value {
+            0..10 => [digits[2], b'.', 0, 0],
+            10..100 => [digits[1], digits[2], b'.', 0],
+            _ => [digits[0], digits[1], digits[2], b'.'],
+        };
+        value += 1;
+    }
+    octets
+};
+
+#[inline(always)]
+fn write_ip<W: Out>(address: IpAddr, out: W) -> W {
     match address {
-        IpAddr::V4(address) => {
-            let [first, rest @ ..] = address.octets();
-            let mut buffer = itoa::Buffer::new();
-            out.extend_from_slice(buffer.format(first).as_bytes());
-            for octet in rest {
-                out.push(b'.');
-                out.extend_from_slice(buffer.format(octet).as_bytes());
-            }
-        }
-        // Writing to a Vec cannot fail.
-        IpAddr::V6(address) => drop(write!(out, "{address}")),
+        IpAddr::V4(address) => write_ipv4(address, out),
+        IpAddr::V6(address) => out.put(address.to_string().as_bytes()),
     }
-    out.push(b'"');
 }
 
-fn write_trace_id(trace: TraceContext, out: &mut Vec<u8>) {
-    out.push(b'"');
-    // `00-` and 32 digits: what upstreams are told.
-    out.extend_from_slice(trace.to_traceparent().get(3..35).unwrap_or_default());
-    out.push(b'"');
+#[inline(always)]
+fn write_ipv4<W: Out>(address: Ipv4Addr, out: W) -> W {
+    let [first, second, third, last] = address.octets();
+    let length = |octet: u8| 1 + usize::from(octet > 9) + usize::from(octet > 99);
+    let put = |out: W, octet: u8| out.put_some(&OCTETS[usize::from(octet)], length(octet) + 1);
+    let out = put(put(put(out, first), second), third);
+    out.put_some(&OCTETS[usize::from(last)], length(last))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_written_as_everywhere() {
+        for octet in 0..=255 {
+            for octets in [[octet, 9, 10, 99], [0, octet, 100, 255], [1, 2, octet, 3], [10, 100, 200, octet]] {
+                let address = Ipv4Addr::from(octets);
+                let mut out = Vec::new();
+                write_ip(address.into(), &mut out);
+                assert_eq!(String::from_utf8(out).unwrap(), address.to_string());
+            }
+        }
+        let mut out = Vec::new();
+        write_ip("2001:db8::1".parse().unwrap(), &mut out);
+        assert_eq!(out, b"2001:db8::1");
+    }
 
     #[test]
     fn targets_that_were_refused_are_shown_without_secrets() {

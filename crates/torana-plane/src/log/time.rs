@@ -1,5 +1,6 @@
 //! Times as the log writes them.
 
+use crate::json::{ASCII, EIGHT_DIGITS, Out, digit, eight_digits, push_number};
 use std::time::{Duration, SystemTime};
 use torana_core::civil::{DAY, Date};
 
@@ -14,16 +15,15 @@ pub(super) struct Stamp {
 impl Stamp {
     /// Appends `time` as RFC 3339 in UTC with milliseconds:
     /// `2026-11-22T06:48:23.042Z`. Times before 1970 are written as 1970.
-    pub(super) fn write(&mut self, time: SystemTime, out: &mut Vec<u8>) {
+    #[inline(always)]
+    pub(super) fn write<W: Out>(&mut self, time: SystemTime, out: W) -> W {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let second = since.as_secs();
         let text = match self.written {
             Some((known, text)) if known == second => text,
             _ => self.written.insert((second, stamp(second))).1,
         };
-        out.extend_from_slice(&text);
-        out.extend_from_slice(&thousandths(since.subsec_millis()));
-        out.push(b'Z');
+        out.put(&text).put(&thousandths(eight_digits(since.subsec_millis()))).put(b"Z")
     }
 }
 
@@ -41,31 +41,38 @@ fn stamp(second: u64) -> [u8; 20] {
         (14, time / 60 % 60),
         (17, time % 60),
     ] {
+        let value = u32::try_from(value).unwrap_or_default();
         text[place] = digit(value / 10);
-        text[place + 1] = digit(value % 10);
+        text[place + 1] = digit(value);
     }
     text
 }
 
-/// Appends `duration` in milliseconds with three decimals: microseconds.
-pub(super) fn write_millis(duration: Duration, out: &mut Vec<u8>) {
-    let millis = duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis().into());
-    if millis < 10 {
-        out.push(digit(millis));
+/// All of `duration` in nanoseconds: more than five hundred years are that.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
+}
+
+/// Appends microseconds as milliseconds with three decimals.
+#[inline(always)]
+pub(super) fn write_millis<W: Out>(micros: u64, out: W) -> W {
+    let short = u32::try_from(micros).unwrap_or(u32::MAX);
+    if short < EIGHT_DIGITS {
+        let digits = eight_digits(short);
+        // The four last stand there in any case: one before the dot, three behind.
+        let zeros = (digits.trailing_zeros() & !7).min(32);
+        let text = ((digits | ASCII) >> zeros).to_le_bytes();
+        out.put_some(&text, 5 - zeros as usize / 8).put(b".").put(&thousandths(digits))
     } else {
-        out.extend_from_slice(itoa::Buffer::new().format(millis).as_bytes());
+        let decimals = u32::try_from(micros % 1000).unwrap_or_default();
+        push_number(micros / 1000, out).put(b".").put(&thousandths(eight_digits(decimals)))
     }
-    out.push(b'.');
-    out.extend_from_slice(&thousandths(duration.subsec_micros() % 1000));
 }
 
-/// Three digits.
-const fn thousandths(value: u32) -> [u8; 3] {
-    [digit((value / 100) as u64), digit((value / 10 % 10) as u64), digit((value % 10) as u64)]
-}
-
-const fn digit(value: u64) -> u8 {
-    b"0123456789"[(value % 10) as usize]
+/// The last three of eight digits.
+const fn thousandths(digits: u64) -> [u8; 3] {
+    let [_, _, _, _, _, thousandths @ ..] = (digits | ASCII).to_le_bytes();
+    thousandths
 }
 
 #[cfg(test)]
@@ -104,8 +111,14 @@ mod tests {
     fn milliseconds_have_three_decimals() {
         for (micros, text) in [(1_234_005, "1234.005"), (9_999, "9.999"), (0, "0.000"), (10_010, "10.010")] {
             let mut out = Vec::new();
-            write_millis(Duration::from_micros(micros), &mut out);
+            write_millis(nanos(Duration::from_micros(micros)) / 1000, &mut out);
             assert_eq!(out, text.as_bytes());
+        }
+        let powers = (0..20).map(|power| 10_u64.pow(power));
+        for micros in powers.flat_map(|power| [power - 1, power, power.saturating_mul(9) + 7, u64::MAX - power]) {
+            let mut out = Vec::new();
+            write_millis(micros, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{}.{:03}", micros / 1000, micros % 1000));
         }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! Causes stay in the log.
 
-use crate::json::{Object, member};
+use crate::json::{Object, Out, member};
 use torana_core::exchange::Exchange;
 use torana_core::grpc;
 use torana_core::head::{Method, Status};
@@ -47,20 +47,18 @@ fn problem(
     errors: Option<&FieldErrors>,
 ) -> Reply {
     let mut body = Vec::with_capacity(320);
-    let mut object = Object::new(&mut body);
     // RFC 9457 §4.2.1: "about:blank" means that the status says it all; what
     // it does not say is in `code`.
-    object.string(member!("type"), "about:blank");
-    object.string(member!("title"), status.reason());
-    object.number(member!("status"), u64::from(status.code()));
-    object.string(member!("detail"), message);
-    object.string(member!("code"), refusal.code);
-    object.string(member!("request_id"), &exchange.request_id);
-    object.string(member!("error"), refusal.error.unwrap_or(message));
-    if let Some(FieldErrors(errors)) = errors {
-        object.with(member!("errors"), |out| list(errors, out));
-    }
-    object.end();
+    Object::new(&mut body)
+        .string(member!("type"), "about:blank")
+        .string(member!("title"), status.reason())
+        .number(member!("status"), u64::from(status.code()))
+        .string(member!("detail"), message)
+        .string(member!("code"), refusal.code)
+        .string(member!("request_id"), &exchange.request_id)
+        .string(member!("error"), refusal.error.unwrap_or(message))
+        .maybe(errors, |object, FieldErrors(errors)| object.with(member!("errors"), |out| list(errors, out)))
+        .end();
     if exchange.head.method == Method::Head {
         let mut length = itoa::Buffer::new();
         let mut reply = Reply::with_body(status, "application/problem+json", "");
@@ -70,15 +68,12 @@ fn problem(
     Reply::with_body(status, "application/problem+json", body)
 }
 
-fn list(errors: &[FieldError], out: &mut Vec<u8>) {
+fn list<W: Out>(errors: &[FieldError], mut out: W) -> W {
     for (index, error) in errors.iter().enumerate() {
-        out.push(if index == 0 { b'[' } else { b',' });
-        let mut object = Object::new(out);
-        object.string(member!("field"), &error.field);
-        object.string(member!("message"), &error.message);
-        object.end();
+        let object = Object::new(out.put(if index == 0 { b"[" } else { b"," }));
+        out = object.string(member!("field"), &error.field).string(member!("message"), &error.message).end();
     }
-    out.push(b']');
+    out.put(b"]")
 }
 
 /// gRPC's code for a status: grpc.io "HTTP to gRPC Status Code Mapping", where
