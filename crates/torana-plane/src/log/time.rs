@@ -115,7 +115,9 @@ mod tests {
             assert_eq!(out, text.as_bytes());
         }
         let powers = (0..20).map(|power| 10_u64.pow(power));
-        for micros in powers.flat_map(|power| [power - 1, power, power.saturating_mul(9) + 7, u64::MAX - power]) {
+        for micros in
+            powers.flat_map(|power| [power - 1, power, power.saturating_mul(9).saturating_add(7), u64::MAX - power])
+        {
             let mut out = Vec::new();
             write_millis(micros, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), format!("{}.{:03}", micros / 1000, micros % 1000));
