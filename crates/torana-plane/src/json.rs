@@ -159,7 +159,21 @@ impl<W: Out> Object<W> {
     /// A member written by `write`, which must write one JSON value.
     #[inline(always)]
     pub(crate) fn with(self, name: Member, write: impl FnOnce(W) -> W) -> Self {
-        Object { out: write(self.name(name, false)), last: Last::Value }
+        Object::behind(write(self.before(name)))
+    }
+
+    /// The same in two halves, for what is to be compiled into its place, as
+    /// closures are not always: a name, behind which one JSON value has to be
+    /// written.
+    #[inline(always)]
+    pub(crate) fn before(self, name: Member) -> W {
+        self.name(name, false)
+    }
+
+    /// The object behind that value.
+    #[inline(always)]
+    pub(crate) const fn behind(out: W) -> Self {
+        Object { out, last: Last::Value }
     }
 
     /// What `write` makes of it with a value that may be there.

@@ -115,7 +115,7 @@ fn durations<W: Out>(line: Object<W>, exchange: &Exchange, ended: Instant) -> Ob
 /// would cost more than to have it as many times.
 #[inline(always)]
 fn part<W: Out>(line: Object<W>, name: Member, from: u64, to: u64) -> Object<W> {
-    line.with(name, |out| write_millis(to.saturating_sub(from) / 1000, out))
+    Object::behind(write_millis(to.saturating_sub(from) / 1000, line.before(name)))
 }
 
 /// Numbers below 256, with a dot behind them.
