@@ -1,12 +1,20 @@
 //! TLS on listeners and towards upstreams.
 
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use torana_e2e::client::{get, post};
 use torana_e2e::dir::Dir;
 use torana_e2e::gateway::{Gateway, Setup};
 use torana_e2e::http2::{self, Client as Http2, block_on};
 use torana_e2e::origin::Origin;
-use torana_e2e::tls::{Authority, connect, shown_certificate};
+use torana_e2e::tls::{Authority, Signed, connect, shown_certificate};
 use torana_e2e::wait_for;
 
 fn listener(tls: &str) -> String {
@@ -187,4 +195,63 @@ routes:
         assert_eq!((reply.status(), reply.code().as_str()), (502, "upstream.tls_failed"), "{path}");
     }
     assert_eq!(front.ask(get("/nobody/ping", "")).status(), 502);
+}
+
+/// Takes one connection and serves it: one request in HTTP/2, or any number in HTTP/1.1.
+async fn serve_tls(listener: &TcpListener, signed: &Signed, http2: bool) {
+    let cert = CertificateDer::from_pem_slice(signed.cert.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(signed.key.as_bytes()).unwrap();
+    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert], key).unwrap();
+    config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+    let (tcp, _) = listener.accept().await.unwrap();
+    let mut tls = TlsAcceptor::from(Arc::new(config)).accept(tcp).await.unwrap();
+    if http2 {
+        let mut connection = h2::server::handshake(tls).await.unwrap();
+        let (_, mut respond) = connection.accept().await.unwrap().unwrap();
+        respond.send_response(http::Response::new(()), true).unwrap();
+        connection.graceful_shutdown();
+        while let Some(Ok(_)) = connection.accept().await {}
+        return;
+    }
+    let mut head = Vec::new();
+    while let Ok(byte) = tls.read_u8().await {
+        head.push(byte);
+        if head.ends_with(b"\r\n\r\n") {
+            head.clear();
+            tls.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_that_speaks_http2_no_more_has_its_connections_used_again() {
+    block_on(async {
+        let authority = Authority::new();
+        let signed = authority.sign(&["gateway.example"]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dir = Dir::new();
+        dir.write("ca.pem", authority.pem());
+        let config = format!(
+            "upstreams: {{ a: {{ endpoints: [ 'https://{}' ], tls: {{ ca: ca.pem, server_name: gateway.example }} }} }}\n\
+             routes: [ {{ name: a, upstream: a }} ]",
+            listener.local_addr().unwrap()
+        );
+        let front = Setup::new(&config).dir(dir).start();
+        let connections = Rc::new(Cell::new(0));
+        let accepted = connections.clone();
+        tokio::task::spawn_local(async move {
+            let (listener, signed) = (Rc::new(listener), Rc::new(signed));
+            serve_tls(&listener, &signed, true).await;
+            loop {
+                accepted.set(accepted.get() + 1);
+                serve_tls(&listener, &signed, false).await;
+            }
+        });
+        let client = Http2::connect(front.port("main")).await;
+        let mut statuses = Vec::new();
+        for _ in 0..5 {
+            statuses.push(client.ask(http2::get("http", "/"), b"").await.unwrap().status());
+        }
+        assert_eq!((statuses, connections.get()), (vec![200, 204, 204, 204, 204], 1));
+    });
 }

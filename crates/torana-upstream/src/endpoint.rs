@@ -34,7 +34,7 @@ pub struct Endpoint {
     pool: Rc<Pool>,
     pool_metrics: Arc<PoolMetrics>,
     http2: RefCell<Vec<h2::Connection>>,
-    /// Set when TLS has once negotiated HTTP/2 with this endpoint.
+    /// Whether HTTP/2 was negotiated with this endpoint when that was last tried.
     speaks_http2: Cell<bool>,
     /// Held while an HTTP/2 connection is opened, so that a burst of requests
     /// opens one and not one each.
@@ -210,11 +210,19 @@ impl Endpoint {
     }
 
     fn idle_http2(&self) -> Option<h2::Connection> {
-        let connections = self.http2.borrow();
+        let mut connections = self.http2.borrow_mut();
+        let mut all_open = true;
         let free = connections.iter().filter(|connection| {
-            connection.is_open() && connection.streams() < connection.max_streams().min(STREAMS_PER_CONNECTION)
+            let is_open = connection.is_open();
+            all_open &= is_open;
+            is_open && connection.streams() < connection.max_streams().min(STREAMS_PER_CONNECTION)
         });
-        free.min_by_key(|connection| connection.streams()).cloned()
+        let chosen = free.min_by_key(|connection| connection.streams()).cloned();
+        if !all_open {
+            // One that goes away is closed when it has no streams and nobody holds it.
+            connections.retain(|connection| connection.is_open() || connection.streams() > 0);
+        }
+        chosen
     }
 
     fn wants_http2(&self) -> bool {
@@ -276,6 +284,10 @@ impl Endpoint {
                 self.http2.borrow_mut().push(connection.clone());
             }
             return Ok(Lane::Http2(connection));
+        }
+        if !upgrade {
+            // It may have spoken HTTP/2 before: a release that was taken back.
+            self.speaks_http2.set(false);
         }
         Ok(Lane::Http1(self.pool.adopt(h1::Connection::new(io))))
     }
