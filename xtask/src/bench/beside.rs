@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::bench::client::Connection;
-use crate::bench::options::BesideOptions;
-use crate::bench::proxy::free_addresses;
+use crate::bench::options::{BesideOptions, results};
+use crate::bench::policies;
+use crate::bench::proxy::{first_line, free_addresses};
 use crate::bench::statistics::Spread;
 use crate::bench::supervise::{Server, Session};
 
@@ -38,19 +39,28 @@ struct Window {
     beside: Vec<Duration>,
 }
 
-/// Measures windows with and without `act`, and prints a line for each. `what` is what it is called.
+/// Measures windows with and without `act`, and prints a line for each. `what` is what it is called, `alone` what there is
+/// to say of it without requests.
 pub(super) fn compare(
     gateway: &Gateway,
     options: &BesideOptions,
     what: &str,
+    alone: &str,
     act: &dyn Fn() -> Outcome<Duration>,
 ) -> Outcome<()> {
-    println!("{} routes, {} requests/s on {CONNECTIONS} connections", options.routes, options.rate);
+    let mut text = String::new();
+    let mut say = |line: &str| {
+        println!("{line}");
+        text.push_str(line);
+        text.push('\n');
+    };
+    say(alone);
+    say(&format!("{} routes, {} requests/s on {CONNECTIONS} connections", options.routes, options.rate));
     // Warms pools and caches; not counted.
     window(gateway, options, None)?;
     let mut ratios = Vec::new();
     let mut took = Vec::new();
-    println!("\nround  {what:<9} requests  {:>9}      p50        p99        most", format!("{what}/s"));
+    say(&format!("\nround  {what:<9} requests  {:>9}      p50        p99        most", format!("{what}/s")));
     for round in 0..options.rounds {
         let mut order = [false, true];
         if round % 2 == 1 {
@@ -60,7 +70,7 @@ pub(super) fn compare(
         for with in order {
             let seen = window(gateway, options, with.then_some(act))?;
             p99[usize::from(with)] = seen.p99;
-            println!(
+            say(&format!(
                 "{round:>5}  {:<9} {:>8}  {:>9.1}  {:>9}  {:>9}  {:>9}",
                 if with { "with" } else { "without" },
                 seen.requests,
@@ -68,21 +78,60 @@ pub(super) fn compare(
                 millis(seen.p50),
                 millis(seen.p99),
                 millis(seen.most),
-            );
+            ));
             took.extend(seen.beside.iter().map(Duration::as_secs_f64));
         }
         ratios.push(p99[1].as_secs_f64() / p99[0].as_secs_f64().max(1e-9));
     }
     if let Some(took) = Spread::of(took) {
         let [median, least, most] = [took.median, took.least, took.most].map(|seconds| seconds * 1000.0);
-        println!("\n{what} took: median {median:.1} ms ({least:.1} to {most:.1})");
+        say(&format!("\n{what} took: median {median:.1} ms ({least:.1} to {most:.1})"));
     }
     let spread = Spread::of(ratios).ok_or("no round was measured")?;
-    println!("p99 with {what} / without: median {:.2} ({:.2} to {:.2})", spread.median, spread.least, spread.most);
+    say(&format!("p99 with {what} / without: median {:.2} ({:.2} to {:.2})", spread.median, spread.least, spread.most));
+    if options.write {
+        record(what, &text, options)?;
+    }
     match options.max_ratio {
         Some(most) if spread.median > most => Err(format!("the median ratio {:.2} is above {most}", spread.median)),
         _ => Ok(()),
     }
+}
+
+/// Where a section of `bench/RESULTS.md` begins that this writes.
+const BEGIN: &str = "\n## Beside requests: ";
+
+/// Writes what was measured to `bench/RESULTS.md`.
+fn record(what: &str, text: &str, options: &BesideOptions) -> Outcome<()> {
+    let path = results();
+    let before = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let when = first_line(Command::new("date").args(["-u", "+%F %R UTC"]));
+    let section = format!(
+        "{what}\n\n{when}: `{}`. Windows with and without take turns; a latency counts from when its request was due.\n\n\
+         ```text\n{text}```\n",
+        options.typed
+    );
+    let text = policies::keep_beside(&with_section(policies::without(&before), &section), &before);
+    std::fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    eprintln!("written to {}", path.display());
+    Ok(())
+}
+
+/// `text` with this section in place of that of the same name.
+fn with_section(text: &str, section: &str) -> String {
+    let mut parts = text.split(BEGIN);
+    let main = parts.next().unwrap_or_default();
+    let name = |section: &str| section.lines().next().unwrap_or_default().to_owned();
+    let mut sections: Vec<&str> = parts.filter(|part| name(part) != name(section)).chain([section]).collect();
+    sections.sort_unstable();
+    let sections = sections.iter().map(|section| format!("{BEGIN}{}\n", section.trim_end()));
+    main.trim_end().to_owned() + "\n" + &sections.collect::<String>()
+}
+
+/// `text`, which is all of the rest, with the sections of what is there.
+pub(super) fn keep(text: &str, before: &str) -> String {
+    let sections = policies::without(before).split(BEGIN).skip(1);
+    sections.fold(text.to_owned(), |text, section| with_section(&text, section))
 }
 
 pub(super) fn millis(time: Duration) -> String {
@@ -248,4 +297,20 @@ fn send(
         due += pause;
     }
     Ok(took)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_are_replaced_and_the_others_stay() {
+        let main = "# Results\n\nmain\n";
+        let first = with_section(main, "scrapes\n\n1\n");
+        let both = with_section(&first, "reloads\n\n2\n");
+        assert_eq!(both, format!("{main}{BEGIN}reloads\n\n2\n{BEGIN}scrapes\n\n1\n"));
+        assert_eq!(with_section(&both, "scrapes\n\n3"), both.replace('1', "3"));
+        assert_eq!(keep(main, &both), both);
+        assert_eq!(keep(main, main), main);
+    }
 }

@@ -62,6 +62,7 @@ Latency of requests with and without reloads of a large configuration beside the
   --rounds N            pairs of windows (default 5)
   --seconds S           length of a window (default 5)
   --max-ratio X         fail if the median ratio of the p99 is above
+  --write               also write the figures to bench/RESULTS.md
   --bin PATH            the gateway (default target/release/torana)
 ";
 
@@ -78,6 +79,7 @@ of a large configuration has been used.
   --rounds N            pairs of windows (default 5)
   --seconds S           length of a window (default 5)
   --max-ratio X         fail if the median ratio of the p99 is above
+  --write               also write the figures to bench/RESULTS.md
   --bin PATH            the gateway (default target/release/torana)
 ";
 
@@ -214,6 +216,9 @@ pub(super) struct BesideOptions {
     pub(super) seconds: u32,
     pub(super) max_ratio: Option<f64>,
     pub(super) binary: PathBuf,
+    pub(super) write: bool,
+    /// As it was typed, without the gateway's place.
+    pub(super) typed: String,
 }
 
 impl BesideOptions {
@@ -227,6 +232,8 @@ impl BesideOptions {
 
     fn parse(args: &[String], command: &'static str, often: &'static str, times: f64) -> Outcome<Self> {
         let mut options = Self {
+            write: false,
+            typed: typed(command, args),
             routes: 10_000,
             times,
             rate: 2000,
@@ -239,6 +246,7 @@ impl BesideOptions {
         let mut args = Arguments::new(args, command);
         while let Some(flag) = args.flag() {
             match flag.as_str() {
+                "--write" => options.write = true,
                 flag if flag == often => options.times = args.number(often, 0.1)?,
                 "--routes" => options.routes = args.number("--routes", 1)?,
                 "--rate" => options.rate = args.number("--rate", 1)?,

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::Outcome;
+use crate::bench::beside;
 use crate::bench::footprint::{Idle, Start};
 use crate::bench::markdown::{met, show, table};
 use crate::bench::options::{BenchOptions, results};
@@ -175,13 +176,13 @@ impl<'a> Report<'a> {
         format!("{surroundings}\n## Summary\n\n{summary}\n## Scenarios\n{sections}")
     }
 
-    /// Replaces `bench/RESULTS.md`, all but the section about policies, with the tables and how to read them.
+    /// Replaces `bench/RESULTS.md`, all but the sections that are measured apart, with the tables and how to read them.
     pub(super) fn write(&self) -> Outcome<()> {
         let path = results();
-        // What policies cost is measured apart, and stays.
+        // What is measured apart stays.
         let before = std::fs::read_to_string(&path).unwrap_or_default();
         let text = format!("# Benchmark results\n\n{METHOD}\n{}", self.tables());
-        let text = policies::keep_beside(&text, &before);
+        let text = policies::keep_beside(&beside::keep(&text, &before), &before);
         std::fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
         eprintln!("written to {}", path.display());
         Ok(())

@@ -33,6 +33,6 @@ pub(super) fn run(args: &[String]) -> Outcome<()> {
     if shown < options.routes {
         return Err(format!("{} routes were used, but only {shown} are in the metrics", options.routes));
     }
-    println!("a scrape: {} lines, {:.1} MB", text.lines().count(), text.len() as f64 / 1e6);
-    beside::compare(&gateway, &options, "scrapes", &|| gateway.scrape())
+    let alone = format!("a scrape: {} lines, {:.1} MB", text.lines().count(), text.len() as f64 / 1e6);
+    beside::compare(&gateway, &options, "scrapes", &alone, &|| gateway.scrape())
 }

@@ -30,7 +30,7 @@ use record::{Figures, Record};
 use rows::{Rival, Row};
 use tokens::Keys;
 
-pub(super) use record::keep_beside;
+pub(super) use record::{keep_beside, without};
 
 /// How often between two windows what a row rules out may happen: as many tokens as the small cache holds.
 const AT_A_SEAM: f64 = 70.0;

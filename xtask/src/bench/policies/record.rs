@@ -185,7 +185,7 @@ fn section(before: &str, measured: Vec<Measured>, order: &[&str]) -> String {
 }
 
 /// A record without this section.
-fn without(text: &str) -> &str {
+pub(in crate::bench) fn without(text: &str) -> &str {
     text.split_once(BEGIN).map_or(text, |(main, _)| main)
 }
 
