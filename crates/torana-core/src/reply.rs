@@ -3,6 +3,7 @@
 use crate::body::Body;
 use crate::head::{Fields, InvalidValue, ReplyHead, Status};
 use crate::names::{HeaderName, KnownName, is_value_byte};
+use crate::vary;
 
 /// A response head with its body.
 #[derive(Debug, Default)]
@@ -95,10 +96,7 @@ impl ReplyFields {
             let _ = fields.append_text(name.as_str().as_bytes(), value);
         }
         if let Some(name) = &self.vary {
-            let name = name.as_str();
-            if !fields.list_contains(KnownName::Vary, "*") && !fields.list_contains(KnownName::Vary, name) {
-                let _ = fields.append_text(b"vary", name.as_bytes());
-            }
+            vary::add(fields, name.as_str());
         }
     }
 }

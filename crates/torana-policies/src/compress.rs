@@ -8,7 +8,6 @@
 mod encoder;
 mod negotiate;
 
-use crate::vary;
 use encoder::{Coding, Compressed, Levels};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -26,6 +25,7 @@ use torana_core::reply::Reply;
 use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::units::ByteSize;
+use torana_core::vary;
 use torana_core::verdict::Verdict;
 use torana_core::written::{OneOrMany, Spanned, Written};
 

@@ -8,7 +8,6 @@
 
 mod origin;
 
-use crate::vary;
 use origin::Origins;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -23,6 +22,7 @@ use torana_core::reply::Reply;
 use torana_core::site::Site;
 use torana_core::stage::Stage;
 use torana_core::units::Duration;
+use torana_core::vary;
 use torana_core::verdict::Verdict;
 use torana_core::written::{OneOrMany, Spanned, Written};
 

@@ -1,7 +1,6 @@
 //! Adds what the gateway knows to messages: who is calling, what the path
 //! captured, anything an expression computes.
 
-use crate::pointer;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -13,6 +12,7 @@ use torana_core::forwarded::is_forwarding_spelling;
 use torana_core::head::Fields;
 use torana_core::names::{HeaderName, KnownName, is_value_byte};
 use torana_core::payload::{self, Media};
+use torana_core::pointer;
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::query;
 use torana_core::refusal::{Refusal, Rejection};

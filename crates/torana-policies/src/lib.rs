@@ -24,9 +24,6 @@ pub mod redact;
 pub mod transform;
 pub mod validate;
 
-mod pointer;
-mod vary;
-
 use torana_core::policy::{PolicyEntry, entry};
 
 /// Every kind of policy.

@@ -3,7 +3,6 @@
 //! It fails closed: a body that is said to be JSON and cannot be read is not
 //! sent on, since nobody knows what it would have told.
 
-use crate::pointer;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,6 +15,7 @@ use torana_core::head::Method;
 use torana_core::names::KnownName;
 use torana_core::outbound::Outbound;
 use torana_core::payload::{self, Media};
+use torana_core::pointer;
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::refusal::{Refusal, Rejection};
 use torana_core::reply::Reply;

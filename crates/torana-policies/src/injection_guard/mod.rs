@@ -11,7 +11,6 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use crate::pointer;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -24,6 +23,7 @@ use torana_core::head::Fields;
 use torana_core::json;
 use torana_core::names::KnownName;
 use torana_core::payload::{self, Media};
+use torana_core::pointer;
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::query::without_escapes;
 use torana_core::refusal::{Refusal, Rejection};

@@ -1,7 +1,6 @@
 //! Whether two replies say the same.
 
 use super::{BODY_DIFFERS, BODY_SKIPPED, HEADERS_DIFFER, SAME, STATUS_DIFFERS, UNCOMPARED};
-use crate::pointer;
 use bytes::Bytes;
 use serde_json::Value;
 use std::cell::RefCell;
@@ -10,6 +9,7 @@ use torana_core::event::Tally;
 use torana_core::head::{ReplyHead, Status};
 use torana_core::names::{HeaderName, KnownName};
 use torana_core::payload::{self, Media};
+use torana_core::pointer;
 
 /// What is compared.
 #[derive(Default)]

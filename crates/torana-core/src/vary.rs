@@ -1,12 +1,13 @@
 //! What replies say about which others there are.
 
-use torana_core::head::Fields;
-use torana_core::names::KnownName;
+use crate::head::Fields;
+use crate::names::KnownName;
 
 /// Says that replies differ with this field of the request (RFC 9110 §12.5.5),
 /// if it has not been said.
-pub(crate) fn add(reply: &mut Fields, name: &'static str) {
+pub fn add(reply: &mut Fields, name: &str) {
     if !reply.list_contains(KnownName::Vary, "*") && !reply.list_contains(KnownName::Vary, name) {
+        // A name is a value, too.
         let _ = reply.append(KnownName::Vary, name.as_bytes());
     }
 }

@@ -1,7 +1,8 @@
 //! Steps of JSON Pointers (RFC 6901), as configurations name places in bodies.
 
 /// The name that a step stands for: `~1` is a slash and `~0` a tilde.
-pub(crate) fn name(step: &str) -> Box<str> {
+#[must_use]
+pub fn name(step: &str) -> Box<str> {
     // In this order, or `~01` would become a slash (§4).
     step.replace("~1", "/").replace("~0", "~").into()
 }
