@@ -1,12 +1,13 @@
-//! 128 bits that stand for a text, under a secret of this process.
+//! 128 bits that stand for two texts, under a secret of this process.
 //!
 //! Whatever strangers send, they can neither choose texts that fall together
 //! nor learn what a text became: the secret is drawn from the system's
 //! randomness, and the digests never leave the process. That is what SipHash
 //! was made for (Aumasson, Bernstein 2012). It is the variant its authors
 //! propose for authentication, with two rounds for each word and four at the
-//! end, since tokens are known by it; that takes a fraction of SHA-256's time,
-//! which is needed only where a digest is shown to somebody.
+//! end, since a digest is all that tells one caller's counter from another's;
+//! that takes a fraction of SHA-256's time, which is needed only where a digest
+//! is shown to somebody.
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::fmt;
@@ -23,14 +24,6 @@ impl Secret {
         // What std keys its hash tables with, through its generator.
         let word = || RandomState::new().build_hasher().finish();
         Secret(SipHasher24::new_with_keys(word(), word()))
-    }
-
-    /// The digest of a text.
-    #[must_use]
-    pub fn digest(&self, text: &[u8]) -> u128 {
-        let mut hasher = self.0;
-        hasher.write(text);
-        hasher.finish128().as_u128()
     }
 
     /// The digest of two texts: no other pair has the same, however they are
@@ -56,12 +49,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_secret_has_one_digest_of_a_text_and_another_has_another() {
+    fn one_secret_has_one_digest_of_a_pair_and_another_has_another() {
         let (one, other) = (Secret::random(), Secret::random());
-        assert_eq!(one.digest(b"text"), one.clone().digest(b"text"));
-        assert_ne!(one.digest(b"text"), one.digest(b"texts"));
-        assert_ne!(one.digest(b"text"), other.digest(b"text"));
-        let digest = one.digest(b"text");
+        let digest = one.digest_pair(b"a", b"text");
+        assert_eq!(digest, one.clone().digest_pair(b"a", b"text"));
+        assert_ne!(digest, one.digest_pair(b"a", b"texts"));
+        assert_ne!(digest, other.digest_pair(b"a", b"text"));
         assert_ne!(digest >> 64, digest & u128::from(u64::MAX), "both halves are used");
     }
 
