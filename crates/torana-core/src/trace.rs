@@ -1,7 +1,5 @@
 //! W3C Trace Context (<https://www.w3.org/TR/trace-context/>) and random ids.
 
-use std::fmt::Write;
-
 /// The identity of a span.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct TraceContext {
@@ -45,10 +43,12 @@ impl TraceContext {
         text
     }
 
-    /// Appends the trace id as 32 hexadecimal digits.
-    pub fn write_trace(self, out: &mut String) {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{:032x}", self.trace);
+    /// The trace id in its 32 digits, as [`to_traceparent`](Self::to_traceparent) has it.
+    #[must_use]
+    pub fn trace_digits(self) -> [u8; 32] {
+        let mut text = [0; 32];
+        hex(&mut text, self.trace);
+        text
     }
 }
 

@@ -8,13 +8,6 @@
 pub(crate) trait Out: Sized {
     /// Appends `bytes`.
     fn put(self, bytes: &[u8]) -> Self;
-
-    /// Appends the first `length` of `bytes`; what may be copied without asking
-    /// how long it is, is copied faster.
-    #[inline(always)]
-    fn put_some<const N: usize>(self, bytes: &[u8; N], length: usize) -> Self {
-        self.put(bytes.get(..length).unwrap_or_default())
-    }
 }
 
 impl Out for &mut Vec<u8> {
@@ -57,16 +50,6 @@ impl Out for Room<'_> {
             None => &mut [],
         };
         Room { rest, ..self }
-    }
-
-    #[inline(always)]
-    fn put_some<const N: usize>(self, bytes: &[u8; N], length: usize) -> Self {
-        match self.rest.first_chunk_mut::<N>() {
-            // What is too much is written over by what comes next.
-            Some(place) => *place = *bytes,
-            None => return self.put(bytes.get(..length).unwrap_or_default()),
-        }
-        Room { rest: self.rest.get_mut(length..).unwrap_or_default(), ..self }
     }
 }
 
@@ -195,69 +178,7 @@ impl<W: Out> Object<W> {
 /// Appends a number.
 #[inline(always)]
 pub(crate) fn push_number<W: Out>(value: u64, out: W) -> W {
-    match u32::try_from(value) {
-        Ok(value) if value < EIGHT_DIGITS => {
-            let (text, length) = decimal(value);
-            out.put_some(&text.to_le_bytes(), length)
-        }
-        _ => out.put(itoa::Buffer::new().format(value).as_bytes()),
-    }
-}
-
-/// The first number with more than eight digits.
-pub(crate) const EIGHT_DIGITS: u32 = 100_000_000;
-
-/// A number below [`EIGHT_DIGITS`] in digits, the first in the lowest byte, and
-/// how many they are.
-#[inline(always)]
-const fn decimal(value: u32) -> (u64, usize) {
-    if value < 10 {
-        return (b'0' as u64 + value as u64, 1);
-    }
-    let digits = eight_digits(value);
-    // Zeros in front are in the lowest bytes.
-    let zeros = digits.trailing_zeros() & !7;
-    ((digits | ASCII) >> zeros, 8 - zeros as usize / 8)
-}
-
-/// Makes characters of eight digits.
-pub(crate) const ASCII: u64 = 0x3030_3030_3030_3030;
-
-/// The eight digits of a number below [`EIGHT_DIGITS`], the first in the lowest
-/// byte.
-#[inline(always)]
-pub(crate) const fn eight_digits(value: u32) -> u64 {
-    // All at once, by halves of halves: two numbers of four digits, four of two,
-    // eight of one. The divisions of the halves are multiplications that are
-    // exact for as many digits.
-    let fours = (value / 10_000) as u64 | ((value % 10_000) as u64) << 32;
-    let hundreds = (fours * 10_486) >> 20 & 0x0000_007f_0000_007f;
-    let twos = hundreds | (fours - hundreds * 100) << 16;
-    let tens = (twos * 103) >> 10 & 0x000f_000f_000f_000f;
-    tens | (twos - tens * 10) << 8
-}
-
-/// One digit.
-pub(crate) const fn digit(value: u32) -> u8 {
-    b"0123456789"[(value % 10) as usize]
-}
-
-/// 32 lower-case hexadecimal digits.
-pub(crate) fn hex(value: u128) -> [u8; 32] {
-    let mut text = [0; 32];
-    let bytes = value.to_be_bytes();
-    let words = bytes.as_chunks::<4>().0;
-    for (text, word) in text.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-        // Four bytes apart, then each in two halves, the upper one first.
-        let word = u64::from(u32::from_le_bytes(*word));
-        let word = (word | word << 16) & 0x0000_ffff_0000_ffff;
-        let word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
-        let halves = (word >> 4 | word << 8) & 0x0f0f_0f0f_0f0f_0f0f;
-        // From ten on, letters.
-        let letters = (halves + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
-        *text = (halves + 0x3030_3030_3030_3030 + letters * 0x27).to_le_bytes();
-    }
-    text
+    out.put(itoa::Buffer::new().format(value).as_bytes())
 }
 
 /// Appends `text` as the inside of a JSON string (RFC 8259 §7). What is not
@@ -367,16 +288,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn numbers_have_the_digits_that_others_give_them(value in any::<u64>(), bits in 0..64_u32, hex in any::<u128>()) {
-            for value in [value >> bits, 10_u64.pow(bits % 20), 10_u64.pow(bits % 20) - 1] {
-                let mut out = Vec::new();
-                push_number(value, &mut out);
-                prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
-            }
-            prop_assert_eq!(String::from_utf8(super::hex(hex).to_vec()).unwrap(), format!("{hex:032x}"));
-        }
-
         #[test]
         fn room_holds_what_a_vector_would_or_says_that_it_is_too_small(
             parts in proptest::collection::vec(("[a-z]{0,12}", any::<u32>()), 0..8),

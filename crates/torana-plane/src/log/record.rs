@@ -2,9 +2,9 @@
 
 use super::query::{REDACTED, write_redacted};
 use super::time::{Stamp, nanos, write_millis};
-use crate::json::{Member, Object, Out, digit, hex, member, push_text};
+use crate::json::{Member, Object, Out, member, push_number, push_text};
 use crate::plan::Plan;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
 use torana_core::exchange::Exchange;
 use torana_core::head::Method;
@@ -27,12 +27,12 @@ pub(super) fn write<W: Out>(
     let line = request(line, plan, exchange);
     let line = answer(line, plan, exchange);
     let line = durations(line, exchange, ended);
-    let trace = Some(exchange.trace.trace).filter(|trace| *trace != 0);
+    let trace = Some(exchange.trace).filter(|trace| trace.trace != 0);
     line.number(member!("request_bytes"), exchange.notes.request_bytes)
         .number(member!("response_bytes"), exchange.notes.response_bytes)
         .string(member!("request_id"), &exchange.request_id)
         // What upstreams are told, without span and flags.
-        .maybe(trace, |line, trace| line.quoted(member!("trace_id"), |out| out.put(&hex(trace))))
+        .maybe(trace, |line, trace| line.quoted(member!("trace_id"), |out| out.put(&trace.trace_digits())))
         .maybe(exchange.connection.tls.as_ref(), |line, tls| line.string(member!("tls"), tls.version))
         .end()
         .put(b"\n")
@@ -118,42 +118,20 @@ fn part<W: Out>(line: Object<W>, name: Member, from: u64, to: u64) -> Object<W> 
     Object::behind(write_millis(to.saturating_sub(from) / 1000, line.before(name)))
 }
 
-/// Numbers below 256, with a dot behind them.
-const OCTETS: [[u8; 4]; 256] = {
-    let mut octets = [[0; 4]; 256];
-    let mut value = 0;
-    while value < 256 {
-        let digits = [digit(value / 100), digit(value / 10), digit(value)];
-        octets[value as usize] = match value {
-            0..10 => [digits[2], b'.', 0, 0],
-            10..100 => [digits[1], digits[2], b'.', 0],
-            _ => [digits[0], digits[1], digits[2], b'.'],
-        };
-        value += 1;
-    }
-    octets
-};
-
-#[inline(always)]
 fn write_ip<W: Out>(address: IpAddr, out: W) -> W {
     match address {
-        IpAddr::V4(address) => write_ipv4(address, out),
+        IpAddr::V4(address) => {
+            let [first, rest @ ..] = address.octets().map(u64::from);
+            rest.into_iter().fold(push_number(first, out), |out, octet| push_number(octet, out.put(b".")))
+        }
         IpAddr::V6(address) => out.put(address.to_string().as_bytes()),
     }
-}
-
-#[inline(always)]
-fn write_ipv4<W: Out>(address: Ipv4Addr, out: W) -> W {
-    let [first, second, third, last] = address.octets();
-    let length = |octet: u8| 1 + usize::from(octet > 9) + usize::from(octet > 99);
-    let put = |out: W, octet: u8| out.put_some(&OCTETS[usize::from(octet)], length(octet) + 1);
-    let out = put(put(put(out, first), second), third);
-    out.put_some(&OCTETS[usize::from(last)], length(last))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
     #[test]
     fn addresses_are_written_as_everywhere() {

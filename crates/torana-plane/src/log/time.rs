@@ -1,6 +1,6 @@
 //! Times as the log writes them.
 
-use crate::json::{ASCII, EIGHT_DIGITS, Out, digit, eight_digits, push_number};
+use crate::json::{Out, push_number};
 use std::time::{Duration, SystemTime};
 use torana_core::civil::{DAY, Date};
 
@@ -23,7 +23,7 @@ impl Stamp {
             Some((known, text)) if known == second => text,
             _ => self.written.insert((second, stamp(second))).1,
         };
-        out.put(&text).put(&thousandths(eight_digits(since.subsec_millis()))).put(b"Z")
+        out.put(&text).put(&thousandths(since.subsec_millis().into())).put(b"Z")
     }
 }
 
@@ -41,7 +41,6 @@ fn stamp(second: u64) -> [u8; 20] {
         (14, time / 60 % 60),
         (17, time % 60),
     ] {
-        let value = u32::try_from(value).unwrap_or_default();
         text[place] = digit(value / 10);
         text[place + 1] = digit(value);
     }
@@ -56,23 +55,17 @@ pub(super) fn nanos(duration: Duration) -> u64 {
 /// Appends microseconds as milliseconds with three decimals.
 #[inline(always)]
 pub(super) fn write_millis<W: Out>(micros: u64, out: W) -> W {
-    let short = u32::try_from(micros).unwrap_or(u32::MAX);
-    if short < EIGHT_DIGITS {
-        let digits = eight_digits(short);
-        // The four last stand there in any case: one before the dot, three behind.
-        let zeros = (digits.trailing_zeros() & !7).min(32);
-        let text = ((digits | ASCII) >> zeros).to_le_bytes();
-        out.put_some(&text, 5 - zeros as usize / 8).put(b".").put(&thousandths(digits))
-    } else {
-        let decimals = u32::try_from(micros % 1000).unwrap_or_default();
-        push_number(micros / 1000, out).put(b".").put(&thousandths(eight_digits(decimals)))
-    }
+    push_number(micros / 1000, out).put(b".").put(&thousandths(micros % 1000))
 }
 
-/// The last three of eight digits.
-const fn thousandths(digits: u64) -> [u8; 3] {
-    let [_, _, _, _, _, thousandths @ ..] = (digits | ASCII).to_le_bytes();
-    thousandths
+/// Three digits.
+const fn thousandths(value: u64) -> [u8; 3] {
+    [digit(value / 100), digit(value / 10), digit(value)]
+}
+
+/// The last one.
+const fn digit(value: u64) -> u8 {
+    b"0123456789"[(value % 10) as usize]
 }
 
 #[cfg(test)]
