@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use torana_core::diagnostic::Diagnostic;
 use torana_core::exchange::Exchange;
-use torana_core::head::{FieldName, Fields};
+use torana_core::head::Fields;
 use torana_core::names::{HeaderName, NameSet};
 use torana_core::policy::{Policy, PolicyKind};
 use torana_core::reply::Reply;
@@ -112,12 +112,12 @@ impl Edits {
                 HeaderName::Known(known) => fields.set_own(*known, value),
                 HeaderName::Other(_) => {
                     remove(name, fields);
-                    append(name, value, fields);
+                    let _ = fields.append_under(name, value);
                 }
             }
         }
         for (name, value) in &self.add {
-            append(name, value, fields);
+            let _ = fields.append_under(name, value);
         }
     }
 }
@@ -127,12 +127,6 @@ fn remove(name: &HeaderName, fields: &mut Fields) {
     if fields.may_have_unknown() || matches!(name, HeaderName::Known(_)) {
         fields.remove(name);
     }
-}
-
-/// Adds a field without a copy of its name.
-fn append(name: &HeaderName, value: &[u8], fields: &mut Fields) {
-    let known = if let HeaderName::Known(known) = name { Some(*known) } else { None };
-    let _ = fields.append_named(FieldName { known, text: name.as_str().as_bytes() }, value);
 }
 
 fn compile(changes: &Changes, side: Side, problems: &mut Vec<Diagnostic>) -> Edits {

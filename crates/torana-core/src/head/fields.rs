@@ -161,6 +161,15 @@ impl Fields {
         Ok(())
     }
 
+    /// [`append`](Fields::append) without a copy of the name.
+    ///
+    /// # Errors
+    /// As [`append`](Fields::append).
+    pub fn append_under(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), InvalidValue> {
+        let known = if let HeaderName::Known(known) = name { Some(*known) } else { None };
+        self.append_named(FieldName { known, text: name.as_str().as_bytes() }, value)
+    }
+
     /// Adds a field with a name from a message. A known name is written in
     /// lower case, any other as it stands.
     ///

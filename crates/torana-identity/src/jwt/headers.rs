@@ -1,6 +1,6 @@
 //! What services are told about a caller, as it is sent.
 
-use torana_core::head::{FieldName, Fields};
+use torana_core::head::Fields;
 use torana_core::names::{HeaderName, KnownName};
 
 /// Headers that were checked when the caller was: put together once, so that
@@ -35,8 +35,7 @@ impl Headers {
             fields.set_own_lines(&self.lines, &self.names);
         }
         for (name, value) in &self.others {
-            let known = if let HeaderName::Known(known) = name { Some(*known) } else { None };
-            let _ = fields.append_named(FieldName { known, text: name.as_str().as_bytes() }, value);
+            let _ = fields.append_under(name, value);
         }
     }
 

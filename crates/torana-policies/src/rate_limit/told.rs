@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt::Write;
-use torana_core::head::{FieldName, Fields};
+use torana_core::head::Fields;
 use torana_core::names::{HeaderName, KnownName, NameSet};
 use torana_core::refusal::Rejection;
 use torana_core::store::quota::{Algorithm, Quota, Standing};
@@ -196,8 +196,7 @@ impl Limit {
         let amount = amount.format(left.amount).as_bytes();
         for (name, value) in [(limit, &*self.amount), (remaining, amount)] {
             fields.remove(name);
-            let known = if let HeaderName::Known(known) = name { Some(*known) } else { None };
-            let _ = fields.append_named(FieldName { known, text: name.as_str().as_bytes() }, value);
+            let _ = fields.append_under(name, value);
         }
     }
 }
