@@ -177,8 +177,12 @@ fn finish(read: files::Read, expander: &Expander<'_>, schema: &SchemaTree, piece
     files.extend(expander.files().cloned());
     files.sort();
     files.dedup();
-    let of_pieces = pieces.iter().flat_map(|piece| &piece.secrets).map(|span| sources.in_file(*span));
-    let mut secrets: Vec<Span> = conceal::places(&tree).into_iter().chain(of_pieces).collect();
+    let mut secrets = conceal::places(&tree);
+    let mut of_pieces = pieces.iter().flat_map(|piece| &piece.secrets).peekable();
+    if of_pieces.peek().is_some() {
+        let parts = sources.parts();
+        secrets.extend(of_pieces.map(|span| parts.in_file(*span)));
+    }
     secrets.sort_unstable();
     sources.cover(secrets);
     let of_routes = pieces.iter().map(|piece| piece.fingerprint);
