@@ -10,7 +10,7 @@ pub(super) type TextMap<V> = HashMap<Box<str>, V, BuildHasherDefault<TextHasher>
 
 /// Multiply and rotate over eight bytes at a time, as in rustc's `FxHasher`.
 #[derive(Default)]
-pub(super) struct TextHasher(u64);
+pub(crate) struct TextHasher(u64);
 
 const SEED: u64 = 0x51_7c_c1_b7_27_22_0a_95;
 

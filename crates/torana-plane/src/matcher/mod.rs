@@ -72,6 +72,8 @@ mod property_tests;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use hash::TextHasher;
+
 pub use explain::{Considered, Explanation, Reason, Rule};
 pub use host::HostPattern;
 pub use media::MediaPattern;

@@ -83,7 +83,7 @@ impl Metrics {
         }
         *known = facts;
         drop(known);
-        let wanted = Wanted::new(&plan.routes);
+        let wanted: Wanted<'_> = plan.routes.iter().map(|route| &*route.series).collect();
         let workers = lock(&self.workers).clone();
         for worker in &workers {
             worker.keep_routes(&wanted);

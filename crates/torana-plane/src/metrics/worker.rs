@@ -3,10 +3,10 @@
 use super::lock;
 use super::snapshot::Snapshot;
 use crate::forwarder::PoolSample;
+use crate::matcher::TextHasher;
 use crate::plan::Route;
-use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -40,47 +40,7 @@ struct Known {
 }
 
 /// The series of the routes of a plan.
-pub(super) struct Wanted<'p> {
-    /// By where the text is: that of a route which is used again stays where it is, and most are.
-    places: HashSet<usize, BuildHasherDefault<PlaceHasher>>,
-    routes: &'p [Arc<Route>],
-    texts: OnceCell<HashSet<&'p str>>,
-}
-
-impl<'p> Wanted<'p> {
-    pub(super) fn new(routes: &'p [Arc<Route>]) -> Wanted<'p> {
-        let places = routes.iter().map(|route| place(&route.series)).collect();
-        Wanted { places, routes, texts: OnceCell::new() }
-    }
-
-    fn has(&self, series: &Arc<str>) -> bool {
-        let texts = || self.routes.iter().map(|route| &*route.series).collect();
-        self.places.contains(&place(series)) || self.texts.get_or_init(texts).contains(&**series)
-    }
-}
-
-fn place(text: &Arc<str>) -> usize {
-    Arc::as_ptr(text).addr()
-}
-
-/// Addresses are nobody's choice.
-#[derive(Default)]
-struct PlaceHasher(u64);
-
-impl Hasher for PlaceHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_usize(usize::from(*byte)));
-    }
-
-    fn write_usize(&mut self, place: usize) {
-        // Fibonacci hashing: spreads what differs in a few bits only, upwards and, turned, downwards.
-        self.0 = (self.0 ^ place as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+pub(super) type Wanted<'p> = HashSet<&'p str, BuildHasherDefault<TextHasher>>;
 
 /// How many routes are read or taken out while the lock is held: a worker that
 /// meets a route for the first time waits that long, some microseconds.
@@ -201,7 +161,7 @@ impl WorkerMetrics {
         let _guard = lock(&self.tidying);
         let mut gone = Vec::new();
         self.each_route(|series, _| {
-            if !wanted.has(series) {
+            if !wanted.contains(&**series) {
                 gone.push(Arc::clone(series));
             }
         });
