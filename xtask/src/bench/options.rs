@@ -57,13 +57,6 @@ Latency of requests with and without reloads of a large configuration beside the
 
   --routes N            routes of the configuration (default 10000)
   --reloads R           reloads a second, if they are made that fast (default 20)
-  --rate R              requests a second (default 2000)
-  --workers N           workers of the gateway (default 1)
-  --rounds N            pairs of windows (default 5)
-  --seconds S           length of a window (default 5)
-  --max-ratio X         fail if the median ratio of the p99 is above
-  --write               also write the figures to bench/RESULTS.md
-  --bin PATH            the gateway (default target/release/torana)
 ";
 
 pub(super) const SCRAPE_USAGE: &str = "\
@@ -74,7 +67,10 @@ of a large configuration has been used.
 
   --routes N            routes of the configuration (default 10000)
   --scrapes R           scrapes a second (default 1)
-  --rate R              requests a second (default 2000)
+";
+
+/// What both of them may be told.
+pub(super) const BESIDE_USAGE: &str = "  --rate R              requests a second (default 2000)
   --workers N           workers of the gateway (default 1)
   --rounds N            pairs of windows (default 5)
   --seconds S           length of a window (default 5)

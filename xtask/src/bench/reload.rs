@@ -13,7 +13,7 @@ use crate::bench::supervise::{self, Session};
 /// `cargo xtask bench reload`.
 pub(super) fn run(args: &[String]) -> Outcome<()> {
     if options::wants_help(args) {
-        print!("{}", options::RELOAD_USAGE);
+        print!("{}{}", options::RELOAD_USAGE, options::BESIDE_USAGE);
         return Ok(());
     }
     let options = BesideOptions::parse_reload(args)?;

@@ -11,7 +11,7 @@ use crate::bench::supervise::{self, Session};
 /// `cargo xtask bench scrape`.
 pub(super) fn run(args: &[String]) -> Outcome<()> {
     if options::wants_help(args) {
-        print!("{}", options::SCRAPE_USAGE);
+        print!("{}{}", options::SCRAPE_USAGE, options::BESIDE_USAGE);
         return Ok(());
     }
     let options = BesideOptions::parse_scrape(args)?;
