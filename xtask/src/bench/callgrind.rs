@@ -34,6 +34,15 @@ impl Profile {
     pub(super) fn total_allocations(&self) -> u64 {
         self.allocations.values().sum()
     }
+
+    /// Both together.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.instructions += other.instructions;
+        for (name, calls) in other.allocations {
+            *self.allocations.entry(name).or_default() += calls;
+        }
+        self
+    }
 }
 
 /// `None` for a file without a total, which callgrind has not finished writing.
@@ -91,6 +100,16 @@ mod tests {
         assert_eq!(profile.allocations["malloc"], 5);
         assert_eq!(profile.allocations["realloc"], 1);
         assert_eq!(profile.total_allocations(), 6);
+    }
+
+    #[test]
+    fn threads_add_up() {
+        let one = parse("summary: 5\nfn=(1) main\ncfn=(2) malloc\ncalls=3 0\n16 90\n").unwrap();
+        let other =
+            parse("summary: 7\nfn=(1) main\ncfn=(2) malloc\ncalls=1 0\n1 1\ncfn=(3) calloc\ncalls=2 0\n").unwrap();
+        let both = one.and(other);
+        assert_eq!((both.instructions, both.total_allocations()), (12, 6));
+        assert_eq!(both.allocations["malloc"], 4);
     }
 
     #[test]
