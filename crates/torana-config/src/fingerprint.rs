@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
 
+use torana_core::pace::stepwise;
 use torana_core::written::{Entry, Node, Written};
 
 /// Equal for configurations of equal values, references expanded; comments, spelling and the order
@@ -74,7 +75,7 @@ fn add(tree: &Written, hasher: &mut impl Hasher) {
 fn add_list(items: impl ExactSizeIterator<Item = Fingerprint>, hasher: &mut impl Hasher) {
     hasher.write_u8(5);
     hasher.write_usize(items.len());
-    items.for_each(|item| hasher.write_u64(item.0));
+    stepwise(items).for_each(|item| hasher.write_u64(item.0));
 }
 
 fn add_map<H: Hasher>(entries: &[Entry], hasher: &mut H, mut add_value: impl FnMut(&Entry, &mut H)) {

@@ -10,6 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use torana_core::diagnostic::{Diagnostic, Span, did_you_mean, quoted};
+use torana_core::pace::step;
 use torana_core::written::{Node, Reference, Written};
 
 use crate::conceal;
@@ -254,6 +255,9 @@ fn read_secret(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
+/// Bytes of a file that are read before work may be interrupted.
+const READ_AT_ONCE: u64 = 64 * 1024;
+
 /// Reads a regular file of at most `most` bytes. Anything else, a pipe or a device, might block or
 /// never end.
 pub(crate) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, String> {
@@ -265,7 +269,10 @@ pub(crate) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     // One more than expected, to see the end without growing.
     let expected = usize::try_from(metadata.len().min(most)).unwrap_or(0).saturating_add(1);
     let mut bytes = Vec::with_capacity(expected);
-    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
+    let mut left = file.take(most + 1);
+    while left.by_ref().take(READ_AT_ONCE).read_to_end(&mut bytes).map_err(|error| reason(&error))? > 0 {
+        step();
+    }
     if bytes.len() as u64 > most {
         return Err(format!("it is larger than {} MiB", most >> 20));
     }

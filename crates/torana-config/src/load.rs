@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use torana_core::diagnostic::{Diagnostic, Span};
-use torana_core::pace::step;
+use torana_core::pace::{step, stepwise};
 use torana_core::written::{Node, SchemaTree, Written};
 
 use crate::conceal;
@@ -162,7 +162,7 @@ fn finish(read: files::Read, expander: &Expander<'_>, schema: &SchemaTree, piece
     let gaps = Gaps::new(&tree, &decoded.dropped);
     let mut config = decoded.value;
     if let Some(config) = &mut config {
-        config.routes.extend(pieces.iter().map(|piece| Arc::clone(&piece.route)));
+        config.routes.extend(stepwise(&pieces).map(|piece| Arc::clone(&piece.route)));
         paths::resolve(config, &read.sources);
         let is_fine = |route: usize| pieces.get(route).is_some_and(|piece: &Arc<Piece>| piece.is_fine);
         let found =
@@ -178,10 +178,10 @@ fn finish(read: files::Read, expander: &Expander<'_>, schema: &SchemaTree, piece
     files.sort();
     files.dedup();
     let mut secrets = conceal::places(&tree);
-    let mut of_pieces = pieces.iter().flat_map(|piece| &piece.secrets).peekable();
-    if of_pieces.peek().is_some() {
+    let of_pieces: Vec<Span> = stepwise(&pieces).flat_map(|piece| &piece.secrets).copied().collect();
+    if !of_pieces.is_empty() {
         let parts = sources.parts();
-        secrets.extend(of_pieces.map(|span| parts.in_file(*span)));
+        secrets.extend(stepwise(of_pieces).map(|span| parts.in_file(span)));
     }
     secrets.sort_unstable();
     sources.cover(secrets);

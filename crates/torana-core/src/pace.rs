@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// How long a step is.
-const STEP: Duration = Duration::from_micros(150);
+const STEP: Duration = Duration::from_micros(40);
 
 /// Letting go takes this long at least if it is not a request or two that goes first, but work that takes long itself.
 const LONG: Duration = Duration::from_millis(2);
@@ -18,7 +18,10 @@ const LONG: Duration = Duration::from_millis(2);
 const SPELL: Duration = Duration::from_millis(20);
 
 /// How many items of a list are one bit of work; to ask for the time costs as much as some of them.
-const BIT: usize = 64;
+const BIT: usize = 32;
+
+/// How many bytes are one bit of work.
+const BLOCK: usize = 16 * 1024;
 
 /// How this thread works.
 #[derive(Clone, Copy)]
@@ -38,6 +41,16 @@ thread_local! {
 pub fn in_steps<T>(let_go: fn(), work: impl FnOnce() -> T) -> T {
     let _guard = Guard(STEPS.replace(Some(Steps { next: Instant::now() + STEP, let_go })));
     work()
+}
+
+/// Frees these, one by one: to free what is large takes long too.
+pub fn free<I: IntoIterator>(items: I) {
+    stepwise(items).for_each(drop);
+}
+
+/// The same bytes in blocks; between them, work may be interrupted.
+pub fn blocks(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.chunks(BLOCK).inspect(|_| step())
 }
 
 /// Ends the steps, even if the work panics.
@@ -112,6 +125,20 @@ mod tests {
         assert!(LET_GO.get() >= 2);
         let panics = std::panic::catch_unwind(|| in_steps::<()>(shortly, || panic!("work")));
         assert!(panics.is_err() && STEPS.get().is_none());
+    }
+
+    #[test]
+    fn blocks_are_all_the_bytes_in_order() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(2 * BLOCK + 7).collect();
+        assert_eq!(blocks(&bytes).map(<[u8]>::len).collect::<Vec<_>>(), [BLOCK, BLOCK, 7]);
+        assert_eq!(blocks(&bytes).flatten().copied().collect::<Vec<_>>(), bytes);
+    }
+
+    #[test]
+    fn what_is_freed_in_steps_is_freed() {
+        let one = std::sync::Arc::new(());
+        free(vec![one.clone(); 3 * BIT]);
+        assert_eq!(std::sync::Arc::strong_count(&one), 1);
     }
 
     #[test]

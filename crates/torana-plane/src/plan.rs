@@ -16,6 +16,7 @@ use torana_core::exchange::{Exchange, RouteId};
 use torana_core::forwarded::{Emit, TrustedProxies};
 use torana_core::names::HeaderName;
 use torana_core::operation::Operate;
+use torana_core::pace::{free, stepwise};
 use torana_core::policy::Policy;
 use torana_core::rewrite::{ForwardHost, Rewrite};
 use torana_core::site::KeptList;
@@ -47,7 +48,7 @@ pub struct Plan {
     pub routes: Arc<[Arc<Route>]>,
     /// What they were compiled from, by the same positions: what did not change
     /// is used again.
-    pub(crate) known: Arc<[Known]>,
+    pub(crate) known: Arc<Vec<Known>>,
     /// Finds the route of a request.
     pub matcher: Arc<Matcher>,
     /// Upstreams; an [`UpstreamId`] is a position in here.
@@ -284,6 +285,21 @@ impl Plan {
             }
         }
         next
+    }
+
+    /// Frees it, in steps: what there is of every route takes its time.
+    pub(crate) fn free(self) {
+        let Plan { mut routes, known, matcher, .. } = self;
+        if let Some(known) = Arc::into_inner(known) {
+            free(known);
+        }
+        if let Some(matcher) = Arc::into_inner(matcher) {
+            matcher.free();
+        }
+        // A slice cannot be taken apart: the others make room for one of them.
+        if let Some([one, others @ ..]) = Arc::get_mut(&mut routes) {
+            stepwise(others).for_each(|other| *other = Arc::clone(one));
+        }
     }
 
     /// Where endpoints of its upstreams are looked up.

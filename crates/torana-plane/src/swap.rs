@@ -66,7 +66,8 @@ impl PlanCell {
         *retired = used;
         let left = retired.len();
         drop(retired);
-        drop::<Vec<Arc<Plan>>>(unused);
+        let unused: Vec<Arc<Plan>> = unused;
+        unused.into_iter().filter_map(Arc::into_inner).for_each(Plan::free);
         left
     }
 

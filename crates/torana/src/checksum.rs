@@ -1,7 +1,8 @@
 //! What operators compare to see whether gateways run the same configuration.
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 use std::fmt::Write;
+use torana_core::pace::blocks;
 
 /// The SHA-256, in hexadecimal, of the one document a configuration consists
 /// of: what `sha256sum torana.yaml` says. For several it is that of their own
@@ -12,7 +13,11 @@ use std::fmt::Write;
 /// for does not: whoever may see a checksum could try guesses at a secret
 /// against it.
 pub(crate) fn of<'t>(documents: impl IntoIterator<Item = &'t str>) -> String {
-    let mut sums = documents.into_iter().map(|document| hex(digest(&SHA256, document.as_bytes()).as_ref()));
+    let mut sums = documents.into_iter().map(|document| {
+        let mut sum = Context::new(&SHA256);
+        blocks(document.as_bytes()).for_each(|block| sum.update(block));
+        hex(sum.finish().as_ref())
+    });
     let first = sums.next().unwrap_or_default();
     let Some(second) = sums.next() else { return first };
     let mut all = Context::new(&SHA256);

@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
+use memchr::memchr2;
 use torana_core::diagnostic::Span;
-use torana_core::pace::stepwise;
+use torana_core::pace::{blocks, stepwise};
 
 /// The key whose list is cut, at the top of a file.
 pub(super) const KEY: &str = "routes";
@@ -59,7 +60,7 @@ impl Cut {
 /// needs a closer look.
 pub(super) fn cut(text: &str) -> Option<Cut> {
     // Where a line ends, and how far it is indented, is said by these as well.
-    if text.bytes().any(|byte| matches!(byte, b'\t' | b'\r')) {
+    if blocks(text.as_bytes()).any(|block| memchr2(b'\t', b'\r', block).is_some()) {
         return None;
     }
     let mut found: Option<Cut> = None;

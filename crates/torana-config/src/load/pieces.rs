@@ -111,12 +111,12 @@ impl<'m> Pieces<'m> {
         };
         let items = place(pieces.first())?.0..place(pieces.last())?.1;
         let (values, mut tree) = document::parse_part(id, &cut.rest(&source.text, items.start))?;
-        let all = pieces.iter().map(|(_, piece)| piece.values).fold(values, usize::saturating_add);
+        let all = stepwise(&pieces).map(|(_, piece)| piece.values).fold(values, usize::saturating_add);
         if all > MOST_NODES || !take_placeholder(&mut tree, &cut) {
             return None;
         }
         move_places(&mut tree, &|span| cut.place(span, &items));
-        self.list.extend(pieces.iter().map(|(_, piece)| Arc::clone(piece)));
+        self.list.extend(stepwise(&pieces).map(|(_, piece)| Arc::clone(piece)));
         self.now.files.insert(path.to_owned(), Known { source, pieces });
         Some(tree)
     }
@@ -231,10 +231,10 @@ fn same<'k>(known: &'k Known, text: &str, lines: &[Range<usize>]) -> Vec<Option<
     let old = |(lines, _): &(Range<usize>, Arc<Piece>)| known.source.text.get(lines.clone()).unwrap_or_default();
     let new = |lines: &Range<usize>| text.get(lines.clone()).unwrap_or_default();
     let usable = |(_, piece): &'k (Range<usize>, Arc<Piece>)| Some(piece).filter(|piece| piece.is_fixed);
-    let head = known.pieces.iter().zip(lines).take_while(|(one, other)| old(one) == new(other)).count();
+    let head = stepwise(known.pieces.iter().zip(lines)).take_while(|(one, other)| old(one) == new(other)).count();
     let (old_rest, new_rest) = (&known.pieces[head..], &lines[head..]);
     let ends = old_rest.iter().rev().zip(new_rest.iter().rev());
-    let tail = ends.take_while(|(one, other)| old(one) == new(other)).count();
+    let tail = stepwise(ends).take_while(|(one, other)| old(one) == new(other)).count();
     let (old_middle, new_middle) = (&old_rest[..old_rest.len() - tail], &new_rest[..new_rest.len() - tail]);
     let mut moved: HashMap<&str, &'k (Range<usize>, Arc<Piece>)> = if new_middle.is_empty() {
         HashMap::new()

@@ -11,6 +11,7 @@ use crate::plan::{Link, Plan, Route};
 use std::collections::HashMap;
 use std::sync::Arc;
 use torana_config::model;
+use torana_core::pace::stepwise;
 use torana_core::written::Spanned;
 
 /// A route of the plan before that may be used again.
@@ -48,7 +49,7 @@ pub(super) fn find<'p>(
         next += 1;
         again(next - 1)
     };
-    routes.iter().map(&mut find).collect()
+    stepwise(routes).map(&mut find).collect()
 }
 
 /// Whether upstreams have the positions that they had. Those at the end may have come or gone: who asked for one that was

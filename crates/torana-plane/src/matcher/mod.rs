@@ -93,7 +93,7 @@ use torana_core::captures::Captures;
 use torana_core::exchange::{Exchange, RouteId, Tls};
 use torana_core::head::{Fields, Head, Method, MethodSet};
 use torana_core::names::HeaderName;
-use torana_core::pace::stepwise;
+use torana_core::pace::{free, stepwise};
 use torana_expr::Expr;
 use trie::{Trie, Visit};
 
@@ -264,6 +264,13 @@ impl Matcher {
         let patterns: Vec<Arc<RoutePattern>> = patterns.into_iter().map(Into::into).collect();
         let predicates = stepwise(&patterns).map(|pattern| Predicates::new(pattern)).collect();
         Matcher { trie: Trie::build(&patterns), predicates, patterns }
+    }
+
+    /// Frees it, in steps.
+    pub(crate) fn free(self) {
+        self.trie.free();
+        free(self.predicates);
+        free(self.patterns);
     }
 
     /// The patterns, by route.

@@ -7,12 +7,15 @@ use super::path::Segment;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use torana_core::captures::Captures;
-use torana_core::pace::stepwise;
+use torana_core::pace::{self, stepwise};
 use torana_expr::regex::{AnyOf, Regex};
 
 /// Up to this many literal children are compared one by one: for a handful
 /// that is faster than hashing.
 const FEW: usize = 4;
+
+/// By how much a table of children grows.
+const GROWTH: usize = 8;
 
 /// What a walk meets, in the total order of the routes.
 pub(super) trait Visit {
@@ -114,7 +117,8 @@ impl Literals {
         }
     }
 
-    fn insert(&mut self, segment: &str, node: usize) {
+    /// Adds a child; a node gets no more than `most`.
+    fn insert(&mut self, segment: &str, node: usize, most: usize) {
         match self {
             Literals::Few(few) if few.len() < FEW => few.push((segment.into(), node)),
             Literals::Few(few) => {
@@ -123,6 +127,10 @@ impl Literals {
                 *self = Literals::Many(many);
             }
             Literals::Many(many) => {
+                if many.len() == many.capacity() {
+                    // To grow means to move all there are, in one go: rarely, then.
+                    many.reserve(many.len().saturating_mul(GROWTH).min(most).saturating_sub(many.len()).max(1));
+                }
                 many.insert(segment.into(), node);
             }
         }
@@ -130,10 +138,11 @@ impl Literals {
 }
 
 /// A trie being built: routes still one by one.
-#[derive(Default)]
 struct Builder {
     trie: Trie,
     routes: Vec<(usize, End, usize)>,
+    /// Children that a node can have at most.
+    most: usize,
 }
 
 /// How the path of a route ends at its node.
@@ -145,6 +154,15 @@ enum End {
 }
 
 impl Builder {
+    /// With room for all, so that nothing has to be moved later.
+    fn new(patterns: &[Arc<RoutePattern>]) -> Builder {
+        let pairs = |pattern: &Arc<RoutePattern>| pattern.hosts.len().max(1);
+        let most = stepwise(patterns).map(pairs).sum();
+        let nodes = stepwise(patterns).map(|pattern| pairs(pattern) * pattern.path.segments().len()).sum();
+        let trie = Trie { nodes: Vec::with_capacity(nodes), ..Trie::default() };
+        Builder { trie, routes: Vec::with_capacity(most), most }
+    }
+
     fn new_node(&mut self) -> usize {
         self.trie.nodes.push(Node::default());
         self.trie.nodes.len() - 1
@@ -175,7 +193,7 @@ impl Builder {
         known.unwrap_or_else(|| {
             let child = self.new_node();
             match segment {
-                Segment::Literal(text) => self.trie.nodes[node].literals.insert(text, child),
+                Segment::Literal(text) => self.trie.nodes[node].literals.insert(text, child, self.most),
                 Segment::Param => self.trie.nodes[node].param = Some(child),
             }
             child
@@ -230,7 +248,7 @@ fn push_all(candidates: &mut Vec<u32>, routes: impl Iterator<Item = usize>) -> R
 
 impl Trie {
     pub(super) fn build(patterns: &[Arc<RoutePattern>]) -> Trie {
-        let mut builder = Builder::default();
+        let mut builder = Builder::new(patterns);
         for (route, pattern) in stepwise(patterns.iter().enumerate()) {
             if pattern.hosts.is_empty() {
                 builder.insert(route, pattern, &HostPattern::Any);
@@ -240,6 +258,16 @@ impl Trie {
             }
         }
         builder.finish(patterns)
+    }
+
+    /// Frees it, in steps.
+    pub(super) fn free(self) {
+        for node in stepwise(self.nodes) {
+            match node.literals {
+                Literals::Few(few) => drop(few),
+                Literals::Many(many) => pace::free(many),
+            }
+        }
     }
 
     /// Shows `visit` every route whose host and path match, best first.

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
+use torana_core::pace::stepwise;
 use torana_upstream::breaker::Transition;
 use torana_upstream::health::event::Event;
 
@@ -83,7 +84,7 @@ impl Metrics {
         }
         *known = facts;
         drop(known);
-        let wanted: Wanted<'_> = plan.routes.iter().map(|route| &*route.series).collect();
+        let wanted: Wanted<'_> = stepwise(&*plan.routes).map(|route| &*route.series).collect();
         let workers = lock(&self.workers).clone();
         for worker in &workers {
             worker.keep_routes(&wanted);

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use torana_core::head::{Method, Status};
 use torana_core::metric::{Counter, Histogram};
+use torana_core::pace::step;
 use torana_net::service::ConnectionEvent;
 
 /// One worker's counters. The worker writes, a scrape reads.
@@ -182,6 +183,7 @@ impl WorkerMetrics {
                 return;
             }
             from += some.len();
+            step();
             some.drain(..).for_each(|(series, route)| look(&series, &route));
         }
     }

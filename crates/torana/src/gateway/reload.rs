@@ -64,7 +64,7 @@ impl Reload for Reloader {
     }
 
     fn tidy(&mut self) -> bool {
-        self.shared.common.cell.free_retired() > 0
+        in_steps(yield_now, || self.shared.common.cell.free_retired() > 0)
     }
 }
 
