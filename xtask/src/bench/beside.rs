@@ -1,7 +1,8 @@
 //! What something done beside requests does to their latency.
 //!
 //! Windows with it and windows without take turns, and a ratio is always taken between neighbours: what else
-//! the machine does changes from minute to minute. The gateway is the same process all the time and may use every
+//! the machine does changes from minute to minute. Whoever asks for it works on the core of the load, beside a request
+//! or two that are due just then; so in the windows without, somebody asks as often for something that is no work. The gateway is the same process all the time and may use every
 //! core, as it would in earnest; load and origin are on one.
 //!
 //! Requests are sent at a fixed rate on a schedule, and a latency counts from when its request was due: a gateway that
@@ -39,14 +40,15 @@ struct Window {
     beside: Vec<Duration>,
 }
 
-/// Measures windows with and without `act`, and prints a line for each. `what` is what it is called, `alone` what there is
-/// to say of it without requests.
+/// Measures windows with `act` and with `instead`, which asks for nothing, and prints a line for each. `what` is what it
+/// is called, `alone` what there is to say of it without requests.
 pub(super) fn compare(
     gateway: &Gateway,
     options: &BesideOptions,
     what: &str,
     alone: &str,
     act: &dyn Fn() -> Outcome<Duration>,
+    instead: &dyn Fn() -> Outcome<Duration>,
 ) -> Outcome<()> {
     let mut text = String::new();
     let mut say = |line: &str| {
@@ -57,7 +59,7 @@ pub(super) fn compare(
     say(alone);
     say(&format!("{} routes, {} requests/s on {CONNECTIONS} connections", options.routes, options.rate));
     // Warms pools and caches; not counted.
-    window(gateway, options, None)?;
+    window(gateway, options, instead)?;
     let mut ratios = Vec::new();
     let mut took = Vec::new();
     say(&format!("\nround  {what:<9} requests  {:>9}      p50        p99        most", format!("{what}/s")));
@@ -68,18 +70,20 @@ pub(super) fn compare(
         }
         let mut p99 = [Duration::ZERO; 2];
         for with in order {
-            let seen = window(gateway, options, with.then_some(act))?;
+            let seen = window(gateway, options, if with { act } else { instead })?;
             p99[usize::from(with)] = seen.p99;
             say(&format!(
                 "{round:>5}  {:<9} {:>8}  {:>9.1}  {:>9}  {:>9}  {:>9}",
                 if with { "with" } else { "without" },
                 seen.requests,
-                seen.beside.len() as f64 / f64::from(options.seconds),
+                if with { seen.beside.len() as f64 / f64::from(options.seconds) } else { 0.0 },
                 millis(seen.p50),
                 millis(seen.p99),
                 millis(seen.most),
             ));
-            took.extend(seen.beside.iter().map(Duration::as_secs_f64));
+            if with {
+                took.extend(seen.beside.iter().map(Duration::as_secs_f64));
+            }
         }
         ratios.push(p99[1].as_secs_f64() / p99[0].as_secs_f64().max(1e-9));
     }
@@ -228,11 +232,7 @@ fn ask(address: SocketAddr, method: &str, path: &str) -> Outcome<()> {
 }
 
 /// Sends for so long and, if there is something to do beside it, does that.
-fn window(
-    gateway: &Gateway,
-    options: &BesideOptions,
-    beside: Option<&dyn Fn() -> Outcome<Duration>>,
-) -> Outcome<Window> {
+fn window(gateway: &Gateway, options: &BesideOptions, beside: &dyn Fn() -> Outcome<Duration>) -> Outcome<Window> {
     let stop = Arc::new(AtomicBool::new(false));
     let begin = Instant::now() + Duration::from_millis(50);
     let end = begin + Duration::from_secs(options.seconds.into());
@@ -246,12 +246,9 @@ fn window(
     let mut failed = None;
     let pause = Duration::from_secs_f64(1.0 / options.times);
     let mut due = begin;
-    while let Some(act) = beside
-        && failed.is_none()
-        && Instant::now() < end
-    {
+    while failed.is_none() && Instant::now() < end {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        match act() {
+        match beside() {
             Ok(took) => done.push(took),
             Err(error) => failed = Some(error),
         }

@@ -38,10 +38,14 @@ pub(super) fn run(args: &[String]) -> Outcome<()> {
         files.swap()?;
         gateway.admin("POST", "/reload")
     };
+    let instead = || {
+        files.swap()?;
+        gateway.admin("GET", "/readyz")
+    };
     let took = (0..3).map(|_| reload()).collect::<Outcome<Vec<_>>>()?;
     let took = took.iter().map(|took| millis(*took)).collect::<Vec<_>>().join(", ");
     let alone = format!("one reload without traffic, one route changed: {took}");
-    beside::compare(&gateway, &options, "reloads", &alone, &reload)
+    beside::compare(&gateway, &options, "reloads", &alone, &reload, &instead)
 }
 
 /// Two configurations that differ in one route.

@@ -34,5 +34,5 @@ pub(super) fn run(args: &[String]) -> Outcome<()> {
         return Err(format!("{} routes were used, but only {shown} are in the metrics", options.routes));
     }
     let alone = format!("a scrape: {} lines, {:.1} MB", text.lines().count(), text.len() as f64 / 1e6);
-    beside::compare(&gateway, &options, "scrapes", &alone, &|| gateway.scrape())
+    beside::compare(&gateway, &options, "scrapes", &alone, &|| gateway.scrape(), &|| gateway.admin("GET", "/readyz"))
 }
