@@ -5,6 +5,7 @@ pub mod buffer;
 pub mod client;
 pub mod date;
 pub mod drain;
+mod gather;
 pub mod hand_over;
 pub mod inherit;
 pub mod io;

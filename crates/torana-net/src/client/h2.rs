@@ -1,5 +1,6 @@
 //! HTTP/2 connections to an upstream: one shared by many exchanges.
 
+use crate::gather::gather;
 use crate::io::Io;
 use crate::message;
 use crate::recycle;
@@ -63,6 +64,7 @@ impl std::fmt::Debug for Connection {
 /// The other side does not speak HTTP/2.
 pub async fn start(io: Io) -> Result<Connection, Rejection> {
     let secure = !matches!(io, Io::Plain(_));
+    let (io, outbox) = gather(io, None);
     let (sender, mut connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -83,7 +85,15 @@ pub async fn start(io: Io) -> Result<Connection, Rejection> {
     let of_task = state.clone();
     tokio::task::spawn_local(async move {
         // What broke the connection reaches every stream on it as its own error.
-        let _ = connection.await;
+        poll_fn(|cx| {
+            let ended = Pin::new(&mut connection).poll(cx).is_ready();
+            match outbox.poll_send(cx) {
+                Poll::Ready(Err(_)) => Poll::Ready(()),
+                _ if ended => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
         of_task.gone.set(true);
     });
     Ok(Connection { sender: sender.into(), state })

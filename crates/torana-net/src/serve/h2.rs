@@ -4,6 +4,7 @@ use crate::buffer::Buffer;
 use crate::client::h2::Incoming;
 use crate::date;
 use crate::drain;
+use crate::gather::{Gathered, Outbox, gather};
 use crate::io::Io;
 use crate::message;
 use crate::recycle;
@@ -19,12 +20,10 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use torana_core::body::{Body, BodyError, BodyStream, Progress};
 use torana_core::deadline::Deadline;
 use torana_core::exchange::{Connection, Exchange};
@@ -79,6 +78,7 @@ pub(crate) async fn serve<S: Service>(
     let settings = service.settings(listener);
     let mut timer = Timer::new();
     timer.arm(Deadline::after(timer::coarse_now(), settings.head_timeout));
+    let (io, outbox) = gather(io, early);
     let handshake = h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -88,15 +88,19 @@ pub(crate) async fn serve<S: Service>(
         // Both answer floods of resets (CVE-2023-44487, CVE-2025-8671).
         .max_pending_accept_reset_streams(usize::try_from(settings.http2_resets).unwrap_or(20).min(100))
         .max_local_error_reset_streams(Some(1024))
-        .handshake::<_, Bytes>(Prefixed { early, io });
+        .handshake::<_, Bytes>(io);
     let mut handshake = pin!(handshake);
-    let accepted = poll_fn(|cx| match handshake.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(result.ok()),
-        Poll::Pending if timer.poll_expired(cx) => {
-            service.observe(ConnectionEvent::Limited(refuse::HEAD_TIMEOUT.code));
-            Poll::Ready(None)
+    let accepted = poll_fn(|cx| {
+        let shaken = handshake.as_mut().poll(cx);
+        match (shaken, outbox.poll_send(cx)) {
+            (Poll::Ready(result), _) => Poll::Ready(result.ok()),
+            (Poll::Pending, Poll::Ready(Err(_))) => Poll::Ready(None),
+            (Poll::Pending, _) if timer.poll_expired(cx) => {
+                service.observe(ConnectionEvent::Limited(refuse::HEAD_TIMEOUT.code));
+                Poll::Ready(None)
+            }
+            (Poll::Pending, _) => Poll::Pending,
         }
-        Poll::Pending => Poll::Pending,
     })
     .await;
     let Some(mut http2) = accepted else { return };
@@ -109,12 +113,13 @@ pub(crate) async fn serve<S: Service>(
         resets: Cell::new(0),
         window: Cell::new(timer::coarse_now()),
     });
-    accept(&mut http2, &shared, &mut timer, &streams).await;
+    accept(&mut http2, &outbox, &shared, &mut timer, &streams).await;
 }
 
 /// Accepts streams until the connection is over.
 async fn accept<S: Service>(
-    http2: &mut h2::server::Connection<Prefixed, Bytes>,
+    http2: &mut h2::server::Connection<Gathered, Bytes>,
+    outbox: &Outbox,
     shared: &Rc<Shared<S>>,
     timer: &mut Timer,
     streams: &Crew<Stream<S>>,
@@ -134,7 +139,9 @@ async fn accept<S: Service>(
                 return Poll::Ready(None);
             }
             match http2.poll_accept(cx) {
+                // What it has written goes out when there is nothing more to read.
                 Poll::Ready(next) => Poll::Ready(next),
+                Poll::Pending if matches!(outbox.poll_send(cx), Poll::Ready(Err(_))) => Poll::Ready(None),
                 Poll::Pending => {
                     if timer.poll_expired(cx) {
                         let now = timer::coarse_now();
@@ -175,10 +182,13 @@ async fn accept<S: Service>(
     }
     // Frames already queued, such as GOAWAY, still want to go out.
     timer.arm(Deadline::after(timer::coarse_now(), Duration::from_secs(1)));
-    poll_fn(|cx| match http2.poll_closed(cx) {
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending if timer.poll_expired(cx) => Poll::Ready(()),
-        Poll::Pending => Poll::Pending,
+    poll_fn(|cx| {
+        let closed = http2.poll_closed(cx);
+        match (closed, outbox.poll_send(cx)) {
+            (Poll::Ready(_), Poll::Ready(_)) | (_, Poll::Ready(Err(_))) => Poll::Ready(()),
+            _ if timer.poll_expired(cx) => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
     })
     .await;
 }
@@ -516,55 +526,5 @@ impl Pump<SendStream<Bytes>> {
             }
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// A connection whose first bytes have been read already.
-pub(crate) struct Prefixed {
-    early: Option<Buffer>,
-    io: Io,
-}
-
-impl AsyncRead for Prefixed {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if let Some(buffer) = &mut this.early {
-            let count = buffer.data().len().min(room.remaining());
-            room.put_slice(buffer.data().get(..count).unwrap_or_default());
-            buffer.consume(count);
-            if buffer.is_empty() {
-                this.early = None;
-            }
-            if count > 0 {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        Pin::new(&mut this.io).poll_read(cx, room)
-    }
-}
-
-impl AsyncWrite for Prefixed {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }
