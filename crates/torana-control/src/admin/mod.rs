@@ -7,6 +7,7 @@
 //! and what came through a proxy, this gateway included.
 
 mod answer;
+mod gentle;
 mod guard;
 mod openapi;
 mod pages;
@@ -18,6 +19,7 @@ use crate::priority::lower_priority;
 use crate::running::Running;
 use crate::status::Status;
 use crate::supervisor::Reloads;
+use gentle::Gentle;
 use guard::From;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -136,6 +138,9 @@ const MOST_CONNECTIONS: usize = 64;
 /// For a request's head, and for how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a client may take nothing of what it asked for.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The longest head.
 const HEAD_BYTES: usize = 16 * 1024;
 
@@ -223,7 +228,7 @@ async fn serve(io: Box<dyn Stream>, client: Client) {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .max_headers(64)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(Gentle::new(io, WRITE_TIMEOUT)), service);
     // What goes wrong on one connection is that client's to notice.
     let _ = connection.await;
 }

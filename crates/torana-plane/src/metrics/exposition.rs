@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use torana_core::metric::{HistogramSnapshot, LATENCY_BOUNDS_MICROS};
+use torana_core::pace::{step, stepwise};
 use torana_upstream::breaker::Phase;
 
 /// The media type of the text.
@@ -69,6 +70,8 @@ fn routes(text: &mut Text, routes: &[RouteSeries]) {
     let bounds = Bounds::new();
     let (mut labels, mut start) = (String::new(), String::new());
     for route in routes {
+        // Each of them is a page of its own.
+        step();
         for (method, class, histogram) in &route.durations {
             labels.clear();
             let _ = write!(labels, "{},method=\"{method}\",status=\"{class}xx\"", route.labels);
@@ -76,11 +79,11 @@ fn routes(text: &mut Text, routes: &[RouteSeries]) {
         }
     }
     text.head(names::REQUEST_BYTES);
-    for route in routes {
+    for route in stepwise(routes) {
         text.value(names::REQUEST_BYTES.name, &route.labels, route.request_bytes);
     }
     text.head(names::RESPONSE_BYTES);
-    for route in routes {
+    for route in stepwise(routes) {
         text.value(names::RESPONSE_BYTES.name, &route.labels, route.response_bytes);
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use torana_core::head::Method;
 use torana_core::metric::HistogramSnapshot;
 use torana_core::outbound::Line;
+use torana_core::pace::{bit, stepwise};
 
 /// The labels of requests that match no route. No route can have this name:
 /// names begin with a letter or digit.
@@ -117,8 +118,13 @@ impl Snapshot {
     pub(super) fn finish(&mut self) {
         self.route_index.clear();
         self.pool_index.clear();
-        self.routes.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        for route in &mut self.routes {
+        let mut compared = 0;
+        self.routes.sort_unstable_by(|a, b| {
+            compared += 1;
+            bit(compared);
+            a.labels.cmp(&b.labels)
+        });
+        for route in stepwise(&mut self.routes) {
             route.durations.sort_unstable_by_key(|&(method, class, _)| (method as usize, class));
         }
         self.pools.sort_unstable_by(|a, b| (&a.upstream, &a.endpoint).cmp(&(&b.upstream, &b.endpoint)));

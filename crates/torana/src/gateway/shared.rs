@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::yield_now;
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::UnboundedSender;
 use torana_config::Loaded;
 use torana_control::revisions::{History, Listed, Revision};
 use torana_control::running::{ConsumerAsk, ConsumerProblem, Done, Drain, NotDone, NotThere, Operation, Running};
-use torana_core::pace::step;
+use torana_core::pace::{in_steps, step};
 use torana_plane::explain::{Question, explain_running};
 use torana_plane::metrics::{Standings, exposition};
 use torana_plane::plan::Plan;
@@ -129,9 +130,11 @@ impl Running for Shared {
     }
 
     fn metrics(&self) -> String {
-        let mut snapshot = self.common.metrics.snapshot();
-        snapshot.standings = Standings::of(&self.common.cell.load());
-        exposition::render(&snapshot)
+        in_steps(yield_now, || {
+            let mut snapshot = self.common.metrics.snapshot();
+            snapshot.standings = Standings::of(&self.common.cell.load());
+            exposition::render(&snapshot)
+        })
     }
 
     fn open_connections(&self) -> u32 {
