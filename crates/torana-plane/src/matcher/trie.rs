@@ -158,7 +158,9 @@ impl Builder {
     fn new(patterns: &[Arc<RoutePattern>]) -> Builder {
         let pairs = |pattern: &Arc<RoutePattern>| pattern.hosts.len().max(1);
         let most = stepwise(patterns).map(pairs).sum();
-        let nodes = stepwise(patterns).map(|pattern| pairs(pattern) * pattern.path.segments().len()).sum();
+        // A node for each segment below each host, and for the hosts themselves; paths that begin alike need fewer.
+        let nodes = |pattern: &Arc<RoutePattern>| pairs(pattern) * pattern.path.segments().len() + pattern.hosts.len();
+        let nodes = stepwise(patterns).map(nodes).sum::<usize>() + 1;
         let trie = Trie { nodes: Vec::with_capacity(nodes), ..Trie::default() };
         Builder { trie, routes: Vec::with_capacity(most), most }
     }
