@@ -210,10 +210,6 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        // What TLS has encrypted is one mostly, and to send one costs the kernel less than to gather several.
-        if let [slice] = slices {
-            return self.poll_write(cx, slice);
-        }
         match self.get_mut() {
             Socket::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Socket::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
