@@ -33,6 +33,7 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("admin.rollback_refused", "the revision cannot be put in force any more; nothing changed"),
     ("admin.stopping", "the gateway is stopping and takes up nothing"),
     ("admin.written", "the consumer stands in the configuration, and is changed there"),
+    ("admin.write_timeout", "the client took nothing of its page for too long"),
     ("aggregate.body", "a part whose method has no body is to have one"),
     ("aggregate.cache", "answers to this part cannot be kept"),
     ("aggregate.cycle", "parts of an aggregate wait for each other"),

@@ -7,23 +7,24 @@
 //! and what came through a proxy, this gateway included.
 
 mod answer;
-mod gentle;
 mod guard;
 mod openapi;
+mod paced;
 mod pages;
 mod refusals;
 mod routes;
 mod site;
 
+use crate::notice;
 use crate::priority::lower_priority;
 use crate::running::Running;
 use crate::status::Status;
 use crate::supervisor::Reloads;
-use gentle::Gentle;
 use guard::From;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use paced::Paced;
 use refusals::Refusals;
 use site::{Accepted, SharedRules, Site, Stream, accept};
 use std::convert::Infallible;
@@ -31,7 +32,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -208,7 +209,7 @@ async fn run(parts: Rc<Parts>, mut messages: mpsc::UnboundedReceiver<Message>) {
                 let Accepted { io, from, rules } = accepted;
                 let client = Client { from, rules, parts: parts.clone(), refusals: refusals.clone() };
                 connections.spawn_local(async move {
-                    serve(io, client).await;
+                    serve(io, client, WRITE_TIMEOUT).await;
                     drop(permit);
                 });
             }
@@ -217,10 +218,11 @@ async fn run(parts: Rc<Parts>, mut messages: mpsc::UnboundedReceiver<Message>) {
     }
 }
 
-async fn serve(io: Box<dyn Stream>, client: Client) {
+async fn serve(io: Box<dyn Stream>, client: Client, patience: Duration) {
     let client = Rc::new(client);
+    let of_service = client.clone();
     let service = service_fn(move |request| {
-        let client = client.clone();
+        let client = of_service.clone();
         async move { Ok::<_, Infallible>(pages::answer(request, &client).await) }
     });
     let connection = http1::Builder::new()
@@ -228,9 +230,24 @@ async fn serve(io: Box<dyn Stream>, client: Client) {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .max_headers(64)
-        .serve_connection(TokioIo::new(Gentle::new(io, WRITE_TIMEOUT)), service);
-    // What goes wrong on one connection is that client's to notice.
-    let _ = connection.await;
+        .serve_connection(TokioIo::new(Paced::new(io, patience)), service);
+    // What else goes wrong on one connection is that client's to notice.
+    if let Err(error) = connection.await
+        && is_given_up(&error)
+    {
+        client.parts.running.admin_refused(GIVEN_UP);
+        if let Some(line) = client.refusals.line(GIVEN_UP, client.from, Instant::now()) {
+            notice::warn(&line);
+        }
+    }
+}
+
+/// The code of clients that took nothing for too long.
+const GIVEN_UP: &str = "admin.write_timeout";
+
+fn is_given_up(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Writing that holds nobody up, and that nobody holds up.
 
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 /// Bytes written before others get the core: the metrics of ten thousand routes are thirty megabytes, and a system call
 /// takes as many of them as the kernel has room for.
@@ -13,16 +13,16 @@ const PIECE: usize = 32 * 1024;
 
 /// A client's connection. Large pages are written in pieces with a pause between them; a client that takes nothing for too
 /// long is given up, for there is room for few.
-pub(super) struct Gentle<S> {
+pub(super) struct Paced<S> {
     io: S,
     patience: Duration,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Gentle<S> {
-    pub(super) const fn new(io: S, patience: Duration) -> Gentle<S> {
-        Gentle { io, patience, stalled: None }
+impl<S> Paced<S> {
+    pub(super) const fn new(io: S, patience: Duration) -> Paced<S> {
+        Paced { io, patience, stalled: None }
     }
 
     /// Judges how a write went.
@@ -36,21 +36,17 @@ impl<S> Gentle<S> {
         }
         let patience = self.patience;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
-        // A later wait goes on where this one ends.
-        if stalled.deadline() <= Instant::now() || pin!(stalled).as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Poll::Pending
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gentle<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_read(cx, room)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gentle<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let piece = bytes.get(..PIECE).unwrap_or(bytes);
@@ -95,8 +91,8 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_takes_nothing_is_given_up() {
         let (ours, _theirs) = duplex(10);
-        let began = Instant::now();
-        let error = Gentle::new(ours, PATIENCE).write_all(&[0; 100]).await.unwrap_err();
+        let began = std::time::Instant::now();
+        let error = Paced::new(ours, PATIENCE).write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(began.elapsed() >= PATIENCE);
     }
@@ -105,10 +101,10 @@ mod tests {
     async fn a_slow_client_gets_all_of_a_large_page() {
         let (ours, mut theirs) = duplex(PIECE);
         let page: Vec<u8> = (0..=255).cycle().take(10 * PIECE + 3).collect();
-        let mut gentle = Gentle::new(ours, PATIENCE);
+        let mut paced = Paced::new(ours, PATIENCE);
         let write = async {
-            gentle.write_all(&page).await.unwrap();
-            gentle.shutdown().await.unwrap();
+            paced.write_all(&page).await.unwrap();
+            paced.shutdown().await.unwrap();
         };
         let read = async {
             let (mut all, mut some) = (Vec::new(), vec![0; PIECE]);
@@ -128,13 +124,13 @@ mod tests {
     #[tokio::test]
     async fn slices_are_written_in_order_whatever_their_size() {
         let (ours, mut theirs) = duplex(8 * PIECE);
-        let mut gentle = Gentle::new(ours, PATIENCE);
+        let mut paced = Paced::new(ours, PATIENCE);
         let large = vec![b'x'; 2 * PIECE];
         let mut sent = Vec::new();
         for _ in 0..3 {
             let head = [b'h'; 5];
             let slices = [IoSlice::new(&[]), IoSlice::new(&head), IoSlice::new(&large)];
-            let count = gentle.write_vectored(&slices).await.unwrap();
+            let count = paced.write_vectored(&slices).await.unwrap();
             assert!(count > 0 && count <= PIECE);
             sent.extend_from_slice(&[&head[..], &large].concat()[..count]);
         }

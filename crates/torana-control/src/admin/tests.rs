@@ -569,3 +569,25 @@ fn consumers_are_asked_for_by_name_and_what_is_wrong_is_said() {
     assert!(status == 404 && body.contains("admin.no_consumer") && body.contains("nobody is not here"), "{body}");
     assert_eq!(server.ask("PUT", "/consumers").0, 405);
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_page_is_given_up_and_counted() {
+    let running = Arc::new(Fake::default());
+    let parts = Parts {
+        running: running.clone(),
+        status: Status::new(Report::default()),
+        reloads: Supervisor::default().reloads(),
+        version: json!({}),
+    };
+    let client = Client {
+        from: From::Unix,
+        rules: Rc::new(Some(rules(None)).into()),
+        parts: Rc::new(parts),
+        refusals: Rc::default(),
+    };
+    let (ours, mut theirs) = tokio::io::duplex(64);
+    let ask = tokio::io::AsyncWriteExt::write_all(&mut theirs, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let (_, asked) = tokio::join!(serve(Box::new(ours), client, Duration::from_millis(100)), ask);
+    asked.unwrap();
+    assert_eq!(*running.0.lock().unwrap(), [GIVEN_UP]);
+}
