@@ -24,5 +24,7 @@ pub fn lines(text: &str) {
 fn write(level: &str, text: &str) {
     // Nobody is left to be told if standard error is gone, and a gateway does
     // not stop for that.
-    let _ = writeln!(std::io::stderr().lock(), "torana: {level}{}", text.trim_end());
+    // In one piece: during a hand-over two processes write to the same place.
+    let line = format!("torana: {level}{}\n", text.trim_end());
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
