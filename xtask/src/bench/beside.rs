@@ -111,7 +111,7 @@ fn record(what: &str, text: &str, options: &BesideOptions) -> Outcome<()> {
     let before = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let when = first_line(Command::new("date").args(["-u", "+%F %R UTC"]));
     let section = format!(
-        "{what}\n\n{when}: `{}`. Windows with and without take turns; a latency counts from when its request was due.\n\n\
+        "{what}\n\n{when}: `{}`. Windows with and without take turns; in those without, the same client asks as often\nfor `/readyz`. A latency counts from when its request was due.\n\n\
          ```text\n{text}```\n",
         options.typed
     );
