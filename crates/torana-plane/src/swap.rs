@@ -62,11 +62,11 @@ impl PlanCell {
     pub fn free_retired(&self) -> usize {
         let mut retired = lock(&self.retired);
         // Nobody can get hold of one that only this list has.
-        let (unused, used) = std::mem::take(&mut *retired).into_iter().partition(|plan| Arc::strong_count(plan) == 1);
+        let (unused, used): (Vec<_>, _) =
+            std::mem::take(&mut *retired).into_iter().partition(|plan| Arc::strong_count(plan) == 1);
         *retired = used;
         let left = retired.len();
         drop(retired);
-        let unused: Vec<Arc<Plan>> = unused;
         unused.into_iter().filter_map(Arc::into_inner).for_each(Plan::free);
         left
     }

@@ -14,7 +14,7 @@ use torana_expr::regex::{AnyOf, Regex};
 /// that is faster than hashing.
 const FEW: usize = 4;
 
-/// By how much a table of children grows.
+/// How many times larger a full table of children becomes.
 const GROWTH: usize = 8;
 
 /// What a walk meets, in the total order of the routes.
