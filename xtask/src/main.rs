@@ -9,6 +9,7 @@ mod arch;
 mod bench;
 mod ci;
 mod create;
+mod dist;
 mod fuzz;
 mod reference;
 mod snippets;
@@ -30,6 +31,7 @@ commands:
   fuzz           run the fuzz targets
   new            begin a policy: `new policy NAME`
   bench          measure torana against nginx and haproxy (CPU per request, memory, start-up)
+  dist           build the gateway to be shipped, optimised for what it has been seen to do
   budget         count instructions and allocations per proxied request; exits 1 above the budget
   help           show this
 
@@ -48,10 +50,12 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::run(&rest),
         "new" => create::run(&rest),
         "bench" => bench::run(&rest),
+        "dist" => dist::run(&rest),
         "budget" => bench::budget::run(&rest),
-        // Started by `bench` and `budget` themselves; of no use to a person, hence not in USAGE.
+        // Started by `bench`, `budget` and `dist` themselves; of no use to a person, hence not in USAGE.
         "bench-floor" => bench::floor::run(&rest),
         "bench-origin" => bench::origin::run(),
+        "bench-train" => bench::train::run(&rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use serde_json::Value;
 
@@ -46,6 +46,18 @@ pub(crate) fn output(command: &mut Command) -> Outcome<String> {
         return Err(format!("`{shown}` failed ({})", output.status));
     }
     String::from_utf8(output.stdout).map_err(|_| format!("`{shown}` printed something that is not UTF-8"))
+}
+
+/// Runs a command on this terminal.
+pub(crate) fn succeed(command: &mut Command) -> Outcome<()> {
+    println!("$ {}", shown(command));
+    let status = command.status().map_err(|error| format!("cannot start `{}`: {error}", shown(command)))?;
+    outcome(command, status)
+}
+
+/// Fails unless it succeeded.
+pub(crate) fn outcome(command: &Command, status: ExitStatus) -> Outcome<()> {
+    if status.success() { Ok(()) } else { Err(format!("`{}` failed ({status})", shown(command))) }
 }
 
 /// A command as one would type it.

@@ -20,6 +20,13 @@ pub(super) struct Counted {
     pub(super) failures: Vec<String>,
 }
 
+impl Counted {
+    /// Fails if anything did.
+    pub(super) fn all_answered(&self) -> Outcome<()> {
+        if self.failures.is_empty() { Ok(()) } else { Err(self.failures.join("; ")) }
+    }
+}
+
 /// Applies `load` to `proxy` for `length`.
 pub(super) fn run(session: &Session, load: &Load, proxy: &Running, length: Duration) -> Outcome<Counted> {
     let (scheme, address) = if load.tls { ("https", proxy.tls) } else { ("http", proxy.plain) };

@@ -17,6 +17,8 @@
 //!
 //! `bench policies` measures what policies cost, against proxies that do without or do the like ([`policies`]).
 //!
+//! `cargo xtask dist` has the compiler see what [`train`] makes the gateway do.
+//!
 //! `budget` is the part that CI can run: instructions are counted, not timed, so noise does not matter.
 
 mod beside;
@@ -41,6 +43,9 @@ mod scrape;
 mod skew;
 mod statistics;
 mod supervise;
+pub(crate) mod train;
+
+use std::time::Duration;
 
 use crate::Outcome;
 use options::BenchOptions;
@@ -56,6 +61,9 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("openssl", "openssl"),
     ("taskset", "util-linux"),
 ];
+
+/// How long a proxy may take to end.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// `cargo xtask bench`.
 pub(crate) fn run(args: &[String]) -> Outcome<()> {

@@ -113,5 +113,5 @@ fn deny(steps: &mut Steps) {
 fn budget() -> Outcome<()> {
     let this = std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
     let binary = workspace::target_directory()?.join("release").join("torana");
-    steps::succeed(Command::new(this).current_dir(workspace::root()).arg("budget").arg("--bin").arg(binary))
+    workspace::succeed(Command::new(this).current_dir(workspace::root()).arg("budget").arg("--bin").arg(binary))
 }

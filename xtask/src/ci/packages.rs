@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use super::steps::succeed;
 use crate::Outcome;
 use crate::workspace::installed;
+use crate::workspace::succeed;
 
 /// A program, and the package that has it.
 const PROGRAMS: &[(&str, &str)] = &[

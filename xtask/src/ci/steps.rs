@@ -1,12 +1,12 @@
 //! Steps with a title, a time and a verdict; and what is said at the end.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::workspace::shown;
+use crate::workspace::{outcome, shown, succeed};
 
 /// What has to have worked for a step to make sense.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,17 +117,6 @@ impl Steps {
 
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
-}
-
-/// Runs a command on this terminal.
-pub(super) fn succeed(command: &mut Command) -> Outcome<()> {
-    println!("$ {}", shown(command));
-    let status = command.status().map_err(|error| format!("cannot start `{}`: {error}", shown(command)))?;
-    outcome(command, status)
-}
-
-fn outcome(command: &Command, status: ExitStatus) -> Outcome<()> {
-    if status.success() { Ok(()) } else { Err(format!("`{}` failed ({status})", shown(command))) }
 }
 
 /// Runs a command, shows all it says, and keeps the lines that sum up its tests.

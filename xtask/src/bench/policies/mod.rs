@@ -13,13 +13,14 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Outcome;
 use crate::bench::budget::{self, Asking};
 use crate::bench::certificate::{self, Certificate};
 use crate::bench::client::{self, Connection, Reply};
+use crate::bench::load;
 use crate::bench::options::{self, PoliciesOptions};
 use crate::bench::origin::Origin;
 use crate::bench::proxy::{self, Extra, Prepared, Product, Running};
@@ -111,30 +112,20 @@ impl Run {
         proxy::prepare_more(session, rival.product, &extra, gateway, self.origin.address, &self.files)
     }
 
+    fn start(&self, row: &Row, rival: &Rival, tokens: &[String]) -> Outcome<Running> {
+        let ready = |plain| ask(plain, row.path, tokens.first()).map(drop);
+        let (patience, pause) = (Duration::from_secs(10), Duration::from_millis(1));
+        let prepared = self.prepare(rival)?;
+        proxy::start_patiently(&self.session, &prepared, patience, pause, ready).map(|(running, _)| running)
+    }
+
     /// Rounds of all rivals.
     fn time(&self, row: &Row, tokens: &[String], record: &mut Record<'_>) -> Outcome<()> {
         let script = script(tokens);
-        let load = |rival: &Rival| Load {
-            tool: Tool::Get,
-            tls: false,
-            path: row.path.trim_start_matches("/r5/"),
-            connections: CONNECTIONS,
-            script: script.clone(),
-            per_request: rival.per_request,
-            together: rival.together,
-        };
-        let loads: Vec<Load> = row.rivals.iter().map(load).collect();
+        let loads: Vec<Load> = row.rivals.iter().map(|rival| load(row, rival, script.as_ref())).collect();
         let mut proxies = Vec::new();
         for rival in &row.rivals {
-            let ready = |plain| ask(plain, row.path, tokens.first()).map(drop);
-            let prepared = self.prepare(rival)?;
-            let (running, _) = proxy::start_patiently(
-                &self.session,
-                &prepared,
-                Duration::from_secs(10),
-                Duration::from_millis(1),
-                ready,
-            )?;
+            let running = self.start(row, rival, tokens)?;
             check(row, rival, running.plain, tokens).map_err(|e| format!("{}: {e}", rival.name))?;
             proxies.push(running);
         }
@@ -179,6 +170,42 @@ impl Run {
         let profile = budget::profile(&self.session, self.prepare(rival)?, &self.origin, &mut asking, kept.as_deref())?;
         let each = |count: u64| budget::ratio(count, self.options.requests) * f64::from(rival.together);
         Ok((each(profile.instructions), each(profile.total_allocations())))
+    }
+}
+
+/// Loads torana with every row for so long each, without measuring anything.
+pub(super) fn load_all(
+    session: Session,
+    origin: Origin,
+    files: Certificate,
+    gateway: &Path,
+    length: Duration,
+) -> Outcome<()> {
+    let options = PoliciesOptions::parse(&["--bin".to_owned(), gateway.display().to_string()])?;
+    let keys = Keys::create(&session)?;
+    let run = Run { session, options, origin, files, keys };
+    for row in &rows::all() {
+        eprintln!("  {}: {}", row.name, row.title);
+        let tokens = run.keys.make(row.tokens)?;
+        let script = script(&tokens);
+        for rival in row.rivals.iter().filter(|rival| rival.product == Product::Torana) {
+            let running = run.start(row, rival, &tokens)?;
+            load::run(&run.session, &load(row, rival, script.as_ref()), &running, length)?.all_answered()?;
+            running.server.stop(super::GRACE);
+        }
+    }
+    Ok(())
+}
+
+fn load(row: &Row, rival: &Rival, script: Option<&String>) -> Load {
+    Load {
+        tool: Tool::Get,
+        tls: false,
+        path: row.path.trim_start_matches("/r5/"),
+        connections: CONNECTIONS,
+        script: script.cloned(),
+        per_request: rival.per_request,
+        together: rival.together,
     }
 }
 
