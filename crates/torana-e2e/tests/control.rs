@@ -4,6 +4,7 @@ use rustix::process::Signal;
 use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::mpsc;
+use std::time::Duration;
 use torana_e2e::client::get;
 use torana_e2e::gateway::{Gateway, Setup};
 use torana_e2e::http2::{self, Client as Http2, block_on};
@@ -151,20 +152,51 @@ fn sigterm_says_goaway_to_http2_clients() {
     assert_eq!(gateway.wait_exit(), Some(0));
 }
 
+/// Or nobody could tell afterwards what became of it.
 #[test]
-fn what_is_cut_after_the_drain_timeout_does_not_keep_the_process() {
+fn what_is_cut_after_the_drain_timeout_is_answered_or_broken_off_and_logged() {
     let origin = Origin::start(|conn| {
-        conn.request();
+        let seen = conn.request().unwrap();
+        if seen.target() == "/half" {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+        }
         conn.until_closed();
     });
     let config = "shutdown: { drain_timeout: 300ms }\nroutes: [ { name: a, upstream: a } ]";
     let mut gateway = Setup::new(config).origin("a", &origin).start();
-    let mut client = gateway.connect();
-    client.send(get("/never", ""));
-    origin.wait_seen(1);
-    gateway.signal(Signal::TERM);
+    let (mut silent, mut half) = (gateway.connect(), gateway.connect());
+    silent.send(get("/never", ""));
+    half.send(get("/half", ""));
+    block_on(async {
+        let client = Http2::connect(gateway.port("main")).await;
+        let silent = client.ask(http2::get("http", "/never2"), b"");
+        let half = client.ask(http2::get("http", "/half"), b"");
+        let stop = async {
+            while origin.seen().len() < 4 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            gateway.signal(Signal::TERM);
+        };
+        let (silent, half, ()) = tokio::join!(silent, half, stop);
+        let silent = silent.expect("a reply");
+        assert_eq!(silent.status(), 503, "{}", silent.text());
+        assert!(silent.text().contains("shutdown.drain_timeout"), "{}", silent.text());
+        assert!(half.is_err(), "half a reply passes for a whole one");
+    });
+    let reply = silent.reply();
+    assert_eq!((reply.status(), reply.code().as_str()), (503, "shutdown.drain_timeout"));
+    assert_eq!(reply.head.get("connection"), Some("close"));
+    assert!(String::from_utf8_lossy(&half.until_closed()).ends_with("\r\n\r\nhalf"));
     assert_eq!(gateway.wait_exit(), Some(0));
-    client.until_closed();
+    let cut = |line: &&serde_json::Value| line["code"] == "shutdown.drain_timeout";
+    let lines = gateway.log_lines();
+    let mut cut: Vec<_> = lines.iter().filter(cut).map(|line| (&line["path"], line["status"].as_u64())).collect();
+    cut.sort_by_key(|(path, _)| path.to_string());
+    let expected = [("/half", 200), ("/half", 200), ("/never", 503), ("/never2", 503)];
+    assert_eq!(cut.len(), expected.len(), "{lines:?}");
+    for ((path, status), expected) in cut.into_iter().zip(expected) {
+        assert_eq!((path.as_str(), status), (Some(expected.0), Some(expected.1)), "{lines:?}");
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 use torana_core::deadline::Deadline;
@@ -199,7 +200,7 @@ pub async fn accept<S: Service>(listener: Listener, id: ListenerId, hall: Rc<Hal
     loop {
         let accepted = match &listener {
             // `TCP_NODELAY` comes with the listening socket.
-            Listener::Tcp(tcp) => tcp.accept().await.map(|(socket, peer)| (Socket::Tcp(socket), Some(peer))),
+            Listener::Tcp(tcp) => tcp.accept().await.map(|(socket, peer)| (silent(socket), Some(peer))),
             Listener::Unix(unix) => unix.accept().await.map(|(socket, _)| (Socket::Unix(socket), None)),
         };
         let (socket, peer) = match accepted {
@@ -223,6 +224,14 @@ pub async fn accept<S: Service>(listener: Listener, id: ListenerId, hall: Rc<Hal
             Err(code) => hall.service.observe(ConnectionEvent::Limited(code)),
         }
     }
+}
+
+/// The runtime takes new connections for readable, but clients speak when they learn that they are connected, which is
+/// mostly later: it is told that there is nothing yet, which saves a system call. Registering has made the kernel tell
+/// what is there, so nothing is missed.
+fn silent(socket: TcpStream) -> Socket {
+    let _nothing = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+    Socket::Tcp(socket)
 }
 
 /// Whether accepting failed only for the connection at hand.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 thread_local! {
     static ANNOUNCED: Cell<bool> = const { Cell::new(false) };
     static DRAINING: Cell<Option<Instant>> = const { Cell::new(None) };
+    static CUT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Says with every reply from now on that its connection ends: clients go
@@ -35,6 +36,19 @@ pub fn begin(grace: Duration) {
 #[must_use]
 pub fn active() -> bool {
     DRAINING.get().is_some()
+}
+
+/// Ends what is still in progress, each exchange with its line in the log:
+/// replies that have not begun become 503, others break off.
+pub fn cut() {
+    CUT.set(true);
+    timer::wake_all();
+}
+
+/// Whether exchanges in progress end now.
+#[must_use]
+pub fn is_cut() -> bool {
+    CUT.get()
 }
 
 /// Whether the time to drain is over.

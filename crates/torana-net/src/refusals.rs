@@ -17,6 +17,8 @@ torana_core::refusals! {
     REQUEST_TIMEOUT = "limit.request_timeout" 504 Gateway IfSafe "The request took too long.";
     /// The reply was not sent within the route's `timeout`.
     REPLY_TIMEOUT = "limit.reply_timeout" 504 Gateway IfSafe "The reply took too long.";
+    /// The gateway ended before the exchange did: `shutdown.drain_timeout` was over.
+    SHUTDOWN = "shutdown.drain_timeout" 503 Gateway Always "The gateway is shutting down.";
     /// More connections than `limits.connections`.
     CONNECTIONS = "limit.connections" 503 Gateway Always "The gateway has too many connections.";
     /// More connections from one address than `limits.connections_per_client`.

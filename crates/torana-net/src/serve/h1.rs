@@ -10,7 +10,7 @@ use crate::io::Io;
 use crate::recycle;
 use crate::refusals as refuse;
 use crate::serve::link::{BodyState, Link, RequestBody};
-use crate::serve::send::{self, Sending};
+use crate::serve::send::{self, Sending, Served};
 use crate::serve::shelf::Shelf;
 use crate::service::{ListenerId, Service, Settings};
 use crate::timer::{self, Timer};
@@ -259,17 +259,19 @@ impl<S: Service> Server<S> {
             }
         };
         exchange.deadline = Deadline::after(started, settings.request_timeout);
-        let answered = {
+        let served = {
             let mut serving = pin!(self.service.serve(&mut exchange));
             let link = &self.link;
             poll_fn(|cx| match serving.as_mut().poll(cx) {
-                Poll::Ready(reply) => Poll::Ready(Some(reply)),
-                Poll::Pending if matches!(link.poll_interim(cx), Poll::Ready(Err(_))) => Poll::Ready(None),
-                Poll::Pending => link.poll_gone(cx).map(|()| None),
+                Poll::Ready(reply) => Poll::Ready(Served::Reply(reply)),
+                Poll::Pending if drain::is_cut() => Poll::Ready(Served::Cut),
+                Poll::Pending if matches!(link.poll_interim(cx), Poll::Ready(Err(_))) => Poll::Ready(Served::Gone),
+                Poll::Pending => link.poll_gone(cx).map(|()| Served::Gone),
             })
             .await
         };
-        let Some(reply) = answered else {
+        let cut = || self.service.reject(&mut exchange, Rejection::new(&refuse::SHUTDOWN));
+        let Some(reply) = served.reply(cut) else {
             abandon(&mut exchange);
             return self.accounted(exchange, After::Close);
         };

@@ -12,7 +12,7 @@ use crate::refusals as refuse;
 use crate::serve::crew::Crew;
 use crate::serve::interim::Offered;
 use crate::serve::link::Pace;
-use crate::serve::send::broken_off;
+use crate::serve::send::{Served, broken_off};
 use crate::service::{ConnectionEvent, ListenerId, Service, Settings};
 use crate::timer::{self, Timer};
 use bytes::Bytes;
@@ -241,22 +241,26 @@ async fn stream<S: Service>(job: Stream<S>) {
                     uninvited: expects.then(|| interim.clone()),
                 }));
             }
-            let mut serving = pin!(service.serve(&mut exchange));
-            poll_fn(|cx| {
-                let served = serving.as_mut().poll(cx);
-                if !interim.is_empty() {
-                    // A stream that is reset takes nothing more.
-                    if respond.poll_reset(cx).is_ready() {
-                        return Poll::Ready(None);
+            let served = {
+                let mut serving = pin!(service.serve(&mut exchange));
+                poll_fn(|cx| {
+                    let served = serving.as_mut().poll(cx);
+                    if !interim.is_empty() {
+                        // A stream that is reset takes nothing more.
+                        if respond.poll_reset(cx).is_ready() {
+                            return Poll::Ready(Served::Gone);
+                        }
+                        interim.send(&mut respond);
                     }
-                    interim.send(&mut respond);
-                }
-                match served {
-                    Poll::Ready(reply) => Poll::Ready(Some(reply)),
-                    Poll::Pending => respond.poll_reset(cx).map(|_| None),
-                }
-            })
-            .await
+                    match served {
+                        Poll::Ready(reply) => Poll::Ready(Served::Reply(reply)),
+                        Poll::Pending if drain::is_cut() => Poll::Ready(Served::Cut),
+                        Poll::Pending => respond.poll_reset(cx).map(|_| Served::Gone),
+                    }
+                })
+                .await
+            };
+            served.reply(|| service.reject(&mut exchange, Rejection::new(&refuse::SHUTDOWN)))
         }
     };
     match reply {
@@ -354,6 +358,9 @@ fn poll_limits(
     let deadline = if client { end_by.earlier(pace.deadline(now)) } else { end_by };
     if timer.poll_expired(cx) && deadline.passed(now) {
         return Poll::Ready(if end_by.passed(now) { &refuse::REPLY_TIMEOUT } else { pace.verdict(now) });
+    }
+    if drain::is_cut() {
+        return Poll::Ready(&refuse::SHUTDOWN);
     }
     timer.arm(deadline);
     let _ = timer.poll_expired(cx);

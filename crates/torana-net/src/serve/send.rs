@@ -2,6 +2,7 @@
 
 use crate::buffer::Output;
 use crate::date;
+use crate::drain;
 use crate::refusals as refuse;
 use crate::serve::link::{Link, Pace};
 use crate::service::Settings;
@@ -157,6 +158,9 @@ impl Sending {
         if timer.poll_expired(cx) && deadline.passed(now) {
             return Poll::Ready(if self.end_by.passed(now) { &refuse::REPLY_TIMEOUT } else { self.pace.verdict(now) });
         }
+        if drain::is_cut() {
+            return Poll::Ready(&refuse::SHUTDOWN);
+        }
         timer.arm(deadline);
         let _ = timer.poll_expired(cx);
         Poll::Pending
@@ -168,6 +172,26 @@ const fn blame(error: WriteError) -> &'static Refusal {
         WriteError::Source(error) => error.refusal,
         WriteError::Sink => &refuse::CLIENT_GONE,
         WriteError::Length => &refuse::REPLY_INVALID,
+    }
+}
+
+/// What comes of asking the service.
+pub(crate) enum Served {
+    Reply(Reply),
+    /// The client left before there was one.
+    Gone,
+    /// The gateway ends before there is one.
+    Cut,
+}
+
+impl Served {
+    /// The reply to send, if there is anybody to send it to.
+    pub(crate) fn reply(self, cut: impl FnOnce() -> Reply) -> Option<Reply> {
+        match self {
+            Served::Reply(reply) => Some(reply),
+            Served::Cut => Some(cut()),
+            Served::Gone => None,
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Accept no more connections and end the open ones: idle ones after
     /// `patience`, tunnels after `grace`.
     Drain { patience: Duration, grace: Duration },
-    /// End, whatever is open.
+    /// End what is open, and then yourself.
     Stop,
 }
 
@@ -53,6 +53,11 @@ pub(crate) struct Worker {
     pub(crate) commands: UnboundedSender<Command>,
     pub(crate) thread: JoinHandle<()>,
 }
+
+/// How long exchanges that are cut may take for their last words, which sockets mostly take at once.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How often to look whether all have.
+const LAST_LOOK: Duration = Duration::from_millis(2);
 
 /// Housekeeping comes every so many ticks: about ten times a second.
 const TICKS_PER_HOUSEKEEPING: u32 = 2;
@@ -124,7 +129,7 @@ async fn run(mut commands: UnboundedReceiver<Command>, mut arrivals: Arrivals<Mo
                 Some(Command::Listen { socket, id, listener }) => sockets.listen(socket, id, listener),
                 Some(Command::Unlisten { socket }) => sockets.unlisten(socket).await,
                 Some(Command::Drain { patience, grace }) => sockets.drain(patience, grace).await,
-                Some(Command::Stop) | None => return,
+                Some(Command::Stop) | None => return sockets.cut().await,
             },
         }
     }
@@ -158,6 +163,15 @@ impl Sockets {
     async fn unlisten(&mut self, socket: u64) {
         for accepting in self.accepting.remove(&socket).into_iter().flatten() {
             accepting.finish().await;
+        }
+    }
+
+    /// Ends what is in progress, and gives it a moment to say so.
+    async fn cut(&self) {
+        drain::cut();
+        let until = Instant::now() + LAST_WORDS;
+        while self.common.connections.open() > 0 && Instant::now() < until {
+            tokio::time::sleep(LAST_LOOK).await;
         }
     }
 
