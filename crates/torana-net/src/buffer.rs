@@ -5,7 +5,7 @@
 //! life: reuse costs neither an allocation nor a clearing.
 
 use std::cell::RefCell;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::{io, mem};
 use tokio::io::ReadBuf;
 
@@ -126,6 +126,38 @@ impl Buffer {
             Poll::Pending => Poll::Pending,
         }
     }
+}
+
+/// Reads once from `io` into `slot`, which has a buffer only while there are
+/// bytes in it, behind those. A new buffer is of `size`, and only taken when
+/// there is something to read. `Ok(0)` is the end of the stream.
+///
+/// # Errors
+/// What the socket says.
+pub fn poll_fill(
+    slot: &mut Option<Buffer>,
+    size: usize,
+    io: &mut crate::io::Io,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let (mut buffer, read) = match slot.take() {
+        Some(buffer) => (buffer, None),
+        None => {
+            ready!(io.poll_readable(cx))?;
+            let mut buffer = Buffer::take(size);
+            let read = io.read_now(&mut buffer.bytes);
+            if let Some(Ok(count)) = read {
+                buffer.end = count;
+            }
+            (buffer, read)
+        }
+    };
+    let read = match read {
+        Some(read) => Poll::Ready(read),
+        None => buffer.poll_read(io, cx),
+    };
+    *slot = Some(buffer).filter(|buffer| !buffer.is_empty());
+    read
 }
 
 impl Drop for Buffer {

@@ -1,8 +1,9 @@
 //! A connection's bytes, whatever carries them.
 
 use crate::buffer::Buffer;
+use crate::direct;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendFlags, recv};
 use std::io;
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -80,6 +81,16 @@ impl Io {
         matches!(seen, Err(Errno::AGAIN))
     }
 
+    /// Reads what a socket is known to have, without asking the runtime whether
+    /// it has; `None` where that cannot be told.
+    pub fn read_now(&self, room: &mut [u8]) -> Option<io::Result<usize>> {
+        let Io::Plain(Socket::Tcp(tcp)) = self else { return None };
+        match direct::receive(tcp, room) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            received => Some(received),
+        }
+    }
+
     /// Reads into `room`; nothing read means the end of the stream.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(self).poll_read_pinned(cx, room)
@@ -115,15 +126,7 @@ impl Io {
         let Io::Plain(Socket::Tcp(tcp) | Socket::ReadAhead(tcp, _)) = self else {
             return self.poll_write(cx, bytes);
         };
-        loop {
-            ready!(tcp.poll_write_ready(cx))?;
-            let sent =
-                tcp.try_io(Interest::WRITABLE, || Ok(send(&*tcp, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?));
-            match sent {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => return Poll::Ready(sent),
-            }
-        }
+        direct::poll_send(tcp, cx, bytes, SendFlags::MORE)
     }
 
     /// Writes two slices as one message.
@@ -180,6 +183,10 @@ fn eof(read: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
+            // What is not initialised only the runtime can fill.
+            Socket::Tcp(tcp) if room.initialized().len() == room.capacity() => {
+                direct::poll_receive(tcp, cx, room.initialize_unfilled()).map_ok(|count| room.advance(count))
+            }
             Socket::Tcp(tcp) => Pin::new(tcp).poll_read(cx, room),
             Socket::Unix(unix) => Pin::new(unix).poll_read(cx, room),
             Socket::ReadAhead(_, Some(ahead)) if !ahead.is_empty() => {
@@ -199,9 +206,8 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Socket::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Socket::Tcp(tcp) | Socket::ReadAhead(tcp, _) => direct::poll_send(tcp, cx, bytes, SendFlags::empty()),
             Socket::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
-            Socket::ReadAhead(tcp, _) => Pin::new(tcp).poll_write(cx, bytes),
         }
     }
 
@@ -211,9 +217,8 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Socket::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Socket::Tcp(tcp) | Socket::ReadAhead(tcp, _) => direct::poll_send_all(tcp, cx, slices),
             Socket::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
-            Socket::ReadAhead(tcp, _) => Pin::new(tcp).poll_write_vectored(cx, slices),
         }
     }
 

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod buffer;
 pub mod client;
 pub mod date;
+mod direct;
 pub mod drain;
 mod gather;
 pub mod hand_over;

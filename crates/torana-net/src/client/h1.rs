@@ -4,7 +4,7 @@
 //! reads, *is* the reply's body while that streams, and goes back to its pool
 //! from there, so a proxied request allocates nothing.
 
-use crate::buffer::{Buffer, LARGE, Output};
+use crate::buffer::{self, Buffer, LARGE, Output};
 use crate::client::interim::Interims;
 use crate::client::pool::Pool;
 use crate::io::Io;
@@ -284,13 +284,7 @@ impl Connection {
 
     /// Reads once into the input; holds no buffer while nothing comes.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        if self.input.is_none() {
-            ready!(self.io.poll_readable(cx))?;
-        }
-        let mut input = self.input.take().unwrap_or_else(|| Buffer::take(LARGE));
-        let read = input.poll_read(&mut self.io, cx);
-        self.input = Some(input).filter(|input| !input.is_empty());
-        read
+        buffer::poll_fill(&mut self.input, LARGE, &mut self.io, cx)
     }
 
     /// Turns a read head into a reply.

@@ -1,7 +1,7 @@
 //! The client's connection, as shared by its serve loop and the body of the
 //! request in progress. Both run in one task, so borrows never overlap.
 
-use crate::buffer::{Buffer, LARGE, SMALL};
+use crate::buffer::{self, Buffer, LARGE, SMALL};
 use crate::io::Io;
 use crate::refusals as refuse;
 use crate::serve::interim::Unsent;
@@ -70,13 +70,7 @@ impl Link {
     pub(crate) fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<bool>> {
         let mut input = self.input.borrow_mut();
         let mut io = self.io.borrow_mut();
-        if input.buffer.is_none() {
-            ready!(io.poll_readable(cx))?;
-        }
-        let mut buffer = input.buffer.take().unwrap_or_else(|| Buffer::take(SMALL));
-        let read = buffer.poll_read(&mut io, cx);
-        input.buffer = Some(buffer).filter(|buffer| !buffer.is_empty());
-        let count = ready!(read)?;
+        let count = ready!(buffer::poll_fill(&mut input.buffer, SMALL, &mut io, cx))?;
         input.ended |= count == 0;
         Poll::Ready(Ok(count > 0))
     }
@@ -170,22 +164,8 @@ impl RequestBody {
         if self.timer.poll_expired(cx) {
             return Poll::Ready(Err(BodyError::new(self.pace.verdict(timer::coarse_now()))));
         }
-        let mut io = self.link.io.borrow_mut();
-        if self.buffer.is_none() {
-            match io.poll_readable(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(BodyError::new(&refuse::CLIENT_GONE))),
-                Poll::Pending => {
-                    self.timer.arm(self.pace.deadline(timer::coarse_now()));
-                    return Poll::Pending;
-                }
-            }
-        }
         let size = if self.decoder.remaining_hint().is_some_and(|left| left > SMALL as u64) { LARGE } else { SMALL };
-        let mut buffer = self.buffer.take().unwrap_or_else(|| Buffer::take(size));
-        let read = buffer.poll_read(&mut io, cx);
-        self.buffer = Some(buffer).filter(|buffer| !buffer.is_empty());
-        match read {
+        match buffer::poll_fill(&mut self.buffer, size, &mut self.link.io.borrow_mut(), cx) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(BodyError::new(&refuse::BODY_TRUNCATED))),
             Poll::Ready(Ok(count)) => {
                 self.pace.moved(count, timer::coarse_now());
