@@ -16,7 +16,7 @@ usage: cargo xtask bench [OPTIONS]
        cargo xtask bench reload [OPTIONS]
        cargo xtask bench scrape [OPTIONS]
        cargo xtask bench policies [OPTIONS]
-       cargo xtask bench skew [--connections N] [--workers N] [--rounds N] [--bin PATH]
+       cargo xtask bench skew [--connections N] [--workers N] [--rounds N] [--bin PATH | --dist]
 
 Measures torana, nginx and haproxy, one worker each on core 0; load generator and origin on core 1.
 
@@ -28,6 +28,7 @@ Measures torana, nginx and haproxy, one worker each on core 0; load generator an
                         floor forwards without reading anything: what the kernel alone costs)
   --connections N       idle connections of the `idle` scenario (default 5000)
   --bin PATH            the gateway (default target/release/torana)
+  --dist                the gateway that `cargo xtask dist` has built
   --write               also write the tables to bench/RESULTS.md
 
 Quote only figures of an otherwise idle machine: see `foreign load` in the tables.
@@ -45,6 +46,7 @@ Measures what policies cost: CPU time against nginx and haproxy, and instruction
   --own-only            count instructions of torana only
   --keep DIR            copy callgrind's files there, for callgrind_annotate
   --bin PATH            the gateway (default target/release/torana)
+  --dist                the gateway that `cargo xtask dist` has built
   --write               also write the rows to bench/RESULTS.md
 
 rows:
@@ -77,6 +79,7 @@ pub(super) const BESIDE_USAGE: &str = "  --rate R              requests a second
   --max-ratio X         fail if the median ratio of the p99 is above
   --write               also write the figures to bench/RESULTS.md
   --bin PATH            the gateway (default target/release/torana)
+  --dist                the gateway that `cargo xtask dist` has built
 ";
 
 pub(super) const BUDGET_USAGE: &str = "\
@@ -85,6 +88,7 @@ usage: cargo xtask budget [OPTIONS]
 Counts user instructions and allocator calls per plain proxied request with valgrind's callgrind.
 
   --bin PATH            the gateway (default target/release/torana)
+  --dist                the gateway that `cargo xtask dist` has built
   --proxy NAME          measure nginx or haproxy instead, to check the method; no limits unless given
   --requests N          counted requests, after a warm-up (default 4000)
   --max-instructions N  fail above this many per request (default 20000)
@@ -127,6 +131,7 @@ impl BenchOptions {
                 "--only" => options.scenarios = scenarios(&args.value("--only")?)?,
                 "--proxies" => options.products = products(&args.value("--proxies")?)?,
                 "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
+                "--dist" => options.binary = built("dist/torana"),
                 "--write" => options.write = true,
                 other => return Err(args.unknown(other)),
             }
@@ -188,6 +193,7 @@ impl PoliciesOptions {
                 "--own-only" => options.own_only = true,
                 "--keep" => options.keep = Some(PathBuf::from(args.value("--keep")?)),
                 "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
+                "--dist" => options.binary = built("dist/torana"),
                 "--write" => options.write = true,
                 other => return Err(args.unknown(other)),
             }
@@ -251,6 +257,7 @@ impl BesideOptions {
                 "--seconds" => options.seconds = args.number("--seconds", 1)?,
                 "--max-ratio" => options.max_ratio = Some(args.number("--max-ratio", 0.0)?),
                 "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
+                "--dist" => options.binary = built("dist/torana"),
                 other => return Err(args.unknown(other)),
             }
         }
@@ -278,6 +285,7 @@ impl SkewOptions {
                 "--workers" => options.workers = args.number("--workers", 2)?,
                 "--rounds" => options.rounds = args.number("--rounds", 1)?,
                 "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
+                "--dist" => options.binary = built("dist/torana"),
                 other => return Err(args.unknown(other)),
             }
         }
@@ -311,6 +319,7 @@ impl BudgetOptions {
         while let Some(flag) = args.flag() {
             match flag.as_str() {
                 "--bin" => options.binary = PathBuf::from(args.value("--bin")?),
+                "--dist" => options.binary = built("dist/torana"),
                 "--proxy" => options.product = product(&args.value("--proxy")?)?,
                 "--requests" => options.requests = args.number("--requests", 100)?,
                 "--max-instructions" => options.max_instructions = Some(args.number("--max-instructions", 0.0)?),
@@ -332,10 +341,15 @@ pub(super) fn wants_help(args: &[String]) -> bool {
     args.iter().any(|a| a == "--help" || a == "-h")
 }
 
-/// Where `cargo build --release` leaves the gateway: cargo's own target directory if one was chosen.
+/// Where `cargo build --release` leaves the gateway.
 fn default_binary() -> PathBuf {
+    built("release/torana")
+}
+
+/// A place in cargo's target directory, its own if one was chosen.
+fn built(place: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    target.join("release/torana")
+    target.join(place)
 }
 
 /// Where the records are.
@@ -354,7 +368,7 @@ fn require_binary(path: &std::path::Path) -> Outcome<()> {
         return Ok(());
     }
     Err(format!(
-        "no gateway at {}: run `cargo build --release`, name one with --bin PATH, or measure the others alone \
+        "no gateway at {}: run `cargo build --release` (for --dist: `cargo xtask dist`), name one with --bin PATH, or measure the others alone \
          (bench --proxies nginx,haproxy; budget --proxy nginx)",
         path.display()
     ))
