@@ -43,8 +43,12 @@ pub(crate) fn poll_send(
     poll_write(tcp, cx, bytes.len(), || Ok(send(tcp, bytes, flags | SendFlags::NOSIGNAL)?))
 }
 
-/// Writes several slices as one message.
+/// Most slices the kernel takes at a time (`IOV_MAX`); with more it takes none.
+const MOST_SLICES: usize = 1024;
+
+/// Writes several slices as one message, as far as they go.
 pub(crate) fn poll_send_all(tcp: &TcpStream, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    let slices = slices.get(..MOST_SLICES).unwrap_or(slices);
     let most = slices.iter().map(|slice| slice.len()).sum();
     poll_write(tcp, cx, most, || Ok(writev(tcp, slices)?))
 }
@@ -139,6 +143,14 @@ mod tests {
         drop(tcp);
         assert!(parts > 1, "nothing was written in part");
         assert!(reader.join().unwrap() == bytes);
+    }
+
+    #[tokio::test]
+    async fn more_slices_than_the_kernel_takes_are_written_in_part() {
+        let (tcp, _peer) = pair().await;
+        let slices = [IoSlice::new(b"a"); MOST_SLICES + 1];
+        let sent = std::future::poll_fn(|cx| poll_send_all(&tcp, cx, &slices)).await;
+        assert_eq!(sent.unwrap(), MOST_SLICES);
     }
 
     #[tokio::test]
