@@ -84,7 +84,7 @@ impl Io {
     /// Reads what a socket is known to have, without asking the runtime whether
     /// it has; `None` where that cannot be told.
     pub fn read_now(&self, room: &mut [u8]) -> Option<io::Result<usize>> {
-        let Io::Plain(Socket::Tcp(tcp)) = self else { return None };
+        let Io::Plain(Socket::Tcp(tcp) | Socket::ReadAhead(tcp, None)) = self else { return None };
         match direct::receive(tcp, room) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             received => Some(received),
@@ -180,14 +180,18 @@ fn eof(read: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
     }
 }
 
+fn receive(tcp: &mut TcpStream, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    if room.initialized().len() < room.capacity() {
+        // What is not initialised only the runtime can fill.
+        return Pin::new(tcp).poll_read(cx, room);
+    }
+    direct::poll_receive(tcp, cx, room.initialize_unfilled()).map_ok(|count| room.advance(count))
+}
+
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            // What is not initialised only the runtime can fill.
-            Socket::Tcp(tcp) if room.initialized().len() == room.capacity() => {
-                direct::poll_receive(tcp, cx, room.initialize_unfilled()).map_ok(|count| room.advance(count))
-            }
-            Socket::Tcp(tcp) => Pin::new(tcp).poll_read(cx, room),
+            Socket::Tcp(tcp) => receive(tcp, cx, room),
             Socket::Unix(unix) => Pin::new(unix).poll_read(cx, room),
             Socket::ReadAhead(_, Some(ahead)) if !ahead.is_empty() => {
                 let count = ahead.data().len().min(room.remaining());
@@ -197,7 +201,7 @@ impl AsyncRead for Socket {
             }
             Socket::ReadAhead(tcp, ahead) => {
                 *ahead = None;
-                Pin::new(tcp).poll_read(cx, room)
+                receive(tcp, cx, room)
             }
         }
     }
