@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Outcome;
+use crate::bench::train;
 use crate::workspace::{self, cargo, output, succeed};
 
 const USAGE: &str = "\
@@ -17,6 +18,7 @@ usage: cargo xtask dist
 
 Builds target/dist/torana: the release build, optimised by a profile of its own work (two release builds and two minutes
 of load). Needs the compiler's llvm-profdata (`rustup component add llvm-tools`) and the benchmark's load generators.
+RUSTFLAGS are not looked at.
 ";
 
 /// `cargo xtask dist`.
@@ -24,6 +26,8 @@ pub(crate) fn run(args: &[String]) -> Outcome<()> {
     if !args.is_empty() {
         return crate::usage(args, USAGE);
     }
+    // Before a build of minutes, not after it.
+    train::require()?;
     let compiler = Compiler::find()?;
     let place = workspace::target_directory()?.join("dist");
     let profiles = place.join("profiles");
@@ -37,7 +41,8 @@ pub(crate) fn run(args: &[String]) -> Outcome<()> {
     let this = std::env::current_exe().map_err(|e| format!("cannot find this program's own file: {e}"))?;
     succeed(Command::new(this).arg("bench-train").arg(&counting))?;
     let profile = place.join("torana.profdata");
-    succeed(compiler.merge().arg("--sparse").arg("-o").arg(&profile).args(raw(&profiles)?))?;
+    let mut merge = Command::new(&compiler.profdata);
+    succeed(merge.args(["merge", "--sparse", "-o"]).arg(&profile).args(raw(&profiles)?))?;
     println!("=== the build that knows");
     let built = compiler.build(&place.join("optimised"), &format!("-Cprofile-use={}", profile.display()))?;
     let shipped = place.join("torana");
@@ -64,12 +69,6 @@ impl Compiler {
             return Err("the compiler's llvm-profdata is not installed: `rustup component add llvm-tools`".to_owned());
         }
         Ok(Compiler { host: host.to_owned(), profdata })
-    }
-
-    fn merge(&self) -> Command {
-        let mut command = Command::new(&self.profdata);
-        command.arg("merge");
-        command
     }
 
     /// The release build with `flag`, in a directory of its own. Answers where the gateway is.

@@ -23,10 +23,15 @@ const DEMO: &str = "10s";
 const PROGRAMS: [(&str, &str); 4] =
     [("wrk", "wrk"), ("h2load", "nghttp2-client"), ("openssl", "openssl"), ("taskset", "util-linux")];
 
+/// Fails where something is missing that the loads need.
+pub(crate) fn require() -> Outcome<()> {
+    supervise::require(&PROGRAMS)
+}
+
 /// `xtask bench-train GATEWAY`.
 pub(crate) fn run(args: &[String]) -> Outcome<()> {
     let [gateway] = args else { return Err("usage: xtask bench-train GATEWAY".to_owned()) };
-    supervise::require(&PROGRAMS)?;
+    require()?;
     let session = Session::enter(options::LOAD_CORE)?;
     let files = certificate::create(&session)?;
     let origin = Origin::start(&session)?;
