@@ -23,6 +23,7 @@ use crate::bench::options::{self, BudgetOptions};
 use crate::bench::origin::Origin;
 use crate::bench::proxy::{self, Prepared, Product, Running};
 use crate::bench::supervise::{self, Session};
+use crate::workspace::installed;
 
 const CONNECTIONS: u32 = 16;
 const WARM_UP: u32 = 500;
@@ -184,7 +185,7 @@ pub(super) fn profile(
 
 /// The same command line behind valgrind. nginx runs in one process: its master does nothing here.
 fn under_callgrind(mut prepared: Prepared, dumps: &Path) -> Outcome<Prepared> {
-    let valgrind = supervise::find("valgrind").ok_or("valgrind is not installed")?;
+    let valgrind = installed("valgrind").ok_or("valgrind is not installed")?;
     if prepared.product == Product::Nginx
         && let Some(globals) = prepared.args.last_mut()
     {

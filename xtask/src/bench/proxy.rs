@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crate::Outcome;
 use crate::bench::certificate::Certificate;
 use crate::bench::client;
-use crate::bench::supervise::{Server, Session, find};
+use crate::bench::supervise::{Server, Session};
+use crate::workspace::installed;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Product {
@@ -36,7 +37,9 @@ impl Product {
         match self {
             Self::Torana => std::path::absolute(gateway).map_err(|e| format!("{}: {e}", gateway.display())),
             Self::Floor => std::env::current_exe().map_err(|e| format!("cannot find this program's own file: {e}")),
-            Self::Nginx | Self::Haproxy => find(self.name()).ok_or_else(|| format!("{} is not installed", self.name())),
+            Self::Nginx | Self::Haproxy => {
+                installed(self.name()).ok_or_else(|| format!("{} is not installed", self.name()))
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_gro
 
 use crate::Outcome;
 use crate::bench::options::PROXY_CORE;
+use crate::workspace::installed;
 
 /// Set by the supervising shell: the directory of this run.
 const STATE: &str = "TORANA_BENCH_STATE";
@@ -47,7 +48,7 @@ exit "$status"
 
 /// Fails with the `apt-get` line for whatever is not installed.
 pub(super) fn require(programs: &[(&str, &str)]) -> Outcome<()> {
-    let missing: Vec<_> = programs.iter().filter(|(program, _)| find(program).is_none()).collect();
+    let missing: Vec<_> = programs.iter().filter(|(program, _)| installed(program).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -58,15 +59,6 @@ pub(super) fn require(programs: &[(&str, &str)]) -> Outcome<()> {
         names.join(", "),
         packages.join(" ")
     ))
-}
-
-/// The file a program name stands for. Servers live in sbin, which is not on everyone's PATH.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
-        .map(|directory| directory.join(program))
-        .find(|file| file.is_file())
 }
 
 /// One run: its directory, which disappears with it.
