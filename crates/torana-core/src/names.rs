@@ -147,43 +147,37 @@ const LONGEST: usize = 32;
 // A `NameSet` is two words.
 const _: () = assert!(KnownName::ALL.len() <= 128);
 
-/// The first and last bytes of a name as two words in lower case, so that names
-/// of up to 16 bytes are compared by two comparisons.
-type Key = (u64, u64);
+/// The first and last bytes of a name as two words, so that names of up to 16
+/// bytes are compared by two comparisons.
+type Words = (u64, u64);
 
-/// Sets the bit that tells lower from upper case in ASCII letters.
-const FOLD: u64 = 0x2020_2020_2020_2020;
+/// The bit that tells lower from upper case in ASCII letters.
+const CASE: u8 = 0x20;
+/// That bit in every byte of a word.
+const FOLD: u64 = u64::from_ne_bytes([CASE; 8]);
 
-const fn key(name: &[u8]) -> Key {
+const fn words(name: &[u8]) -> Words {
     if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        return (u64::from_le_bytes(*first) | FOLD, u64::from_le_bytes(*last) | FOLD);
+        return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
     }
     if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
-        return ((u32::from_le_bytes(*first) as u64) | FOLD, (u32::from_le_bytes(*last) as u64) | FOLD);
+        return (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64);
     }
     match name {
-        [a] => (*a as u64 | FOLD, FOLD),
-        [a, b] => (*a as u64 | FOLD, *b as u64 | FOLD),
-        [a, b, c] => ((*a as u64 | (*b as u64) << 8) | FOLD, *c as u64 | FOLD),
+        [a] => (*a as u64, 0),
+        [a, b] => (*a as u64, *b as u64),
+        [a, b, c] => (*a as u64 | (*b as u64) << 8, *c as u64),
         _ => (0, 0),
     }
 }
 
-/// Whether no byte of a name of at most 16 bytes is a control character.
-fn no_controls(name: &[u8]) -> bool {
-    const BITS: u64 = 0x6060_6060_6060_6060;
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    // A byte without the bits 0x60 is below 0x20 (or above 0x7f, where it
-    // cannot have matched): the classic search for a zero byte.
-    let clean = |word: u64| {
-        let bits = word & BITS;
-        bits.wrapping_sub(LOW) & !bits & HIGH == 0
-    };
-    match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (Some(first), Some(last)) => clean(u64::from_le_bytes(*first)) && clean(u64::from_le_bytes(*last)),
-        _ => name.iter().all(|byte| *byte >= b' '),
-    }
+/// What a name has to be like to be a known one.
+struct Shape {
+    words: Words,
+    /// [`CASE`] where a letter stands: there a name may differ by it, and
+    /// nowhere else, so that words which agree are the same in any case.
+    letters: Words,
+    length: usize,
 }
 
 /// Slots of the table of known names; a power of two.
@@ -201,8 +195,9 @@ const MULTIPLIER: u64 = {
 };
 
 #[expect(clippy::cast_possible_truncation, reason = "the ten highest bits of a word")]
-const fn slot(key: Key, length: usize, multiplier: u64) -> usize {
-    let mixed = (key.0 ^ key.1.rotate_left(29) ^ (length as u64)).wrapping_mul(multiplier);
+const fn slot(words: Words, length: usize, multiplier: u64) -> usize {
+    let (first, last) = (words.0 | FOLD, words.1 | FOLD);
+    let mixed = (first ^ last.rotate_left(29) ^ (length as u64)).wrapping_mul(multiplier);
     (mixed >> (64 - SLOTS.trailing_zeros())) as usize
 }
 
@@ -211,7 +206,7 @@ const fn separates(multiplier: u64) -> bool {
     let mut i = 0;
     while i < KnownName::ALL.len() {
         let name = KnownName::ALL[i].as_str().as_bytes();
-        let slot = slot(key(name), name.len(), multiplier);
+        let slot = slot(words(name), name.len(), multiplier);
         if taken[slot] {
             return false;
         }
@@ -228,7 +223,7 @@ const TABLE: [u8; SLOTS] = {
     while i < KnownName::ALL.len() {
         let name = KnownName::ALL[i].as_str().as_bytes();
         assert!(name.len() <= LONGEST, "LONGEST is shorter than some name");
-        table[slot(key(name), name.len(), MULTIPLIER)] = KnownName::ALL[i] as u8;
+        table[slot(words(name), name.len(), MULTIPLIER)] = KnownName::ALL[i] as u8;
         i += 1;
     }
     table
@@ -236,16 +231,23 @@ const TABLE: [u8; SLOTS] = {
 
 const NOBODY: u8 = u8::MAX;
 
-/// Key and length by `KnownName as usize`.
-const KEYS: [(Key, usize); KnownName::ALL.len()] = {
-    let mut keys = [((0, 0), 0); KnownName::ALL.len()];
+/// By `KnownName as usize`.
+const SHAPES: [Shape; KnownName::ALL.len()] = {
+    let mut shapes = [const { Shape { words: (0, 0), letters: (0, 0), length: 0 } }; KnownName::ALL.len()];
     let mut i = 0;
-    while i < keys.len() {
+    while i < shapes.len() {
         let name = KnownName::ALL[i].as_str().as_bytes();
-        keys[i] = (key(name), name.len());
+        let mut letters = [0; LONGEST];
+        let mut at = 0;
+        while at < name.len() {
+            assert!(!name[at].is_ascii_uppercase(), "known names are in lower case");
+            letters[at] = if name[at].is_ascii_lowercase() { CASE } else { 0 };
+            at += 1;
+        }
+        shapes[i] = Shape { words: words(name), letters: words(letters.split_at(name.len()).0), length: name.len() };
         i += 1;
     }
-    keys
+    shapes
 };
 
 impl KnownName {
@@ -257,15 +259,16 @@ impl KnownName {
         if length > LONGEST {
             return None;
         }
-        let wanted = key(name);
-        let index = usize::from(*TABLE.get(slot(wanted, length, MULTIPLIER))?);
-        if *KEYS.get(index)? != (wanted, length) {
+        let (first, last) = words(name);
+        let index = usize::from(*TABLE.get(slot((first, last), length, MULTIPLIER))?);
+        let shape = SHAPES.get(index)?;
+        let agree = (first | shape.letters.0, last | shape.letters.1) == shape.words;
+        if !agree || length != shape.length {
             return None;
         }
         let known = *KnownName::ALL.get(index)?;
-        // The words cover a short name, but folding maps control characters
-        // onto digits and the dash; of a long name they leave out the middle.
-        let same = if length <= 16 { no_controls(name) } else { known.as_str().as_bytes().eq_ignore_ascii_case(name) };
+        // Of a long name the words leave out the middle.
+        let same = length <= 16 || known.as_str().as_bytes().eq_ignore_ascii_case(name);
         same.then_some(known)
     }
 
@@ -453,6 +456,20 @@ mod tests {
             assert_eq!(KnownName::lookup(name.as_bytes()), None, "{name}");
         }
         assert_eq!(KnownName::lookup(&[b'a'; 400]), None);
+    }
+
+    #[test]
+    fn a_name_in_which_one_byte_is_another_is_found_only_where_its_case_is_all_that_differs() {
+        for known in KnownName::ALL {
+            for at in 0..known.as_str().len() {
+                for byte in 0..=u8::MAX {
+                    let mut name = known.as_str().as_bytes().to_vec();
+                    name[at] = byte;
+                    let same = |other: &&KnownName| other.as_str().as_bytes().eq_ignore_ascii_case(&name);
+                    assert_eq!(KnownName::lookup(&name), KnownName::ALL.iter().find(same).copied(), "{name:?}");
+                }
+            }
+        }
     }
 
     #[test]
