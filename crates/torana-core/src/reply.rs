@@ -8,8 +8,9 @@ use crate::vary;
 /// A response head with its body.
 #[derive(Debug, Default)]
 pub struct Reply {
-    /// The head.
-    pub head: ReplyHead,
+    /// The head. Boxed: a reply passes through many hands, and every one of
+    /// them would copy it.
+    pub head: Box<ReplyHead>,
     /// The body.
     pub body: Body,
     /// Set when the connection leaves HTTP: the other end of the tunnel.

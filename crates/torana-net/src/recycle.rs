@@ -1,7 +1,6 @@
 //! Exchanges and reply heads, kept per thread for the next request.
 
 use std::cell::RefCell;
-use std::mem;
 use std::rc::Rc;
 use std::time::Instant;
 use torana_core::body::Body;
@@ -14,7 +13,8 @@ const KEPT: usize = 1024;
 thread_local! {
     #[expect(clippy::vec_box, reason = "an exchange is large and moves between owners; the box is what is reused")]
     static EXCHANGES: RefCell<Vec<Box<Exchange>>> = const { RefCell::new(Vec::new()) };
-    static REPLIES: RefCell<Vec<ReplyHead>> = const { RefCell::new(Vec::new()) };
+    #[expect(clippy::vec_box, reason = "as with exchanges")]
+    static REPLIES: RefCell<Vec<Box<ReplyHead>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An empty exchange for a request on `connection`.
@@ -45,13 +45,12 @@ pub(crate) fn keep_exchange(mut exchange: Box<Exchange>) {
 
 /// An empty reply head.
 #[must_use]
-pub fn reply_head() -> ReplyHead {
+pub fn reply_head() -> Box<ReplyHead> {
     REPLIES.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
 /// Keeps a written reply head's buffers.
-pub(crate) fn keep_reply_head(head: &mut ReplyHead) {
-    let mut head = mem::take(head);
+pub(crate) fn keep_reply_head(mut head: Box<ReplyHead>) {
     head.clear();
     REPLIES.with_borrow_mut(|kept| {
         if kept.len() < KEPT {

@@ -1,6 +1,7 @@
 //! What the data plane asks of the layer above it.
 
 use crate::tls::server::ServerTls;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use torana_core::exchange::Exchange;
@@ -16,7 +17,7 @@ use torana_core::reply::Reply;
 pub trait Service: 'static {
     /// The settings in force now for connections of `listener`. Read once per
     /// request, so a reload reaches open connections.
-    fn settings(&self, listener: ListenerId) -> Settings;
+    fn settings(&self, listener: ListenerId) -> Rc<Settings>;
 
     /// How connections of `listener` start; `None` when the listener is no
     /// longer part of the configuration.

@@ -7,6 +7,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use torana_core::exchange::{Exchange, RouteId};
+use torana_net::service::{ListenerId, Settings};
 
 /// A plan with what a worker adds to it: pools and counters of its own.
 ///
@@ -20,18 +21,28 @@ pub struct View<F> {
     pub forwarder: F,
     /// Counters by route, found when a route is first used.
     routes: Box<[OnceCell<Arc<RouteMetrics>>]>,
+    /// What holds for the connections of each listener, to be shared with them.
+    settings: Box<[(ListenerId, Rc<Settings>)]>,
     metrics: Arc<WorkerMetrics>,
 }
 
 impl<F: Forwarder> View<F> {
     pub(crate) fn new(plan: Arc<Plan>, forwarder: F, metrics: Arc<WorkerMetrics>) -> Rc<View<F>> {
         let routes = plan.routes.iter().map(|_| OnceCell::new()).collect();
-        Rc::new(View { plan, forwarder, routes, metrics })
+        let settings = plan.listeners.iter().map(|listener| (listener.id, Rc::new(listener.settings))).collect();
+        Rc::new(View { plan, forwarder, routes, settings, metrics })
     }
 
     /// The view `exchange` has pinned.
     pub(crate) fn of(exchange: &Exchange) -> Option<Rc<View<F>>> {
         exchange.plan.clone()?.downcast().ok()
+    }
+
+    /// What holds for connections of `listener`; `None` when a reload has
+    /// removed it.
+    pub(crate) fn settings(&self, listener: ListenerId) -> Option<&Rc<Settings>> {
+        // A handful: a scan beats hashing.
+        self.settings.iter().find(|(id, _)| *id == listener).map(|(_, settings)| settings)
     }
 
     /// The counters of a route, or of what matches none.

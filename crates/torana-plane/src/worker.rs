@@ -101,12 +101,13 @@ impl<F: Forwarder> WorkerPlane<F> {
 }
 
 impl<F: Forwarder> Service for WorkerPlane<F> {
-    fn settings(&self, listener: ListenerId) -> Settings {
-        let view = self.view();
-        match view.plan.listener(listener) {
-            Some(listener) => Settings { draining: self.cell.is_draining(), ..listener.settings },
+    fn settings(&self, listener: ListenerId) -> Rc<Settings> {
+        let newest = self.newest();
+        match newest.view().settings(listener) {
+            Some(settings) if !self.cell.is_draining() => Rc::clone(settings),
+            Some(settings) => Rc::new(Settings { draining: true, ..**settings }),
             // Removed by a reload: its connections end as soon as they can.
-            None => Settings { draining: true, ..Settings::default() },
+            None => Rc::new(Settings { draining: true, ..Settings::default() }),
         }
     }
 

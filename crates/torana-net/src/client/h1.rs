@@ -288,7 +288,7 @@ impl Connection {
     }
 
     /// Turns a read head into a reply.
-    fn receive(mut self: Box<Self>, head: ReplyHead, outgoing: &Outgoing<'_>) -> Result<Reply, Failure> {
+    fn receive(mut self: Box<Self>, head: Box<ReplyHead>, outgoing: &Outgoing<'_>) -> Result<Reply, Failure> {
         let framing = match response::framing(outgoing.method, &head) {
             Ok(framing) => framing,
             Err(error) => {

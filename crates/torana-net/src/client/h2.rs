@@ -272,7 +272,7 @@ fn poll_head(
         let mut head = recycle::reply_head();
         message::read_reply(&parts, &mut head).map_err(Rejection::new)?;
         interims.pass_on(&mut head, outgoing)?;
-        recycle::keep_reply_head(&mut head);
+        recycle::keep_reply_head(head);
     }
     Pin::new(response).poll(cx).map_err(|error| blame(&error))
 }
@@ -284,7 +284,7 @@ fn receive(
     idle: Duration,
 ) -> Result<Reply, Failure> {
     let (parts, stream) = response.into_parts();
-    let mut reply = Reply { head: recycle::reply_head(), ..Reply::default() };
+    let mut reply = Reply { head: recycle::reply_head(), body: Body::Empty, tunnel: None };
     if let Err(refusal) = message::read_reply(&parts, &mut reply.head) {
         let rejection = Rejection::new(refusal);
         return Err(Failure { rejection, body: None, stale: false, unprocessed: false });

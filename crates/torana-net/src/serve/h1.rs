@@ -73,7 +73,7 @@ pub(crate) type Turns<S> = Shelf<Turn<S>, (Server<S>, After)>;
 /// One request and the connection it came on.
 pub(crate) struct Turn<S> {
     server: Server<S>,
-    settings: Settings,
+    settings: Rc<Settings>,
     exchange: Box<Exchange>,
     /// Why its head cannot be used.
     refusal: Option<&'static Refusal>,
@@ -330,7 +330,7 @@ impl<S: Service> Server<S> {
             }
         };
         drop(sending);
-        recycle::keep_reply_head(&mut reply.head);
+        recycle::keep_reply_head(reply.head);
         match after {
             Behind::Request if self.link.body.get() == BodyState::Done => {
                 reply.body.finish();

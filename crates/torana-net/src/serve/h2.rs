@@ -311,7 +311,7 @@ async fn send<S: Service>(
     *response.status_mut() =
         http::StatusCode::from_u16(reply.head.status.code()).unwrap_or(http::StatusCode::BAD_GATEWAY);
     message::write_fields(&reply.head.fields, response.headers_mut(), true);
-    recycle::keep_reply_head(&mut reply.head);
+    recycle::keep_reply_head(reply.head);
     let end = reply.body.is_empty();
     let Ok(stream) = respond.send_response(response, end) else {
         broken_off(&mut exchange.notes, &refuse::CLIENT_GONE);

@@ -350,7 +350,8 @@ impl Copy {
             let body = read(reply.body, most).await.ok()?;
             Some((reply.head, body))
         };
-        let answer: Option<Option<(ReplyHead, Option<Bytes>)>> = within(&*self.outbound, self.timeout, answer).await;
+        let answer: Option<Option<(Box<ReplyHead>, Option<Bytes>)>> =
+            within(&*self.outbound, self.timeout, answer).await;
         let Some((head, body)) = answer.flatten() else { return self.tally.count(&FAILED) };
         self.tally.count(&ANSWERED);
         if let Some(pair) = &self.pair {
