@@ -101,9 +101,9 @@ fn lines(section: &[u8], limits: &HeadLimits, into: &mut Fields) -> Option<usize
         into.push_ahead(known, at, name.len(), value.len());
         at = at.checked_add(name.len())?.checked_add(value.len())?.checked_add(4)?;
     }
-    let length = at.checked_add(2)?;
-    into.fill(section.get(..length)?);
-    Some(length)
+    // Without the empty line, so that what is added later follows the lines at once.
+    into.fill(section.get(..at)?);
+    at.checked_add(2)
 }
 
 /// How many bytes stand before the first colon, at most [`MAX_NAME`].
