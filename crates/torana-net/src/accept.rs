@@ -1,5 +1,6 @@
 //! Accepts connections and brings them to the point where HTTP starts.
 
+use crate::accept_queue::AcceptQueue;
 use crate::buffer::Buffer;
 use crate::io::{Io, Socket};
 use crate::proxy_protocol;
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 use torana_core::deadline::Deadline;
 use torana_core::exchange::Connection;
@@ -30,7 +31,7 @@ use torana_core::exchange::Connection;
 #[derive(Debug)]
 pub enum Listener {
     /// TCP.
-    Tcp(TcpListener),
+    Tcp(AcceptQueue),
     /// Unix.
     Unix(UnixListener),
 }

@@ -1,6 +1,7 @@
 //! Bytes: the only crate that names sockets, TLS and HTTP/2.
 
 pub mod accept;
+pub mod accept_queue;
 pub mod buffer;
 pub mod client;
 pub mod date;

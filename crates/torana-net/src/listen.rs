@@ -43,8 +43,8 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// A listening socket, non-blocking and not yet registered with a runtime:
-/// `tokio::net::TcpListener::from_std` takes it from here.
+/// A listening socket, non-blocking and not yet registered with a runtime: an
+/// [`AcceptQueue`](crate::accept_queue::AcceptQueue) takes it from here.
 #[derive(Debug)]
 pub enum Listener {
     /// TCP. Accepted connections inherit `TCP_NODELAY` (Linux), so nobody needs to set it on them.

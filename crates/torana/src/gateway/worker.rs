@@ -14,6 +14,7 @@ use tokio::task;
 use tokio::time::MissedTickBehavior;
 use torana_control::notice;
 use torana_net::accept::{self, ConnectionCount, Hall, Moved, accept};
+use torana_net::accept_queue::AcceptQueue;
 use torana_net::listen;
 use torana_net::service::ListenerId;
 use torana_net::spread::Arrivals;
@@ -148,7 +149,7 @@ impl Sockets {
     fn listen(&mut self, socket: u64, id: ListenerId, listener: listen::Listener) {
         let result = listener.try_clone().and_then(|probe| {
             let listener = match listener {
-                listen::Listener::Tcp(tcp) => accept::Listener::Tcp(tokio::net::TcpListener::from_std(tcp)?),
+                listen::Listener::Tcp(tcp) => accept::Listener::Tcp(AcceptQueue::new(tcp)?),
                 listen::Listener::Unix(unix) => accept::Listener::Unix(tokio::net::UnixListener::from_std(unix)?),
             };
             let accepting = accept(listener, id, self.hall.clone());
