@@ -53,8 +53,8 @@ impl AcceptQueue {
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
             let mut ready = self.socket.readable().await?;
-            if !self.taken.get() || self.is_waited_at()? {
-                // True again even where it fails: then the kernel is asked.
+            if !self.taken.get() || has_waiting(self.socket.get_ref())? {
+                // Even where it fails: then it is asked.
                 self.taken.set(true);
                 match self.take() {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -67,17 +67,6 @@ impl AcceptQueue {
         }
     }
 
-    /// Whether somebody waits.
-    fn is_waited_at(&self) -> io::Result<bool> {
-        let mut sockets = [PollFd::new(self.socket.get_ref(), PollFlags::IN)];
-        match poll(&mut sockets, Some(&Timespec::default())) {
-            Ok(count) => Ok(count > 0),
-            // By a signal: trying is the other way to find out.
-            Err(rustix::io::Errno::INTR) => Ok(true),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn take(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (socket, peer) = acceptfrom_with(self.socket.get_ref().as_fd(), flags)?;
@@ -85,6 +74,20 @@ impl AcceptQueue {
         // Nobody is at the other end any more.
         let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
         Ok((TcpStream::from_std(socket.into())?, peer))
+    }
+}
+
+/// Whether a connection waits at a listening socket.
+///
+/// # Errors
+/// As poll(2).
+pub fn has_waiting(socket: &impl AsFd) -> io::Result<bool> {
+    let mut sockets = [PollFd::new(socket, PollFlags::IN)];
+    match poll(&mut sockets, Some(&Timespec::default())) {
+        Ok(count) => Ok(count > 0),
+        // A signal came before the answer. Accepting would find out as well.
+        Err(rustix::io::Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,13 +1,12 @@
 //! Accepting on one socket, until told to stop.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 use tokio::task::{self, JoinHandle};
 use torana_core::verdict::LocalBoxFuture;
+use torana_net::accept_queue::has_waiting;
 use torana_net::listen;
 
 /// A task that accepts connections. Dropping this closes the worker's socket
@@ -55,11 +54,4 @@ impl Drop for Accepting {
         drop(self.future.borrow_mut().take());
         self.task.abort();
     }
-}
-
-/// Whether a connection waits to be accepted.
-fn has_waiting(socket: &listen::Listener) -> io::Result<bool> {
-    let mut waiting = [PollFd::new(socket, PollFlags::IN)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    Ok(poll(&mut waiting, Some(&at_once))? > 0)
 }
