@@ -155,6 +155,24 @@ fn sigterm_says_goaway_to_http2_clients() {
 /// Or nobody could tell afterwards what became of it.
 #[test]
 fn what_is_cut_after_the_drain_timeout_is_answered_or_broken_off_and_logged() {
+    let exit = cut_off("300ms", |gateway| gateway.signal(Signal::TERM));
+    assert_eq!(exit, Some(0));
+}
+
+#[test]
+fn what_a_second_signal_cuts_is_answered_or_broken_off_and_logged() {
+    let exit = cut_off("1h", |gateway| {
+        gateway.signal(Signal::TERM);
+        // Or the two would be one.
+        let address = ("127.0.0.1", gateway.port("main"));
+        wait_for("the listener to be closed", || TcpStream::connect(address).is_err().then_some(()));
+        gateway.signal(Signal::TERM);
+    });
+    assert_eq!(exit, Some(1));
+}
+
+/// Has `end` cut off requests, of HTTP/1.1 and HTTP/2, whose replies have not begun or are half sent.
+fn cut_off(drain_timeout: &str, end: impl Fn(&Gateway)) -> Option<i32> {
     let origin = Origin::start(|conn| {
         let seen = conn.request().unwrap();
         if seen.target() == "/half" {
@@ -162,8 +180,8 @@ fn what_is_cut_after_the_drain_timeout_is_answered_or_broken_off_and_logged() {
         }
         conn.until_closed();
     });
-    let config = "shutdown: { drain_timeout: 300ms }\nroutes: [ { name: a, upstream: a } ]";
-    let mut gateway = Setup::new(config).origin("a", &origin).start();
+    let config = format!("shutdown: {{ drain_timeout: {drain_timeout} }}\nroutes: [ {{ name: a, upstream: a }} ]");
+    let mut gateway = Setup::new(&config).origin("a", &origin).start();
     let (mut silent, mut half) = (gateway.connect(), gateway.connect());
     silent.send(get("/never", ""));
     half.send(get("/half", ""));
@@ -175,7 +193,7 @@ fn what_is_cut_after_the_drain_timeout_is_answered_or_broken_off_and_logged() {
             while origin.seen().len() < 4 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            gateway.signal(Signal::TERM);
+            end(&gateway);
         };
         let (silent, half, ()) = tokio::join!(silent, half, stop);
         let silent = silent.expect("a reply");
@@ -187,7 +205,7 @@ fn what_is_cut_after_the_drain_timeout_is_answered_or_broken_off_and_logged() {
     assert_eq!((reply.status(), reply.code().as_str()), (503, "shutdown.drain_timeout"));
     assert_eq!(reply.head.get("connection"), Some("close"));
     assert!(String::from_utf8_lossy(&half.until_closed()).ends_with("\r\n\r\nhalf"));
-    assert_eq!(gateway.wait_exit(), Some(0));
+    let exit = gateway.wait_exit();
     let cut = |line: &&serde_json::Value| line["code"] == "shutdown.drain_timeout";
     let lines = gateway.log_lines();
     let mut cut: Vec<_> = lines.iter().filter(cut).map(|line| (&line["path"], line["status"].as_u64())).collect();
@@ -197,6 +215,7 @@ fn what_is_cut_after_the_drain_timeout_is_answered_or_broken_off_and_logged() {
     for ((path, status), expected) in cut.into_iter().zip(expected) {
         assert_eq!((path.as_str(), status), (Some(expected.0), Some(expected.1)), "{lines:?}");
     }
+    exit
 }
 
 #[test]

@@ -130,6 +130,10 @@ const IDLE_PATIENCE_TAKEN_OVER: Duration = Duration::from_secs(2);
 /// How long the access log may take to be written at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long the process lives on after the second signal, at most: enough for workers to tell clients, and the log,
+/// what they cut.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 impl Gateway {
     /// Starts everything. Connections are accepted when this returns.
     ///
@@ -282,7 +286,13 @@ impl Gateway {
             Some(Drained::Clean) => {}
             Some(Drained::Cut(count)) => notice::warn(&format!("connections cut after the drain timeout: {count}")),
             None => {
-                notice::warn("stopped at once");
+                notice::warn("stopping at once: what is under way is cut");
+                std::thread::spawn(|| {
+                    // For a thread that hangs: no signal would end the process any more.
+                    std::thread::sleep(AT_ONCE);
+                    std::process::exit(1);
+                });
+                self.stop();
                 return ExitCode::FAILURE;
             }
         }
