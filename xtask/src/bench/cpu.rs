@@ -64,7 +64,7 @@ pub(super) fn memory(group: u32) -> Outcome<u64> {
 }
 
 /// Processes whose group this is: a server and its workers, however they are related.
-fn members(group: u32) -> Outcome<Vec<u32>> {
+pub(super) fn members(group: u32) -> Outcome<Vec<u32>> {
     let entries = fs::read_dir("/proc").map_err(|e| format!("cannot read /proc: {e}"))?;
     Ok(entries
         .flatten()

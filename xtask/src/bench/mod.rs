@@ -34,6 +34,7 @@ mod markdown;
 mod options;
 pub(crate) mod origin;
 mod policies;
+mod profile;
 mod proxy;
 mod reload;
 mod report;
@@ -80,6 +81,9 @@ pub(crate) fn run(args: &[String]) -> Outcome<()> {
     }
     let options = BenchOptions::parse(args)?;
     supervise::require(&PROGRAMS)?;
+    if options.profile {
+        supervise::require(&[profile::PROGRAM])?;
+    }
     options.require_binary()?;
     let session = Session::enter(options::LOAD_CORE)?;
     let files = certificate::create(&session)?;

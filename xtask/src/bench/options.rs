@@ -27,6 +27,7 @@ Measures torana, nginx and haproxy, one worker each on core 0; load generator an
   --proxies A,B         of torana,nginx,haproxy,floor (default all; nginx is the baseline and always runs;
                         floor forwards without reading anything: what the kernel alone costs)
   --connections N       idle connections of the `idle` scenario (default 5000)
+  --profile             also tell where the time goes, by a window more with `perf`
   --bin PATH            the gateway (default target/release/torana)
   --dist                the gateway that `cargo xtask dist` has built
   --write               also write the tables to bench/RESULTS.md
@@ -104,6 +105,8 @@ pub(super) struct BenchOptions {
     pub(super) scenarios: Vec<Scenario>,
     pub(super) products: Vec<Product>,
     pub(super) connections: usize,
+    /// Whether to tell where the time goes.
+    pub(super) profile: bool,
     pub(super) binary: PathBuf,
     pub(super) write: bool,
     /// The command line as typed, for the report.
@@ -118,6 +121,7 @@ impl BenchOptions {
             scenarios: scenario::all().into_iter().filter(|s| s.by_default).collect(),
             products: Product::ALL.to_vec(),
             connections: 5000,
+            profile: false,
             binary: default_binary(),
             write: false,
             typed: typed("bench", args),
@@ -128,6 +132,7 @@ impl BenchOptions {
                 "--rounds" => options.rounds = args.number("--rounds", 1)?,
                 "--seconds" => options.seconds = args.number("--seconds", 1)?,
                 "--connections" => options.connections = args.number("--connections", 1)?,
+                "--profile" => options.profile = true,
                 "--only" => options.scenarios = scenarios(&args.value("--only")?)?,
                 "--proxies" => options.products = products(&args.value("--proxies")?)?,
                 "--bin" => options.binary = PathBuf::from(args.value("--bin")?),

@@ -8,6 +8,7 @@ use crate::bench::footprint::{Idle, Start};
 use crate::bench::markdown::{met, show, table};
 use crate::bench::options::{BenchOptions, results};
 use crate::bench::policies;
+use crate::bench::profile::Place;
 use crate::bench::proxy::{Product, first_line};
 use crate::bench::rounds::Row;
 use crate::bench::scenario::{Kind, Scenario, Tool};
@@ -31,6 +32,8 @@ Written by `cargo xtask bench --write`; do not edit.
 - Where the command below says `--dist`, torana is the build of `cargo xtask dist`, which is what is shipped; without, that of `cargo build --release`,
   4 to 10 % dearer. nginx and haproxy are Debian's.
 - On loopback the kernel charges a packet's receive work to its sender, for all proxies alike.
+- A second table, **us/request**, tells where that time goes, by a profile of one window more (`--profile`). What the kernel does for a system call
+  stands under the call.
 
 ## The same work
 
@@ -100,8 +103,25 @@ impl<'a> Report<'a> {
                 self.note(&format!("{}, not counted: {failure}", row.product.name()));
             }
         }
+        self.profiles(&rows);
         let value = |product| rows.iter().find(|r| r.product == product).and_then(|r| r.ratio).map(|s| s.median);
         self.summarise(scenario.title, "x nginx", scenario.goal, value, |v| format!("{v:.2}"));
+    }
+
+    /// Where the time goes, of those of which it was looked at.
+    fn profiles(&mut self, rows: &[Row]) {
+        let cells: Vec<Vec<String>> = rows
+            .iter()
+            .filter_map(|row| {
+                let (profile, cpu) = (row.profile.as_ref()?, row.cpu?);
+                let parts = profile.0.iter().map(|share| format!("{:.2}", share * cpu.median));
+                Some([row.product.name().to_owned()].into_iter().chain(parts).collect())
+            })
+            .collect();
+        if !cells.is_empty() {
+            let headers: Vec<&str> = ["us/request"].into_iter().chain(Place::ALL.map(Place::name)).collect();
+            self.sections.push_str(&format!("\n{}", table(&headers, &cells)));
+        }
     }
 
     pub(super) fn idle(&mut self, scenario: &Scenario, rows: Vec<Idle>) {

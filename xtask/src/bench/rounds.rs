@@ -8,6 +8,7 @@ use crate::bench::cpu::{Machine, Usage};
 use crate::bench::load;
 use crate::bench::options::BenchOptions;
 use crate::bench::origin::Origin;
+use crate::bench::profile::Profile;
 use crate::bench::proxy::{self, Product, Running};
 use crate::bench::scenario::{Load, Scenario};
 use crate::bench::statistics::Spread;
@@ -55,6 +56,8 @@ pub(super) struct Row {
     /// Connections opened to the origin per 1 000 requests.
     pub(super) reconnects: Option<Spread>,
     pub(super) cipher: Option<String>,
+    /// Where its time goes, if that was looked at.
+    pub(super) profile: Option<Profile>,
     /// Why rounds do not count.
     pub(super) failures: Vec<String>,
 }
@@ -82,8 +85,14 @@ pub(super) fn measure(
         .map_err(|e| format!("scenario {}: {e}", scenario.name))?;
     let baseline = proxies.iter().position(|p| p.product == Product::Nginx).map(|at| samples[at].clone());
     let baseline = baseline.unwrap_or_default();
-    let rows = proxies.iter().zip(&samples).zip(ciphers);
-    Ok(rows.map(|((proxy, own), cipher)| summarise(proxy.product, own, &baseline, cipher)).collect())
+    let mut rows: Vec<Row> = Vec::new();
+    for ((proxy, own), cipher) in proxies.iter().zip(&samples).zip(ciphers) {
+        let row = summarise(proxy.product, own, &baseline, cipher);
+        let length = Duration::from_secs(u64::from(options.seconds));
+        let profile = options.profile.then(|| Profile::take(session, load, proxy, length)).transpose()?;
+        rows.push(Row { profile, ..row });
+    }
+    Ok(rows)
 }
 
 /// Windows of all rivals in turns: A B C, then C B A.
@@ -236,6 +245,7 @@ pub(super) fn summarise(product: Product, samples: &[Sample], baseline: &[Sample
         steal: over(|s| s.steal),
         reconnects: over(|s| s.reconnects),
         cipher,
+        profile: None,
         failures: samples
             .iter()
             .flat_map(|s| s.failures.iter().map(|f| format!("round {}: {f}", s.round + 1)))
