@@ -17,6 +17,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use memchr::{memchr_iter, memmem};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
@@ -237,7 +238,7 @@ impl Connection {
             return true;
         }
         self.head.extend_from_slice(bytes);
-        let Some(end) = self.head.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4) else {
+        let Some(end) = memmem::find(&self.head, b"\r\n\r\n").map(|at| at + 4) else {
             return self.head.len() < MAX_HEAD;
         };
         let Some(length) = body_length(&self.head[..end]) else {
@@ -292,10 +293,10 @@ fn body_length(head: &[u8]) -> Option<usize> {
 }
 
 fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    head.split(|b| *b == b'\n').skip(1).find_map(|line| {
-        let (key, value) = line.split_at_checked(name.len())?;
+    memchr_iter(b'\n', head).find_map(|end| {
+        let (key, value) = head[end + 1..].split_at_checked(name.len())?;
         let value = value.strip_prefix(b":")?;
-        key.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+        key.eq_ignore_ascii_case(name).then(|| value.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii())
     })
 }
 
