@@ -287,8 +287,8 @@ impl Gateway {
             Some(Drained::Cut(count)) => notice::warn(&format!("connections cut after the drain timeout: {count}")),
             None => {
                 notice::warn("stopping at once: what is under way is cut");
-                std::thread::spawn(|| {
-                    // For a thread that hangs: no signal would end the process any more.
+                // For a thread that hangs: no signal would end the process any more.
+                let _ = std::thread::Builder::new().name("at-once".to_owned()).spawn(|| {
                     std::thread::sleep(AT_ONCE);
                     std::process::exit(1);
                 });
