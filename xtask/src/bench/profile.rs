@@ -63,17 +63,21 @@ impl Place {
         }
         let call = chain.lines().find_map(|line| {
             let symbol = line.split_whitespace().nth(1)?;
-            symbol.strip_prefix("__x64_sys_").or_else(|| symbol.strip_prefix("__arm64_sys_"))
+            // `writev` has left its own function before it does anything.
+            ["__x64_sys_", "__arm64_sys_", "do_"].iter().find_map(|prefix| Self::of_call(symbol.strip_prefix(prefix)?))
         });
-        match call {
-            Some("sendto" | "sendmsg" | "sendmmsg" | "write" | "writev" | "sendfile64" | "splice") => Self::Write,
-            Some("recvfrom" | "recvmsg" | "read" | "readv") => Self::Read,
-            Some("epoll_wait" | "epoll_pwait" | "epoll_pwait2") => Self::Wait,
-            Some(
-                "accept" | "accept4" | "close" | "connect" | "epoll_ctl" | "fcntl" | "getsockopt" | "poll" | "ppoll"
-                | "setsockopt" | "shutdown" | "socket",
-            ) => Self::Connection,
-            _ => Self::Other,
+        call.unwrap_or(Self::Other)
+    }
+
+    /// The place of a system call.
+    fn of_call(name: &str) -> Option<Self> {
+        match name {
+            "sendto" | "sendmsg" | "sendmmsg" | "write" | "writev" | "sendfile64" | "splice" => Some(Self::Write),
+            "recvfrom" | "recvmsg" | "read" | "readv" => Some(Self::Read),
+            "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => Some(Self::Wait),
+            "accept" | "accept4" | "close" | "connect" | "epoll_ctl" | "fcntl" | "getsockopt" | "poll" | "ppoll"
+            | "setsockopt" | "shutdown" | "socket" => Some(Self::Connection),
+            _ => None,
         }
     }
 }
@@ -144,12 +148,17 @@ mod tests {
 
         ffffffff81a2c3d5 clear_page ([kernel.kallsyms])
             55d0c0ffee01 main (/torana)
+
+        ffffffff81b2c3d4 tcp_ack ([kernel.kallsyms])
+        ffffffff81a2c3d5 do_writev ([kernel.kallsyms])
+        ffffffff81a2c3d6 do_syscall_64 ([kernel.kallsyms])
 ";
 
     #[test]
     fn samples_are_put_where_they_were_taken() {
         let expected = Place::ALL.map(|place| match place {
-            Place::Program | Place::Write | Place::Wait | Place::Other => 0.25,
+            Place::Write => 0.4,
+            Place::Program | Place::Wait | Place::Other => 0.2,
             Place::Read | Place::Connection => 0.0,
         });
         assert_eq!(Profile::read(SCRIPT), Some(Profile(expected)));
