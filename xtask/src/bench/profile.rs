@@ -63,8 +63,9 @@ impl Place {
         }
         let call = chain.lines().find_map(|line| {
             let symbol = line.split_whitespace().nth(1)?;
-            // `writev` has left its own function before it does anything.
-            ["__x64_sys_", "__arm64_sys_", "do_"].iter().find_map(|prefix| Self::of_call(symbol.strip_prefix(prefix)?))
+            // `write` and `writev` have left their own functions before they do anything.
+            let prefixes = ["__x64_sys_", "__arm64_sys_", "ksys_", "do_"];
+            prefixes.iter().find_map(|prefix| Self::of_call(symbol.strip_prefix(prefix)?))
         });
         call.unwrap_or(Self::Other)
     }
