@@ -286,13 +286,14 @@ impl Gateway {
             Some(Drained::Clean) => {}
             Some(Drained::Cut(count)) => notice::warn(&format!("connections cut after the drain timeout: {count}")),
             None => {
-                notice::warn("stopping at once: what is under way is cut");
                 // For a thread that hangs: no signal would end the process any more.
                 let _ = std::thread::Builder::new().name("at-once".to_owned()).spawn(|| {
                     std::thread::sleep(AT_ONCE);
+                    notice::warn("stopped at once, although something has not ended");
                     std::process::exit(1);
                 });
                 self.stop();
+                notice::warn("stopped at once");
                 return ExitCode::FAILURE;
             }
         }
