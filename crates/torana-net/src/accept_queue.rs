@@ -9,6 +9,7 @@
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -52,7 +53,9 @@ impl AcceptQueue {
     /// As accept(2).
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
-            let mut ready = self.socket.readable().await?;
+            // Not `readable`, which takes no account of how long this task has run: of a
+            // crowd a part is taken at a time, and others have their turn in between.
+            let mut ready = poll_fn(|cx| self.socket.poll_read_ready(cx)).await?;
             if !self.taken.get() || has_waiting(self.socket.get_ref())? {
                 // Even where it fails: then it is asked.
                 self.taken.set(true);
@@ -95,7 +98,9 @@ pub fn has_waiting(socket: &impl AsFd) -> io::Result<bool> {
 mod tests {
     use super::*;
     use crate::listen::{ListenAddress, Listener, bind};
+    use std::collections::BTreeSet;
     use std::net::TcpStream as Client;
+    use std::rc::Rc;
     use std::time::Duration;
 
     fn listening() -> (AcceptQueue, SocketAddr) {
@@ -177,6 +182,35 @@ mod tests {
         ports.sort_unstable();
         ports.dedup();
         assert!(ports.len() > EACH, "the clients are told apart");
+    }
+
+    /// Or a crowd would keep the worker from those who are there already.
+    #[tokio::test]
+    async fn others_have_their_turn_while_a_crowd_is_taken() {
+        const CROWD: usize = 600;
+        let (queue, address) = listening();
+        let crowd: Vec<Client> = (0..CROWD).map(|_| Client::connect(address).unwrap()).collect();
+        let count = Rc::new(Cell::new(0));
+        let counted = count.clone();
+        let others = async move {
+            let mut seen = BTreeSet::new();
+            while counted.get() < CROWD {
+                seen.insert(counted.get());
+                tokio::task::yield_now().await;
+            }
+            seen
+        };
+        let take = async move {
+            while count.get() < CROWD {
+                drop(queue.accept().await.unwrap());
+                count.set(count.get() + 1);
+            }
+        };
+        let local = tokio::task::LocalSet::new();
+        local.spawn_local(take);
+        let seen = local.run_until(others).await;
+        assert!(seen.iter().any(|count| *count > 0), "all {CROWD} were taken at once");
+        drop(crowd);
     }
 
     #[tokio::test]
