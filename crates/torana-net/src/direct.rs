@@ -60,9 +60,9 @@ fn poll_write(
     mut write: impl FnMut() -> io::Result<usize>,
 ) -> Poll<io::Result<usize>> {
     loop {
-        // Nearly always there is room, which it knows without being asked to wait.
+        ready!(tcp.poll_write_ready(cx))?;
         match moved(tcp, Interest::WRITABLE, most, &mut write) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(tcp.poll_write_ready(cx))?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             written => return Poll::Ready(written),
         }
     }
