@@ -144,13 +144,13 @@ impl BenchOptions {
         Ok(options)
     }
 
-    /// Refuses to start without the gateway, rather than after ten minutes of the others.
     /// Those of the products that can do what `scenario` asks: the floor knows nothing but small requests in the clear.
     pub(super) fn rivals(&self, scenario: &Scenario) -> Vec<Product> {
         let is_small = ["get", "fixed"].contains(&scenario.name);
         self.products.iter().copied().filter(|product| is_small || *product != Product::Floor).collect()
     }
 
+    /// Refuses to start without the gateway, rather than after ten minutes of the others.
     pub(super) fn require_binary(&self) -> Outcome<()> {
         if !self.products.contains(&Product::Torana) {
             return Ok(());
