@@ -223,7 +223,7 @@ mod tests {
         let mut room = [0; 8];
         let read = tokio::time::timeout(
             Duration::from_secs(5),
-            std::future::poll_fn(|cx| crate::direct::poll_receive(&socket, cx, &mut room)),
+            poll_fn(|cx| crate::direct::poll_receive(&socket, cx, &mut room)),
         );
         assert_eq!(read.await.unwrap().unwrap(), 5);
     }
