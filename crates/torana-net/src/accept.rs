@@ -201,7 +201,7 @@ pub async fn accept<S: Service>(listener: Listener, id: ListenerId, hall: Rc<Hal
     loop {
         let accepted = match &listener {
             // `TCP_NODELAY` comes with the listening socket.
-            Listener::Tcp(tcp) => tcp.accept().await.map(|(socket, peer)| (silent(socket), Some(peer))),
+            Listener::Tcp(tcp) => tcp.accept().await.map(|(socket, peer)| (Socket::Tcp(socket), Some(peer))),
             Listener::Unix(unix) => unix.accept().await.map(|(socket, _)| (Socket::Unix(socket), None)),
         };
         let (socket, peer) = match accepted {
@@ -219,6 +219,9 @@ pub async fn accept<S: Service>(listener: Listener, id: ListenerId, hall: Rc<Hal
         let client = peer.filter(|_| !proxied).map(|peer| peer.ip().to_canonical());
         match hall.count.admit(client, &listening) {
             Ok(permit) => {
+                if !listening.defer_accept {
+                    is_silent(&socket);
+                }
                 let counted = hall.spread.count(hall.worker);
                 hall.begin(socket, Origin { peer, local, proxied, listening, id, permit, counted });
             }
@@ -227,12 +230,13 @@ pub async fn accept<S: Service>(listener: Listener, id: ListenerId, hall: Rc<Hal
     }
 }
 
-/// The runtime takes new connections for readable, but clients speak when they learn that they are connected, which is
-/// mostly later: it is told that there is nothing yet, which saves a system call. Registering has made the kernel tell
-/// what is there, so nothing is missed.
-fn silent(socket: TcpStream) -> Socket {
-    let _nothing = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-    Socket::Tcp(socket)
+/// The runtime takes new connections for readable, but clients that were not waited for speak when they learn that they
+/// are connected, which is mostly later: it is told that there is nothing yet, which saves a system call. Registering
+/// has made the kernel tell what is there, so nothing is missed.
+fn is_silent(socket: &Socket) {
+    if let Socket::Tcp(tcp) = socket {
+        let _nothing = tcp.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+    }
 }
 
 /// Whether accepting failed only for the connection at hand.

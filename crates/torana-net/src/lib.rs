@@ -5,6 +5,7 @@ pub mod accept_queue;
 pub mod buffer;
 pub mod client;
 pub mod date;
+pub mod defer;
 mod direct;
 pub mod drain;
 mod gather;

@@ -49,6 +49,8 @@ pub struct Listening {
     pub tls: Option<Arc<ServerTls>>,
     /// Whether HTTP/2 is offered: by ALPN in TLS, by prior knowledge in the clear.
     pub http2: bool,
+    /// Whether clients are accepted when they speak, see [`defer`](crate::defer).
+    pub defer_accept: bool,
     /// Peers whose connections start with a PROXY protocol header, and must.
     pub proxy_protocol: Vec<ipnet::IpNet>,
     /// For the TLS handshake, and for the PROXY protocol header.

@@ -75,6 +75,7 @@ pub(crate) fn listeners(plan: &Plan, local: impl Fn(ListenerId) -> Option<String
             "address": local(listener.id).unwrap_or_else(|| listener.address.to_string()),
             "tls": listener.listening.tls.is_some(),
             "http2": listener.listening.http2,
+            "defer_accept": listener.listening.defer_accept,
             "certificates": certificates,
         })
     });

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Gateway, Origin, PATIENCE, Scratch, ask, ask_until, torana};
 
 /// A configuration whose `/` answers `body`.
@@ -144,9 +144,9 @@ fn listeners_come_and_go_with_the_configuration() {
     scratch.write("torana.yaml", &config("").replace("name: a", "name: renamed"));
     gateway.line_with("revision 3 in force");
     ask_until(address, "/", "here");
-    let gone = std::time::Instant::now() + PATIENCE;
+    let gone = Instant::now() + PATIENCE;
     while TcpStream::connect(second).is_ok() {
-        assert!(std::time::Instant::now() < gone, "the second listener stays");
+        assert!(Instant::now() < gone, "the second listener stays");
     }
 }
 
@@ -185,9 +185,9 @@ fn sigterm_lets_requests_end_and_then_the_process() {
     gateway.line_with("stopping");
     assert_eq!(ask(admin, "GET", "/readyz").0, 503);
     assert_eq!(ask(admin, "GET", "/livez").0, 200);
-    let refused = std::time::Instant::now() + PATIENCE;
+    let refused = Instant::now() + PATIENCE;
     while TcpStream::connect(address).is_ok() {
-        assert!(std::time::Instant::now() < refused, "connections are still accepted");
+        assert!(Instant::now() < refused, "connections are still accepted");
         std::thread::sleep(Duration::from_millis(10));
     }
     origin.answer();
@@ -196,6 +196,55 @@ fn sigterm_lets_requests_end_and_then_the_process() {
     // Returns when the gateway closes the connection, which it does by itself.
     busy.read_to_string(&mut reply).unwrap();
     assert!(reply.starts_with("HTTP/1.1 200 OK") && reply.ends_with("done"), "{reply}");
+    assert_eq!(gateway.exit_code(), Some(0));
+}
+
+#[test]
+fn clients_are_accepted_when_they_speak_or_where_it_is_switched_off_at_once() {
+    let scratch = Scratch::new();
+    let config = answering("hello");
+    let (_gateway, address, admin) = start(&scratch.write("torana.yaml", &config));
+    let connected = Instant::now();
+    let mut silent = TcpStream::connect(address).unwrap();
+    let is_counted = ask(admin, "GET", "/metrics").1.contains("\ngateway_connections 1\n");
+    // Not if this machine stood still until the kernel had waited long enough.
+    assert!(!is_counted || connected.elapsed() > Duration::from_millis(900), "accepted although it has said nothing");
+    write!(silent, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    silent.read_to_string(&mut reply).unwrap();
+    assert!(reply.ends_with("hello"), "{reply}");
+    // A reload is enough.
+    scratch.write(
+        "torana.yaml",
+        &config.replace("{ address: 127.0.0.1:0 } ]\nadmin", "{ address: 127.0.0.1:0, defer_accept: false } ]\nadmin"),
+    );
+    ask_until(admin, "/listeners", "\"defer_accept\": false");
+    let is_at_once = || {
+        let connected = Instant::now();
+        let _silent = TcpStream::connect(address).unwrap();
+        ask_until(admin, "/metrics", "\ngateway_connections 1\n");
+        connected.elapsed() < Duration::from_millis(900)
+    };
+    // More than once, should this machine stand still for a moment.
+    assert!((0..3).any(|_| is_at_once()), "it is waited for");
+}
+
+#[test]
+fn a_client_about_to_speak_when_the_gateway_stops_is_served() {
+    let scratch = Scratch::new();
+    let (mut gateway, address, _) = start(&scratch.write("torana.yaml", &answering("hello")));
+    let mut silent = TcpStream::connect(address).unwrap();
+    gateway.signal(Signal::TERM);
+    gateway.line_with("stopping");
+    let stopping = Instant::now();
+    std::thread::sleep(Duration::from_millis(20));
+    let mut reply = String::new();
+    let told = write!(silent, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").and_then(|()| silent.read_to_string(&mut reply));
+    // Who takes longer than the gateway waits has bad luck.
+    if stopping.elapsed() < Duration::from_millis(90) {
+        told.unwrap();
+        assert!(reply.starts_with("HTTP/1.1 200 OK") && reply.ends_with("hello"), "{reply}");
+    }
     assert_eq!(gateway.exit_code(), Some(0));
 }
 
@@ -248,15 +297,15 @@ fn the_access_log_is_complete_at_the_end_and_follows_a_rename() {
     let (mut gateway, address, _) = start(&scratch.write("torana.yaml", &config));
     ask(address, "GET", "/one");
     let log = scratch.0.join("access.log");
-    let until = std::time::Instant::now() + PATIENCE;
+    let until = Instant::now() + PATIENCE;
     while !std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/one")) {
-        assert!(std::time::Instant::now() < until, "no line is written");
+        assert!(Instant::now() < until, "no line is written");
         std::thread::sleep(Duration::from_millis(20));
     }
     std::fs::rename(&log, scratch.0.join("access.log.1")).unwrap();
     gateway.signal(Signal::USR1);
     while !log.exists() {
-        assert!(std::time::Instant::now() < until, "the log is not opened anew");
+        assert!(Instant::now() < until, "the log is not opened anew");
         std::thread::sleep(Duration::from_millis(20));
     }
     ask(address, "GET", "/two");

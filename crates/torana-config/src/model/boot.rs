@@ -104,6 +104,12 @@ pub struct Listener {
     /// expected, and one that comes is refused as a malformed request.
     #[serde(default)]
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Accept a client when its first bytes are there, or after about a second (`TCP_DEFER_ACCEPT`,
+    /// tcp(7)): a new connection costs less, and one that says nothing next to nothing. Switch it off
+    /// where connections must be counted from the moment they are made. A stop then goes on
+    /// accepting for 0.1 s, for clients about to speak. Means nothing on Unix sockets. Default `true`.
+    #[serde(default = "yes")]
+    pub defer_accept: bool,
     /// Limits that differ from the global ones on this listener.
     #[serde(default)]
     pub limits: Limits,

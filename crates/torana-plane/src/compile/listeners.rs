@@ -44,6 +44,7 @@ fn listener(
             name: name.clone(),
             tls,
             http2: written.http2,
+            defer_accept: written.defer_accept,
             proxy_protocol: written.proxy_protocol.as_ref().map(trusted).unwrap_or_default(),
             handshake_timeout: limits.tls_handshake_timeout.std(),
             connections: limits.connections,

@@ -267,7 +267,9 @@ impl Gateway {
                 End::Stop => {
                     service_manager::stopping();
                     notice::say("stopping: connections end after their current request; once more stops at once");
-                    self.pace()
+                    let pace = self.pace();
+                    let stragglers = self.shared.sockets().stop_deferring();
+                    Pace { readiness_delay: pace.readiness_delay.max(stragglers), ..pace }
                 }
                 End::TakenOver => {
                     // First, so that whoever reads what is said finds the other one.

@@ -4,8 +4,10 @@ use super::heritage::{Heritage, Role};
 use super::worker::Command;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use torana_config::model::ListenAddress;
+use torana_net::defer;
 use torana_net::listen::{self, Listener};
 use torana_net::service::ListenerId;
 use torana_plane::plan::Plan;
@@ -17,6 +19,8 @@ use torana_plane::plan::Plan;
 pub(crate) struct Sockets {
     bound: Vec<Bound>,
     next: u64,
+    /// Whether they are about to be closed.
+    stopping: bool,
     /// The admin interface's socket, to be handed over.
     admin: Option<(ListenAddress, Listener)>,
     /// Where successors ask, to be handed over.
@@ -32,6 +36,8 @@ struct Bound {
     /// As configured: port 0 stays port 0.
     address: ListenAddress,
     listeners: Vec<Listener>,
+    /// Whether clients are accepted when they speak.
+    defers: bool,
 }
 
 /// New sockets, bound but not in use yet.
@@ -79,13 +85,16 @@ impl Sockets {
     pub(crate) fn apply(&mut self, plan: &Plan, prepared: Prepared, workers: &[UnboundedSender<Command>]) {
         for (id, address, listeners) in prepared.new {
             let socket = self.number();
-            let bound = Bound { socket, id, address, listeners };
+            let bound = Bound { socket, id, address, listeners, defers: false };
             bound.listen(workers);
             self.bound.push(bound);
         }
         let mut kept = Vec::new();
         for mut bound in std::mem::take(&mut self.bound) {
             let listener = plan.listeners.iter().find(|listener| listener.address == bound.address);
+            if let Some(listener) = listener {
+                bound.defer(listener.listening.defer_accept && !self.stopping);
+            }
             match listener {
                 Some(listener) if listener.id != bound.id => {
                     bound.unlisten(workers);
@@ -123,6 +132,18 @@ impl Sockets {
         all.map(|(role, socket)| Ok((role.label(), socket.try_clone()?))).collect()
     }
 
+    /// From now on clients are accepted as they come, whatever is configured:
+    /// the sockets are about to be closed. Answers how long that should wait for
+    /// those who have connected and not spoken yet.
+    pub(super) fn stop_deferring(&mut self) -> Duration {
+        self.stopping = true;
+        let had_any = self.bound.iter().any(|bound| bound.defers);
+        for bound in &mut self.bound {
+            bound.defer(false);
+        }
+        if had_any { defer::STRAGGLERS } else { Duration::ZERO }
+    }
+
     /// Lets go of every socket; the workers' own stay with them.
     pub(crate) fn clear(&mut self) {
         (self.admin, self.upgrade) = (None, None);
@@ -151,6 +172,17 @@ impl Bound {
                 Err(error) => {
                     torana_control::notice::warn(&format!("a worker cannot listen on {}: {error}", self.address))
                 }
+            }
+        }
+    }
+
+    /// Sets whether clients are accepted when they speak. Sockets that were
+    /// handed over may be set either way, so nothing is taken for granted.
+    fn defer(&mut self, defers: bool) {
+        self.defers = defers && self.address.socket().is_some();
+        for listener in &self.listeners {
+            if let Err(error) = defer::set(listener, defers) {
+                torana_control::notice::warn(&format!("cannot set when {} accepts clients: {error}", self.address));
             }
         }
     }
