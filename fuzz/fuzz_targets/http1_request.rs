@@ -1,5 +1,6 @@
 //! A request head: whatever is accepted is plain HTTP/1.x, reads the same when
-//! it arrives in pieces, and reads the same when it is written again.
+//! it arrives in pieces or on a connection that knows it already, and reads the
+//! same when it is written again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -29,6 +30,22 @@ fn parse_in_pieces(bytes: &[u8], step: usize) -> Option<(Head, usize)> {
             _ => return None,
         }
     }
+}
+
+/// `bytes` read by a scanner that has read `before` twice must give what a fresh
+/// one gives.
+fn check_familiar(before: &[u8], bytes: &[u8]) {
+    let (mut known, mut fresh) = (HeadScanner::new(), HeadScanner::new());
+    // Not cleared in between, as on a connection.
+    let (mut head, mut expected) = (Head::default(), Head::default());
+    for _ in 0..2 {
+        let _ = request::parse(&mut known, before, &LIMITS, &mut head);
+        known.reset();
+    }
+    let result = request::parse(&mut known, bytes, &LIMITS, &mut head);
+    assert_eq!(result, request::parse(&mut fresh, bytes, &LIMITS, &mut expected));
+    assert_eq!((head.method_text(), head.raw_target()), (expected.method_text(), expected.raw_target()));
+    assert_eq!((head.version, list(&head.fields)), (expected.version, list(&expected.fields)));
 }
 
 fn list(fields: &Fields) -> Vec<(&[u8], &[u8])> {
@@ -73,7 +90,10 @@ fuzz_target!(|bytes: &[u8]| {
             _ => panic!("pieces change the reading"),
         }
     }
+    check_familiar(bytes, bytes);
     let Some((head, consumed)) = whole else { return };
+    check_familiar(bytes, &bytes[..consumed - 1]);
+    check_familiar(bytes, &bytes[consumed..]);
     check(&head, &bytes[..consumed]);
     let _ = request::persistent(&head);
     let Ok(framing) = request::framing(&head) else { return };

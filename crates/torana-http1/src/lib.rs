@@ -48,10 +48,13 @@ mod error;
 mod framing;
 mod limits;
 mod plain;
+mod remembered;
 pub mod request;
 pub mod response;
 mod scan;
 mod strict;
+#[cfg(test)]
+mod testing;
 mod trailers;
 
 pub use body::{BodyDecoder, Step};

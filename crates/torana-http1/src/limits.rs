@@ -11,6 +11,10 @@ pub(crate) const MAX_METHOD: usize = 32;
 /// [`Fields`](torana_core::head::Fields) keeps a name's length in 16 bits.
 pub(crate) const MAX_NAME: usize = 1024;
 
+/// Most fields of a head that is read at a glance; longer ones take the other
+/// way.
+pub(crate) const MAX_PLAIN: usize = 64;
+
 /// The largest length of a body or chunk: what fits a signed 64-bit number.
 /// A larger one is read as negative by peers that keep lengths in such.
 pub(crate) const MAX_LENGTH: u64 = i64::MAX as u64;

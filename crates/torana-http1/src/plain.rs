@@ -9,15 +9,13 @@
 //! What is accepted here is a subset of what is accepted there, with the same
 //! reading; the test below and the fuzz targets hold it to that.
 
-use crate::limits::{HeadLimits, MAX_METHOD, MAX_NAME};
+use crate::limits::{HeadLimits, MAX_METHOD, MAX_NAME, MAX_PLAIN};
+use crate::scan::HeadScanner;
 use torana_core::head::{Fields, Head, ReplyHead, Status, Version};
 use torana_core::names::{KnownName, is_token_byte};
 
-/// Most fields of a plain head; longer ones take the other way.
-const MOST: usize = 64;
-
 /// Reads a plain request; `None` if it is not one. Then `head` may hold parts.
-pub(crate) fn request(window: &[u8], limits: &HeadLimits, head: &mut Head) -> Option<usize> {
+pub(crate) fn request(scanner: &mut HeadScanner, window: &[u8], limits: &HeadLimits, head: &mut Head) -> Option<usize> {
     let method_len = prefix(window, &TOKEN);
     let (method, rest) = window.split_at_checked(method_len)?;
     if method.is_empty() || method.len() > MAX_METHOD {
@@ -33,7 +31,7 @@ pub(crate) fn request(window: &[u8], limits: &HeadLimits, head: &mut Head) -> Op
         (b" HTTP/1.0\r\n", section) => (Version::Http10, section),
         _ => return None,
     };
-    let length = fields(section, limits, &mut head.fields)?;
+    let length = fields(scanner, section, limits, &mut head.fields)?;
     head.set_method(method);
     head.set_raw_target(target);
     head.version = version;
@@ -41,7 +39,12 @@ pub(crate) fn request(window: &[u8], limits: &HeadLimits, head: &mut Head) -> Op
 }
 
 /// Reads a plain reply; `None` if it is not one. Then `head` may hold parts.
-pub(crate) fn reply(window: &[u8], limits: &HeadLimits, head: &mut ReplyHead) -> Option<usize> {
+pub(crate) fn reply(
+    scanner: &mut HeadScanner,
+    window: &[u8],
+    limits: &HeadLimits,
+    head: &mut ReplyHead,
+) -> Option<usize> {
     let rest = window.strip_prefix(b"HTTP/1.1 ")?;
     let (code, rest) = rest.split_first_chunk::<4>()?;
     let [hundreds @ b'1'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b' '] = *code else { return None };
@@ -53,7 +56,7 @@ pub(crate) fn reply(window: &[u8], limits: &HeadLimits, head: &mut ReplyHead) ->
         return None;
     }
     let section = rest.strip_prefix(b"\r\n")?;
-    let length = fields(section, limits, &mut head.fields)?;
+    let length = fields(scanner, section, limits, &mut head.fields)?;
     head.status = status;
     head.version = Version::Http11;
     window.len().checked_sub(section.len())?.checked_add(length)
@@ -61,17 +64,21 @@ pub(crate) fn reply(window: &[u8], limits: &HeadLimits, head: &mut ReplyHead) ->
 
 /// Reads field lines up to the empty one; answers the length of all of them.
 /// Leaves no fields behind where it does not come to the end.
-fn fields(section: &[u8], limits: &HeadLimits, into: &mut Fields) -> Option<usize> {
+fn fields(scanner: &mut HeadScanner, section: &[u8], limits: &HeadLimits, into: &mut Fields) -> Option<usize> {
+    if let Some(length) = scanner.recall(section, limits, into) {
+        return Some(length);
+    }
     into.clear();
     let read = lines(section, limits, into);
-    if read.is_none() {
-        into.clear();
+    match read {
+        Some(length) => scanner.note(length, into),
+        None => into.clear(),
     }
     read
 }
 
 fn lines(section: &[u8], limits: &HeadLimits, into: &mut Fields) -> Option<usize> {
-    let most = limits.fields.min(MOST);
+    let most = limits.fields.min(MAX_PLAIN);
     let mut count: usize = 0;
     let mut at: usize = 0;
     loop {
@@ -222,37 +229,8 @@ use words as wide;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Dice, shown};
     use crate::{request as requests, response as replies};
-
-    /// SplitMix64: the same messages in every run.
-    struct Dice(u64);
-
-    impl Dice {
-        fn roll(&mut self, sides: usize) -> usize {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            usize::try_from((z ^ (z >> 31)) % sides as u64).unwrap()
-        }
-
-        fn mutate(&mut self, message: &mut Vec<u8>) {
-            const ODD: &[u8] = b"\r\n\t :;,\0\x7f\x80\xff\"<>{}|\\^`#%aA0\x1f\x0b";
-            for _ in 0..self.roll(4) {
-                let at = self.roll(message.len());
-                let odd = ODD[self.roll(ODD.len())];
-                match self.roll(4) {
-                    0 => message[at] = odd,
-                    1 => message.insert(at, odd),
-                    2 => drop(message.remove(at)),
-                    _ => message.truncate(at.max(1)),
-                }
-                if message.is_empty() {
-                    message.push(b'G');
-                }
-            }
-        }
-    }
 
     const REQUESTS: [&str; 4] = [
         "GET /a/b?c=d%20e HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\nX-Long: 0123456789abcdef 0123456789\r\n\r\n",
@@ -266,10 +244,6 @@ mod tests {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x01",
     ];
 
-    fn shown(fields: &Fields) -> Vec<(Vec<u8>, Vec<u8>)> {
-        fields.iter().map(|(name, value)| (name.text.to_vec(), value.to_vec())).collect()
-    }
-
     #[test]
     fn what_is_plain_is_read_as_the_long_way_reads_it() {
         let mut dice = Dice(7);
@@ -279,7 +253,7 @@ mod tests {
             let mut message = REQUESTS[dice.roll(REQUESTS.len())].as_bytes().to_vec();
             dice.mutate(&mut message);
             let (mut short, mut long) = (Head::default(), Head::default());
-            let read = request(&message, &limits, &mut short);
+            let read = request(&mut HeadScanner::new(), &message, &limits, &mut short);
             assert!(read.is_some() || short.fields.is_empty());
             if let Some(length) = read {
                 plain += 1;
@@ -302,7 +276,7 @@ mod tests {
             let mut message = REPLIES[dice.roll(REPLIES.len())].as_bytes().to_vec();
             dice.mutate(&mut message);
             let (mut short, mut long) = (ReplyHead::default(), ReplyHead::default());
-            if let Some(length) = reply(&message, &limits, &mut short) {
+            if let Some(length) = reply(&mut HeadScanner::new(), &message, &limits, &mut short) {
                 plain += 1;
                 let text = String::from_utf8_lossy(&message).into_owned();
                 assert_eq!(replies::parse_thoroughly(&message, &limits, &mut long), Ok(Some(length)), "{text:?}");
@@ -317,11 +291,14 @@ mod tests {
     fn unmutated_messages_are_plain() {
         let limits = HeadLimits::default();
         for message in REQUESTS {
-            let whole = request(message.as_bytes(), &limits, &mut Head::default());
+            let whole = request(&mut HeadScanner::new(), message.as_bytes(), &limits, &mut Head::default());
             assert!(whole.is_some(), "{message:?}");
         }
         for message in REPLIES {
-            assert!(reply(message.as_bytes(), &limits, &mut ReplyHead::default()).is_some(), "{message:?}");
+            assert!(
+                reply(&mut HeadScanner::new(), message.as_bytes(), &limits, &mut ReplyHead::default()).is_some(),
+                "{message:?}"
+            );
         }
     }
 

@@ -23,15 +23,8 @@ use torana_core::names::{KnownName, is_token_byte};
 /// # Errors
 /// [`HeadError`]; answer with its status and close.
 pub fn parse(scanner: &mut HeadScanner, buf: &[u8], limits: &HeadLimits, head: &mut Head) -> Result<Parsed, HeadError> {
-    let start = match buf {
-        [b'\r', b'\n', b'\r' | b'\n', ..] => return Err(HeadError::LeadingBlankLines),
-        [b'\r', b'\n', ..] => 2,
-        [b'\n', ..] => return Err(HeadError::BareLf),
-        [b'\r'] => 1,
-        [b'\r', ..] => return Err(HeadError::BareCr),
-        _ => 0,
-    };
-    let result = drive(scanner, buf, start, limits, |window| parse_whole(window, limits, head));
+    let start = blank(buf).inspect_err(|_| head.clear())?;
+    let result = drive(scanner, buf, start, limits, |window, scanner| parse_whole(scanner, window, limits, head));
     match result {
         Ok(Parsed::Complete { .. }) => {}
         // A first line that outgrew its parts will not shrink again.
@@ -51,9 +44,26 @@ pub fn parse(scanner: &mut HeadScanner, buf: &[u8], limits: &HeadLimits, head: &
     result
 }
 
+/// How many bytes of an empty line come before the request.
+const fn blank(buf: &[u8]) -> Result<usize, HeadError> {
+    match buf {
+        [b'\r', b'\n', b'\r' | b'\n', ..] => Err(HeadError::LeadingBlankLines),
+        [b'\r', b'\n', ..] => Ok(2),
+        [b'\n', ..] => Err(HeadError::BareLf),
+        [b'\r'] => Ok(1),
+        [b'\r', ..] => Err(HeadError::BareCr),
+        _ => Ok(0),
+    }
+}
+
 /// Parses a head that may be complete.
-fn parse_whole(window: &[u8], limits: &HeadLimits, head: &mut Head) -> Result<Option<usize>, HeadError> {
-    match plain::request(window, limits, head) {
+fn parse_whole(
+    scanner: &mut HeadScanner,
+    window: &[u8],
+    limits: &HeadLimits,
+    head: &mut Head,
+) -> Result<Option<usize>, HeadError> {
+    match plain::request(scanner, window, limits, head) {
         Some(length) => Ok(Some(length)),
         None => parse_thoroughly(window, limits, head),
     }

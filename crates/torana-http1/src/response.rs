@@ -28,17 +28,23 @@ pub fn parse(
     head: &mut ReplyHead,
 ) -> Result<Parsed, HeadError> {
     if matches!(buf.first(), Some(b'\r' | b'\n')) {
+        head.clear();
         return Err(HeadError::LeadingBlankLines);
     }
-    let result = drive(scanner, buf, 0, limits, |window| parse_whole(window, limits, head));
+    let result = drive(scanner, buf, 0, limits, |window, scanner| parse_whole(scanner, window, limits, head));
     if !matches!(result, Ok(Parsed::Complete { .. })) {
         head.clear();
     }
     result
 }
 
-fn parse_whole(window: &[u8], limits: &HeadLimits, head: &mut ReplyHead) -> Result<Option<usize>, HeadError> {
-    match plain::reply(window, limits, head) {
+fn parse_whole(
+    scanner: &mut HeadScanner,
+    window: &[u8],
+    limits: &HeadLimits,
+    head: &mut ReplyHead,
+) -> Result<Option<usize>, HeadError> {
+    match plain::reply(scanner, window, limits, head) {
         Some(length) => Ok(Some(length)),
         None => parse_thoroughly(window, limits, head),
     }

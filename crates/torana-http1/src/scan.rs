@@ -1,5 +1,6 @@
 use crate::error::HeadError;
 use crate::limits::HeadLimits;
+use crate::remembered::Remembered;
 use memchr::memchr_iter;
 
 /// How far a head has come.
@@ -19,8 +20,10 @@ pub enum Parsed {
 /// proportional to its bytes, not to their square.
 ///
 /// One per connection and direction. It resets itself when a head is complete;
-/// [`reset`](HeadScanner::reset) it when the buffer is emptied otherwise.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+/// [`reset`](HeadScanner::reset) it when the buffer is emptied otherwise. From
+/// one message to the next it keeps the fields of an earlier one, so that the
+/// same lines need not be read again.
+#[derive(Debug)]
 pub struct HeadScanner {
     /// Bytes looked at.
     seen: usize,
@@ -28,6 +31,16 @@ pub struct HeadScanner {
     line: usize,
     /// Whether the first line is complete.
     first_line: bool,
+    /// How many sections of fields that have to be read pass before one of
+    /// them is remembered.
+    pub(crate) skip: u8,
+    pub(crate) remembered: Option<Box<Remembered>>,
+}
+
+impl Default for HeadScanner {
+    fn default() -> Self {
+        HeadScanner::new()
+    }
 }
 
 /// What the newly arrived bytes brought.
@@ -43,15 +56,17 @@ pub(crate) enum Progress {
 }
 
 impl HeadScanner {
-    /// A scanner at the start of a message.
+    /// A scanner at the start of a connection.
     #[must_use]
     pub const fn new() -> HeadScanner {
-        HeadScanner { seen: 0, line: 0, first_line: false }
+        HeadScanner { seen: 0, line: 0, first_line: false, skip: 1, remembered: None }
     }
 
-    /// Forgets what was seen.
+    /// Forgets what was seen of a message.
     pub const fn reset(&mut self) {
-        *self = HeadScanner::new();
+        self.seen = 0;
+        self.line = 0;
+        self.first_line = false;
     }
 
     /// Whether the first line of the message has arrived in full.
@@ -95,14 +110,14 @@ pub(crate) fn drive(
     buf: &[u8],
     start: usize,
     limits: &HeadLimits,
-    mut attempt: impl FnMut(&[u8]) -> Result<Option<usize>, HeadError>,
+    mut attempt: impl FnMut(&[u8], &mut HeadScanner) -> Result<Option<usize>, HeadError>,
 ) -> Result<Parsed, HeadError> {
     let whole = buf.get(start..).unwrap_or_default();
     let window = whole.get(..limits.head_bytes).unwrap_or(whole);
     let fresh = scanner.seen == 0;
     let progress = if fresh { Progress::FirstLine } else { scanner.advance(window)? };
     if progress != Progress::Nothing && !window.is_empty() {
-        if let Some(length) = attempt(window)? {
+        if let Some(length) = attempt(window, scanner)? {
             if !fresh && progress != Progress::End(length) {
                 return Err(HeadError::Ambiguous);
             }
@@ -157,7 +172,7 @@ mod tests {
         let mut attempts = 0;
         let mut done = false;
         for end in 1..=head.len() {
-            let parsed = drive(&mut scanner, &head.as_bytes()[..end], 0, &limits, |window| {
+            let parsed = drive(&mut scanner, &head.as_bytes()[..end], 0, &limits, |window, _| {
                 attempts += 1;
                 Ok((window.len() == head.len()).then_some(head.len()))
             });

@@ -7,7 +7,7 @@ use std::ops::Range;
 /// Values written through this type are checked, so no caller can smuggle a
 /// line break into a message; codecs, which have checked the bytes while
 /// parsing, use [`Fields::load`] and [`Fields::push_range`].
-#[derive(Default, Clone)]
+#[derive(Default)]
 pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
@@ -59,6 +59,22 @@ impl FieldName<'_> {
 #[expect(clippy::cast_possible_truncation, reason = "heads are bounded far below 4 GiB by the limits of their reader")]
 const fn offset(at: usize) -> u32 {
     at as u32
+}
+
+impl Clone for Fields {
+    fn clone(&self) -> Fields {
+        let Fields { bytes, entries, present, has_unknown } = self;
+        Fields { bytes: bytes.clone(), entries: entries.clone(), present: *present, has_unknown: *has_unknown }
+    }
+
+    /// Two copies, into the buffers that are there.
+    fn clone_from(&mut self, other: &Fields) {
+        let Fields { bytes, entries, present, has_unknown } = other;
+        self.bytes.clone_from(bytes);
+        self.entries.clone_from(entries);
+        self.present = *present;
+        self.has_unknown = *has_unknown;
+    }
 }
 
 impl Fields {
