@@ -35,7 +35,8 @@ pub fn set(listener: &Listener, defers: bool) -> io::Result<()> {
 
 #[expect(unsafe_code, reason = "neither rustix nor socket2 has this option, and std's is unstable (rust#119639)")]
 fn set_option(socket: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {
-    const LENGTH: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
+    const LENGTH: libc::socklen_t = 4;
+    const _: () = assert!(size_of::<libc::c_int>() == 4);
     // SAFETY: the descriptor is open as long as it is borrowed, and the kernel reads `LENGTH` bytes of a number that
     // lives until the call is over; it keeps neither.
     let done = unsafe {
