@@ -159,7 +159,7 @@ impl Endpoint {
     /// served before.
     pub(crate) async fn attempt(
         &self,
-        outgoing: Outgoing<'_>,
+        outgoing: &Outgoing<'_>,
         body: Body,
         fresh: bool,
         notes: &mut Notes,
@@ -174,7 +174,7 @@ impl Endpoint {
 
     async fn attempt_uncounted(
         &self,
-        outgoing: Outgoing<'_>,
+        outgoing: &Outgoing<'_>,
         body: Body,
         fresh: bool,
         notes: &mut Notes,

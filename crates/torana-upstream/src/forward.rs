@@ -227,7 +227,7 @@ impl Upstream {
                 body_idle: BODY_IDLE,
                 interim: interim.as_deref(),
             };
-            let wait = match endpoint.attempt(request, body, call.fresh, notes).await {
+            let wait = match endpoint.attempt(&request, body, call.fresh, notes).await {
                 Ok(mut reply) => {
                     // Only the log asks, and it has asked before.
                     if notes.dispatched.is_some() {

@@ -42,7 +42,7 @@ pub(crate) async fn send(upstream: &Upstream, mut request: OutboundRequest) -> R
             body_idle: BODY_IDLE,
             interim: None,
         };
-        let wait = match endpoint.attempt(outgoing, body, call.fresh, &mut notes).await {
+        let wait = match endpoint.attempt(&outgoing, body, call.fresh, &mut notes).await {
             Ok(mut reply) => {
                 let in_flight = call.in_flight.take();
                 match tries.replied(call, &reply, &mut replay) {

@@ -128,7 +128,7 @@ impl<'a> Race<'a> {
                 interim: copied.interim.as_deref(),
             };
             let mut notes = Notes::new(started);
-            let result = endpoint.attempt(outgoing, Body::Empty, fresh, &mut notes).await;
+            let result = endpoint.attempt(&outgoing, Body::Empty, fresh, &mut notes).await;
             Ended { result, connected: notes.connected }
         });
         self.runners.push(Runner { call, attempt, started, is_first, _place: place });

@@ -156,7 +156,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Failure`]; the connection is gone then.
-    pub async fn send(mut self: Box<Self>, outgoing: Outgoing<'_>, body: Body) -> Result<Reply, Failure> {
+    pub async fn send(mut self: Box<Self>, outgoing: &Outgoing<'_>, body: Body) -> Result<Reply, Failure> {
         self.served += 1;
         self.interims = Interims::default();
         // Nobody may have wanted those of the reply before.
@@ -184,8 +184,8 @@ impl Connection {
         self.body_idle = outgoing.body_idle;
         self.timer.arm(outgoing.deadline);
         let mut head = recycle::reply_head();
-        match poll_fn(|cx| self.poll_head(cx, &outgoing, &mut head)).await {
-            Ok(()) => self.receive(head, &outgoing),
+        match poll_fn(|cx| self.poll_head(cx, outgoing, &mut head)).await {
+            Ok(()) => self.receive(head, outgoing),
             Err(rejection) => Err(self.failure(rejection)),
         }
     }

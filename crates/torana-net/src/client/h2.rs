@@ -156,8 +156,8 @@ impl Connection {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn send(self, outgoing: Outgoing<'_>, authority: &str, body: Body) -> Result<Reply, Failure> {
-        let request = match build(&outgoing, self.state.secure, authority) {
+    pub async fn send(self, outgoing: &Outgoing<'_>, authority: &str, body: Body) -> Result<Reply, Failure> {
+        let request = match build(outgoing, self.state.secure, authority) {
             Ok(request) => request,
             Err(rejection) => return Err(Failure::unsent(rejection, body)),
         };
@@ -197,7 +197,7 @@ impl Connection {
             if let Poll::Ready(Err(error)) = pump.poll(cx) {
                 return Poll::Ready(Err(Rejection::from(error).into()));
             }
-            match poll_head(cx, &mut response, &outgoing, &mut interims) {
+            match poll_head(cx, &mut response, outgoing, &mut interims) {
                 Poll::Pending if timer.poll_expired(cx) => {
                     // Where others had replies meanwhile, it is there.
                     if self.state.replies.get() == replies {

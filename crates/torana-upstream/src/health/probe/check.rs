@@ -131,9 +131,9 @@ async fn http(target: &Target, check: &HttpCheck) -> Result<String, Miss> {
     let Dialled { io, http2 } = connect(target, false).await?;
     let reply = if http2 || target.prior_knowledge() {
         let connection = h2::start(io).await?;
-        connection.send(outgoing, &target.authority, Body::Empty).await
+        connection.send(&outgoing, &target.authority, Body::Empty).await
     } else {
-        h1::Connection::new(io).send(outgoing, Body::Empty).await
+        h1::Connection::new(io).send(&outgoing, Body::Empty).await
     };
     let mut reply = reply.map_err(|failure| failure.rejection)?;
     let status = reply.head.status;
@@ -160,7 +160,7 @@ async fn grpc_health(target: &Target, check: &GrpcCheck) -> Result<String, Miss>
     let Dialled { io, .. } = connect(target, true).await?;
     let connection = h2::start(io).await?;
     let body = Body::from(grpc::request(&check.service));
-    let mut reply = connection.send(outgoing, &target.authority, body).await.map_err(|failure| failure.rejection)?;
+    let mut reply = connection.send(&outgoing, &target.authority, body).await.map_err(|failure| failure.rejection)?;
     let answer = read(&mut reply.body, MOST_GRPC_BODY).await?;
     match grpc_status(&mut reply).as_deref() {
         _ if reply.head.status.code() != 200 => Err(Miss::Answered(format!("HTTP {}", reply.head.status))),
