@@ -68,11 +68,12 @@ struct Wish {
 }
 
 /// What serves the requests of all connections of a worker.
-pub(crate) type Turns<S> = Shelf<Turn<S>, (Server<S>, After)>;
+pub(crate) type Turns<S> = Shelf<Turn<S>, (Box<Server<S>>, After)>;
 
 /// One request and the connection it came on.
 pub(crate) struct Turn<S> {
-    server: Server<S>,
+    /// Boxed: it is handed over and back with each request.
+    server: Box<Server<S>>,
     settings: Rc<Settings>,
     exchange: Box<Exchange>,
     /// Why its head cannot be used.
@@ -100,7 +101,7 @@ pub(crate) async fn serve<S: Service>(
     http2: bool,
 ) -> Ended {
     let link = Rc::new(Link::new(io));
-    let mut server = Server { link, connection, service, timer: Timer::new(), fresh: http2, first: true };
+    let mut server = Box::new(Server { link, connection, service, timer: Timer::new(), fresh: http2, first: true });
     loop {
         let settings = server.service.settings(listener);
         let (exchange, refusal) = match server.next(&settings).await {
@@ -122,7 +123,7 @@ pub(crate) async fn serve<S: Service>(
 }
 
 impl<S: Service> Turn<S> {
-    async fn run(self) -> (Server<S>, After) {
+    async fn run(self) -> (Box<Server<S>>, After) {
         let Turn { mut server, settings, exchange, refusal } = self;
         let after = match refusal {
             None => server.turn(exchange, &settings).await,
