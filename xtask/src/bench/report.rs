@@ -40,6 +40,8 @@ Written by `cargo xtask bench --write`; do not edit.
 Ten prefix routes, the request matching the sixth; pooled keep-alive connections to the origin; X-Forwarded-For, -Proto and -Host set (checked before each scenario);
 hop-by-hop headers replaced; limits and timeouts on; no access log. torana also makes X-Request-Id and traceparent and keeps its metrics; nginx makes no request id, because
 its slow generator would flatter torana. Requests carry 7 headers (about 500 bytes), replies 6. Configurations: `bench/nginx.conf`, `bench/haproxy.cfg`, `bench/torana.yaml`.
+torana accepts clients when they speak (`defer_accept`), which is its default; nginx and haproxy can be told to (`listen … deferred`, `defer-accept`) and are
+measured as they come: it decides new connections.
 ";
 
 /// Collects results in the order they come.
