@@ -5,16 +5,15 @@
 //! section that is equal to the last one, byte for byte, are not read again.
 
 use crate::limits::{HeadLimits, MAX_PLAIN};
-use crate::scan::HeadScanner;
 use std::fmt;
 use torana_core::head::Fields;
 
 /// Longest section that is remembered, for the sake of idle connections.
-const MAX_REMEMBERED: usize = 2048;
+pub(crate) const MAX_REMEMBERED: usize = 2048;
 
 /// Where sections keep changing, so many pass before one is copied: enough to
 /// notice when they no longer do.
-const SKIP: u8 = 15;
+pub(crate) const SKIP: u8 = 15;
 
 /// The fields of a section, as read from its lines.
 #[derive(Default)]
@@ -33,44 +32,29 @@ impl fmt::Debug for Remembered {
     }
 }
 
-impl HeadScanner {
-    /// If `section` begins with the remembered one, whole with its empty line,
-    /// puts the fields of it into `into` and answers its length, just as
-    /// reading the lines would.
+impl Remembered {
+    /// If `section` begins with this one, whole with its empty line, puts its
+    /// fields into `into` and answers its length, just as reading the lines
+    /// would.
     pub(crate) fn recall(&mut self, section: &[u8], limits: &HeadLimits, into: &mut Fields) -> Option<usize> {
-        let remembered = self.remembered.as_deref_mut()?;
-        let lines = remembered.fields.bytes();
+        let lines = self.fields.bytes();
         // The limits may have changed since.
-        if !section.strip_prefix(lines)?.starts_with(b"\r\n") || remembered.count > limits.fields.min(MAX_PLAIN) {
+        if !section.strip_prefix(lines)?.starts_with(b"\r\n") || self.count > limits.fields.min(MAX_PLAIN) {
             return None;
         }
         let length = lines.len().checked_add(2)?;
-        into.clone_from(&remembered.fields);
-        // One that is different may be an exception; two are not.
-        self.skip = 1;
+        into.clone_from(&self.fields);
         #[cfg(test)]
         {
-            remembered.recalls += 1;
+            self.recalls += 1;
         }
         Some(length)
     }
 
-    /// Takes note of a section that had to be read, and of its fields before
-    /// anybody changes them. The first of a connection is not kept: there may
-    /// be no second. Nor is a single one among those that are known, nor most of
-    /// those where all are new.
-    pub(crate) fn note(&mut self, length: usize, fields: &Fields) {
-        if length > MAX_REMEMBERED {
-            return;
-        }
-        if let Some(left) = self.skip.checked_sub(1) {
-            self.skip = left;
-            return;
-        }
-        self.skip = SKIP;
-        let remembered = self.remembered.get_or_insert_default();
-        remembered.fields.clone_from(fields);
-        remembered.count = fields.len();
+    /// Remembers `fields` instead.
+    pub(crate) fn replace(&mut self, fields: &Fields) {
+        self.fields.clone_from(fields);
+        self.count = fields.len();
     }
 }
 
@@ -78,7 +62,7 @@ impl HeadScanner {
 mod tests {
     use super::*;
     use crate::error::HeadError;
-    use crate::scan::Parsed;
+    use crate::scan::{HeadScanner, Parsed};
     use crate::testing::{Dice, shown};
     use crate::{request, response};
     use torana_core::head::{Head, ReplyHead};

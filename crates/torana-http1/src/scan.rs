@@ -1,7 +1,8 @@
 use crate::error::HeadError;
 use crate::limits::HeadLimits;
-use crate::remembered::Remembered;
+use crate::remembered::{MAX_REMEMBERED, Remembered, SKIP};
 use memchr::memchr_iter;
+use torana_core::head::Fields;
 
 /// How far a head has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +34,7 @@ pub struct HeadScanner {
     first_line: bool,
     /// How many sections of fields that have to be read pass before one of
     /// them is remembered.
-    pub(crate) skip: u8,
+    skip: u8,
     pub(crate) remembered: Option<Box<Remembered>>,
 }
 
@@ -73,6 +74,31 @@ impl HeadScanner {
     #[must_use]
     pub const fn has_first_line(&self) -> bool {
         self.first_line
+    }
+
+    /// The fields of `section`, if it is the remembered one, as
+    /// [`Remembered::recall`] has it.
+    pub(crate) fn recall(&mut self, section: &[u8], limits: &HeadLimits, into: &mut Fields) -> Option<usize> {
+        let length = self.remembered.as_deref_mut()?.recall(section, limits, into)?;
+        // One that is different may be an exception; two are not.
+        self.skip = 1;
+        Some(length)
+    }
+
+    /// Takes note of a section that had to be read, and of its fields before
+    /// anybody changes them. The first of a connection is not kept: there may
+    /// be no second. Nor is a single one among those that are known, nor most of
+    /// those where all are new.
+    pub(crate) fn note(&mut self, length: usize, fields: &Fields) {
+        if length > MAX_REMEMBERED {
+            return;
+        }
+        if let Some(left) = self.skip.checked_sub(1) {
+            self.skip = left;
+            return;
+        }
+        self.skip = SKIP;
+        self.remembered.get_or_insert_default().replace(fields);
     }
 
     /// Looks at the bytes of `buf` not seen before for the end of the head.

@@ -220,7 +220,7 @@ pub async fn accept<S: Service>(listener: Listener, id: ListenerId, hall: Rc<Hal
         match hall.count.admit(client, &listening) {
             Ok(permit) => {
                 if !listening.defer_accept {
-                    is_silent(&socket);
+                    nothing_yet(&socket);
                 }
                 let counted = hall.spread.count(hall.worker);
                 hall.begin(socket, Origin { peer, local, proxied, listening, id, permit, counted });
@@ -233,7 +233,7 @@ pub async fn accept<S: Service>(listener: Listener, id: ListenerId, hall: Rc<Hal
 /// The runtime takes new connections for readable, but clients that were not waited for speak when they learn that they
 /// are connected, which is mostly later: it is told that there is nothing yet, which saves a system call. Registering
 /// has made the kernel tell what is there, so nothing is missed.
-fn is_silent(socket: &Socket) {
+fn nothing_yet(socket: &Socket) {
     if let Socket::Tcp(tcp) = socket {
         let _nothing = tcp.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
     }
