@@ -20,7 +20,6 @@ pub(crate) const SKIP: u8 = 15;
 pub(crate) struct Remembered {
     /// Its bytes are the lines without the empty one.
     fields: Fields,
-    count: usize,
     #[cfg(test)]
     recalls: usize,
 }
@@ -39,7 +38,7 @@ impl Remembered {
     pub(crate) fn recall(&mut self, section: &[u8], limits: &HeadLimits, into: &mut Fields) -> Option<usize> {
         let lines = self.fields.bytes();
         // The limits may have changed since.
-        if !section.strip_prefix(lines)?.starts_with(b"\r\n") || self.count > limits.fields.min(MAX_PLAIN) {
+        if !section.strip_prefix(lines)?.starts_with(b"\r\n") || self.fields.len() > limits.fields.min(MAX_PLAIN) {
             return None;
         }
         let length = lines.len().checked_add(2)?;
@@ -54,7 +53,6 @@ impl Remembered {
     /// Remembers `fields` instead.
     pub(crate) fn replace(&mut self, fields: &Fields) {
         self.fields.clone_from(fields);
-        self.count = fields.len();
     }
 }
 
