@@ -106,8 +106,9 @@ pub struct Listener {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Accept a client when its first bytes are there, or after about a second (`TCP_DEFER_ACCEPT`,
     /// tcp(7)): a new connection costs less, and one that says nothing next to nothing. Switch it off
-    /// where connections must be counted from the moment they are made. A stop then goes on
-    /// accepting for 0.1 s, for clients about to speak. Means nothing on Unix sockets. Default `true`.
+    /// where connections must be counted from the moment they are made. While it is on, a stop
+    /// accepts for 0.1 s more, for clients about to speak; who has connected less than a second before
+    /// and is silent for longer is reset. Means nothing on Unix sockets. Default `true`.
     #[serde(default = "yes")]
     pub defer_accept: bool,
     /// Limits that differ from the global ones on this listener.
