@@ -21,7 +21,8 @@ of load). Needs the compiler's llvm-profdata (`rustup component add llvm-tools`)
 RUSTFLAGS are not looked at.
 ";
 
-/// Has the linker put what is often executed into one place; otherwise it lies all over 20 MB.
+/// Has the linker put what is often executed into one section, of 1.5 MB; otherwise it lies all over 20. Fewer pages are
+/// touched; no difference in time was measurable.
 const TOGETHER: &str = "-Clink-arg=-Wl,-z,keep-text-section-prefix";
 /// What stands between flags in `CARGO_ENCODED_RUSTFLAGS`.
 const SEPARATOR: &str = "\u{1f}";
