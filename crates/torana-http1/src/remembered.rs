@@ -3,9 +3,18 @@
 //! The same peer sends nearly always the same fields: an API client with every
 //! request, a server with every reply of the same second. The lines of a
 //! section that is equal to the last one, byte for byte, are not read again.
+//!
+//! Connections often have equal sections: those to one server, or from clients
+//! of one kind. Each thread keeps one of them for all, so that what they compare
+//! with lies in the cache of the processor. Which sections others have sent
+//! cannot be felt out through it: one is compared with those of others only if
+//! all of it has the same hash, of a key that nobody knows.
 
 use crate::limits::{HeadLimits, MAX_PLAIN};
+use std::cell::RefCell;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
 use torana_core::head::Fields;
 
 /// Longest section that is remembered, for the sake of idle connections.
@@ -15,13 +24,26 @@ pub(crate) const MAX_REMEMBERED: usize = 2048;
 /// notice when they no longer do.
 pub(crate) const SKIP: u8 = 15;
 
+/// Most sections a thread keeps, beside those that only connections still hold:
+/// 0.8 MB.
+const KEPT: usize = 256;
+
+thread_local! {
+    static STORE: RefCell<Store> = RefCell::new(Store::new());
+}
+
+/// The sections of a thread, each in the place its hash says.
+struct Store {
+    hasher: RandomState,
+    slots: Vec<Option<Rc<Remembered>>>,
+}
+
 /// The fields of a section, as read from its lines.
 #[derive(Default)]
 pub(crate) struct Remembered {
+    hash: u64,
     /// Its bytes are the lines without the empty one.
     fields: Fields,
-    #[cfg(test)]
-    recalls: usize,
 }
 
 impl fmt::Debug for Remembered {
@@ -32,10 +54,15 @@ impl fmt::Debug for Remembered {
 }
 
 impl Remembered {
+    /// The section with these fields, as this thread keeps it.
+    pub(crate) fn keep(fields: &Fields) -> Rc<Remembered> {
+        STORE.with_borrow_mut(|store| store.keep(fields))
+    }
+
     /// If `section` begins with this one, whole with its empty line, puts its
     /// fields into `into` and answers its length, just as reading the lines
     /// would.
-    pub(crate) fn recall(&mut self, section: &[u8], limits: &HeadLimits, into: &mut Fields) -> Option<usize> {
+    pub(crate) fn recall(&self, section: &[u8], limits: &HeadLimits, into: &mut Fields) -> Option<usize> {
         let lines = self.fields.bytes();
         // The limits may have changed since.
         if !section.strip_prefix(lines)?.starts_with(b"\r\n") || self.fields.len() > limits.fields.min(MAX_PLAIN) {
@@ -43,16 +70,38 @@ impl Remembered {
         }
         let length = lines.len().checked_add(2)?;
         into.clone_from(&self.fields);
-        #[cfg(test)]
-        {
-            self.recalls += 1;
-        }
         Some(length)
     }
+}
 
-    /// Remembers `fields` instead.
-    pub(crate) fn replace(&mut self, fields: &Fields) {
-        self.fields.clone_from(fields);
+impl Store {
+    fn new() -> Store {
+        Store { hasher: RandomState::new(), slots: Vec::new() }
+    }
+
+    fn keep(&mut self, fields: &Fields) -> Rc<Remembered> {
+        self.put(self.hasher.hash_one(fields.bytes()), fields)
+    }
+
+    fn put(&mut self, hash: u64, fields: &Fields) -> Rc<Remembered> {
+        if self.slots.is_empty() {
+            self.slots.resize(KEPT, None);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
+        let Some(slot) = self.slots.get_mut(hash as usize % KEPT) else { return Rc::default() };
+        let kept = slot.get_or_insert_default();
+        // Equal lines have been read to equal fields.
+        if kept.hash != hash || kept.fields.bytes() != fields.bytes() {
+            if Rc::strong_count(kept) > 1 {
+                // It stays with the connections that have it.
+                *kept = Rc::default();
+            }
+            if let Some(unused) = Rc::get_mut(kept) {
+                unused.hash = hash;
+                unused.fields.clone_from(fields);
+            }
+        }
+        Rc::clone(kept)
     }
 }
 
@@ -96,10 +145,6 @@ mod tests {
         let outcome = (parsed, format!("{:?} {:?} {presence:?}", head.status, head.version), shown(&head.fields));
         head.fields.remove_known(KnownName::Date);
         outcome
-    }
-
-    fn recalls(scanner: &HeadScanner) -> usize {
-        scanner.remembered.as_ref().map_or(0, |remembered| remembered.recalls)
     }
 
     /// The section of the next message: most often the one there was before.
@@ -170,7 +215,7 @@ mod tests {
                 }
                 kept.reset();
             }
-            recalled += recalls(&kept);
+            recalled += kept.recalls;
         }
         assert!(complete > 10_000 && refused > 3_000, "{complete} heads, {refused} refused");
         assert!(recalled > 4_000, "only {recalled} of {complete} heads were remembered");
@@ -216,7 +261,7 @@ mod tests {
     fn fields_are_counted_again() {
         let mut scanner = HeadScanner::new();
         (0..3).for_each(|_| read(&mut scanner, SECTIONS[0]));
-        assert_eq!(recalls(&scanner), 1);
+        assert_eq!(scanner.recalls, 1);
         let message = format!("GET / HTTP/1.1\r\n{}", SECTIONS[0]);
         for (fields, expected) in
             [(3, Err(HeadError::TooManyFields)), (4, Ok(Parsed::Complete { consumed: message.len() }))]
@@ -235,10 +280,11 @@ mod tests {
         assert!(scanner.remembered.is_none());
         read(&mut scanner, SECTIONS[0]);
         assert!(scanner.remembered.is_some());
-        assert_eq!(recalls(&scanner), 0);
+        assert_eq!(scanner.recalls, 0);
         read(&mut scanner, SECTIONS[0]);
-        assert_eq!(recalls(&scanner), 1);
-        assert!(size_of::<HeadScanner>() <= 4 * size_of::<usize>());
+        assert_eq!(scanner.recalls, 1);
+        // One of them counts for these tests.
+        assert!(size_of::<HeadScanner>() <= 5 * size_of::<usize>());
     }
 
     #[test]
@@ -262,11 +308,56 @@ mod tests {
         // Behind one that was known again, the second.
         let last = stranger(&mut scanner);
         (0..20).for_each(|_| read(&mut scanner, &last));
-        let before = scanner.remembered.as_ref().map(|remembered| remembered.fields.bytes().as_ptr());
         (0..3).for_each(|_| drop(stranger(&mut scanner)));
-        let after = scanner.remembered.as_ref().map(|remembered| remembered.fields.bytes().as_ptr());
         assert_eq!(copied, [2, 18, 34, 50, 53]);
-        assert_eq!(before, after, "buffers are used again");
+    }
+
+    /// A connection that has come to know `section`.
+    fn familiar(section: &str) -> HeadScanner {
+        let mut scanner = HeadScanner::new();
+        (0..2).for_each(|_| read(&mut scanner, section));
+        scanner
+    }
+
+    fn kept_by(scanner: &HeadScanner) -> *const Remembered {
+        scanner.remembered.as_ref().map_or(std::ptr::null(), Rc::as_ptr)
+    }
+
+    #[test]
+    fn connections_with_equal_sections_share_one() {
+        let [one, other, stranger] = [SECTIONS[0], SECTIONS[0], SECTIONS[1]].map(familiar);
+        assert_eq!(kept_by(&one), kept_by(&other));
+        assert_ne!(kept_by(&one), kept_by(&stranger));
+        let elsewhere = std::thread::spawn(|| kept_by(&familiar(SECTIONS[0])).addr()).join().unwrap();
+        assert_ne!(kept_by(&one).addr(), elsewhere, "threads share nothing");
+    }
+
+    #[test]
+    fn a_section_stays_with_its_connection_whatever_others_bring() {
+        let mut first = familiar(SECTIONS[0]);
+        let mut seen = std::collections::HashSet::new();
+        for number in 0..20 * KEPT {
+            seen.insert(kept_by(&familiar(&format!("Host: a\r\nX-Trace: {number}\r\n\r\n"))));
+        }
+        // Its own place has got another by now, which is used again.
+        assert!(seen.len() <= KEPT + 1, "{} sections", seen.len());
+        assert!(!seen.contains(&kept_by(&first)));
+        let before = first.recalls;
+        read(&mut first, SECTIONS[0]);
+        assert_eq!(first.recalls, before + 1);
+    }
+
+    #[test]
+    fn one_with_the_same_hash_is_still_another() {
+        let mut store = Store::new();
+        let mut keep = |section: &str| {
+            let mut fields = Fields::default();
+            fields.load(section.as_bytes());
+            store.put(7, &fields)
+        };
+        let (one, other) = (keep(SECTIONS[0]), keep(SECTIONS[1]));
+        assert_eq!((one.fields.bytes(), other.fields.bytes()), (SECTIONS[0].as_bytes(), SECTIONS[1].as_bytes()));
+        assert!(Rc::ptr_eq(&other, &keep(SECTIONS[1])));
     }
 
     #[test]
@@ -278,7 +369,7 @@ mod tests {
         (0..40).for_each(|_| read(&mut scanner, SECTIONS[4]));
         assert!(scanner.remembered.is_none());
         (0..3).for_each(|_| read(&mut scanner, &section(MAX_REMEMBERED)));
-        assert_eq!(recalls(&scanner), 1);
+        assert_eq!(scanner.recalls, 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@ use crate::error::HeadError;
 use crate::limits::HeadLimits;
 use crate::remembered::{MAX_REMEMBERED, Remembered, SKIP};
 use memchr::memchr_iter;
+use std::rc::Rc;
 use torana_core::head::Fields;
 
 /// How far a head has come.
@@ -35,7 +36,9 @@ pub struct HeadScanner {
     /// How many sections of fields that have to be read pass before one of
     /// them is remembered.
     skip: u8,
-    pub(crate) remembered: Option<Box<Remembered>>,
+    pub(crate) remembered: Option<Rc<Remembered>>,
+    #[cfg(test)]
+    pub(crate) recalls: usize,
 }
 
 impl Default for HeadScanner {
@@ -60,7 +63,15 @@ impl HeadScanner {
     /// A scanner at the start of a connection.
     #[must_use]
     pub const fn new() -> HeadScanner {
-        HeadScanner { seen: 0, line: 0, first_line: false, skip: 1, remembered: None }
+        HeadScanner {
+            seen: 0,
+            line: 0,
+            first_line: false,
+            skip: 1,
+            remembered: None,
+            #[cfg(test)]
+            recalls: 0,
+        }
     }
 
     /// Forgets what was seen of a message.
@@ -79,9 +90,13 @@ impl HeadScanner {
     /// The fields of `section`, if it is the remembered one, as
     /// [`Remembered::recall`] has it.
     pub(crate) fn recall(&mut self, section: &[u8], limits: &HeadLimits, into: &mut Fields) -> Option<usize> {
-        let length = self.remembered.as_deref_mut()?.recall(section, limits, into)?;
+        let length = self.remembered.as_deref()?.recall(section, limits, into)?;
         // One that is different may be an exception; two are not.
         self.skip = 1;
+        #[cfg(test)]
+        {
+            self.recalls += 1;
+        }
         Some(length)
     }
 
@@ -98,7 +113,9 @@ impl HeadScanner {
             return;
         }
         self.skip = SKIP;
-        self.remembered.get_or_insert_default().replace(fields);
+        // The old one goes first: its place may be the new one's.
+        self.remembered = None;
+        self.remembered = Some(Remembered::keep(fields));
     }
 
     /// Looks at the bytes of `buf` not seen before for the end of the head.
