@@ -154,9 +154,31 @@ impl Connection {
     /// Sends a request and waits for the head of its reply. The reply's body
     /// holds the connection.
     ///
+    /// What need not be kept while it waits is done at once: every request in
+    /// flight holds what the future does.
+    ///
     /// # Errors
     /// [`Failure`]; the connection is gone then.
-    pub async fn send(mut self: Box<Self>, outgoing: &Outgoing<'_>, body: Body) -> Result<Reply, Failure> {
+    pub fn send<'a>(
+        mut self: Box<Self>,
+        outgoing: &'a Outgoing<'_>,
+        body: Body,
+    ) -> impl Future<Output = Result<Reply, Failure>> + use<'a> {
+        let begun = self.begin(outgoing, body);
+        async move {
+            if let Err(failure) = begun {
+                return Err(*failure);
+            }
+            let mut head = None;
+            match poll_fn(|cx| self.poll_head(cx, outgoing, &mut head)).await {
+                Ok(head) => self.receive(head, outgoing),
+                Err(rejection) => Err(self.failure(rejection)),
+            }
+        }
+    }
+
+    /// Makes a request ready to be sent.
+    fn begin(&mut self, outgoing: &Outgoing<'_>, body: Body) -> Result<(), Box<Failure>> {
         self.served += 1;
         self.interims = Interims::default();
         // Nobody may have wanted those of the reply before.
@@ -176,18 +198,14 @@ impl Connection {
         };
         if let Err(error) = request::write_head(out.bytes(), &head) {
             let rejection = Rejection::new(&refuse::UPSTREAM_UNWRITABLE).because(error);
-            return Err(Failure::unsent(rejection, body));
+            return Err(Box::new(Failure::unsent(rejection, body)));
         }
         self.writer = Some(Writer::new(out, framing, false));
         self.request = body;
         self.body_used = false;
         self.body_idle = outgoing.body_idle;
         self.timer.arm(outgoing.deadline);
-        let mut head = recycle::reply_head();
-        match poll_fn(|cx| self.poll_head(cx, outgoing, &mut head)).await {
-            Ok(()) => self.receive(head, outgoing),
-            Err(rejection) => Err(self.failure(rejection)),
-        }
+        Ok(())
     }
 
     fn failure(mut self: Box<Self>, rejection: Rejection) -> Failure {
@@ -239,30 +257,34 @@ impl Connection {
         }
     }
 
+    /// Waits for the head. There is one in `slot` only when something of it has come: until then it is better used for
+    /// other replies.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         outgoing: &Outgoing<'_>,
-        head: &mut ReplyHead,
-    ) -> Poll<Result<(), Rejection>> {
+        slot: &mut Option<Box<ReplyHead>>,
+    ) -> Poll<Result<Box<ReplyHead>, Rejection>> {
         if let Poll::Ready(Err(error)) = self.poll_push(cx) {
             return Poll::Ready(Err(error.into()));
         }
         loop {
             if let Some(input) = &mut self.input {
-                match response::parse(&mut self.scanner, input.data(), &REPLY_LIMITS, head) {
+                let mut head = slot.take().unwrap_or_else(recycle::reply_head);
+                match response::parse(&mut self.scanner, input.data(), &REPLY_LIMITS, &mut head) {
                     Ok(Parsed::Complete { consumed }) => {
                         input.consume(consumed);
                         if input.is_empty() {
                             self.input = None;
                         }
                         if !head.status.is_interim() {
-                            return Poll::Ready(Ok(()));
+                            return Poll::Ready(Ok(head));
                         }
-                        self.interims.pass_on(head, outgoing)?;
+                        self.interims.pass_on(&mut head, outgoing)?;
+                        *slot = Some(head);
                         continue;
                     }
-                    Ok(Parsed::Partial) => {}
+                    Ok(Parsed::Partial) => *slot = Some(head),
                     Err(error) => {
                         return Poll::Ready(Err(Rejection::new(&refuse::UPSTREAM_MALFORMED).because(error)));
                     }
