@@ -165,25 +165,29 @@ impl Endpoint {
         notes: &mut Notes,
     ) -> Result<Reply, Failure> {
         self.requests.add(1);
-        let result = self.attempt_uncounted(outgoing, body, fresh, notes).await;
+        let once = !outgoing.method.is_idempotent() || !body.is_empty();
+        let result = match self.idle_lane(outgoing.upgrade, fresh, once) {
+            Some(Lane::Http1(connection)) => connection.send(outgoing, body).await,
+            // Boxed: connecting is rare and its state is large, as is that of HTTP/2.
+            lane => Box::pin(self.attempt_by(lane, outgoing, body, notes)).await,
+        };
         if result.is_err() {
             self.failures.add(1);
         }
         result
     }
 
-    async fn attempt_uncounted(
+    /// Sends one request by `lane`, or by a new one.
+    async fn attempt_by(
         &self,
+        lane: Option<Lane>,
         outgoing: &Outgoing<'_>,
         body: Body,
-        fresh: bool,
         notes: &mut Notes,
     ) -> Result<Reply, Failure> {
-        let once = !outgoing.method.is_idempotent() || !body.is_empty();
-        let lane = match self.idle_lane(outgoing.upgrade, fresh, once) {
+        let lane = match lane {
             Some(lane) => lane,
-            // Boxed: connecting is rare and its state is large.
-            None => match Box::pin(self.open_lane_by(outgoing.deadline, outgoing.upgrade)).await {
+            None => match self.open_lane_by(outgoing.deadline, outgoing.upgrade).await {
                 Ok(lane) => {
                     notes.connected = Some(timer::now());
                     lane
@@ -193,7 +197,7 @@ impl Endpoint {
         };
         match lane {
             Lane::Http1(connection) => connection.send(outgoing, body).await,
-            Lane::Http2(connection) => Box::pin(connection.send(outgoing, &self.spec.authority, body)).await,
+            Lane::Http2(connection) => connection.send(outgoing, &self.spec.authority, body).await,
         }
     }
 

@@ -34,20 +34,33 @@ pub(super) async fn dispatch<F: Forwarder>(
             Answer::Wait(future) => return guard::wait(route.target_kind, deadline, future).await?,
         }
     };
-    let result = match rewrite(route, way, tools, exchange) {
-        Ok(()) => {
-            exchange.notes.upstream = Some(upstream);
-            match if route.watches_forwarding { show(route, exchange) } else { Ok(()) } {
-                Ok(()) => view.forwarder.forward(upstream, exchange).await,
-                Err(rejection) => Err(rejection),
-            }
-        }
-        Err(rejection) => Err(rejection),
+    let result = match prepare(route, upstream, way, tools, exchange) {
+        None => view.forwarder.forward(upstream, exchange).await,
+        Some(rejection) => Err(*rejection),
     };
     match way {
         None => result,
         Some(way) => mark(&way.reply, result),
     }
+}
+
+/// Makes the exchange what is forwarded; answers why it cannot be. Boxed, since
+/// forwarding waits and would hold room for it.
+fn prepare(
+    route: &Route,
+    upstream: UpstreamId,
+    way: Option<&Way>,
+    tools: &Tools,
+    exchange: &mut Exchange,
+) -> Option<Box<Rejection>> {
+    let mut prepared = rewrite(route, way, tools, exchange);
+    if prepared.is_ok() {
+        exchange.notes.upstream = Some(upstream);
+        if route.watches_forwarding {
+            prepared = show(route, exchange);
+        }
+    }
+    prepared.err().map(Box::new)
 }
 
 /// Where the exchange would be forwarded to, rewritten for it; `None` where
