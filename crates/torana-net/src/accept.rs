@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -266,22 +266,26 @@ struct Origin {
 }
 
 impl Start {
-    async fn run<S: Service>(self, service: &Rc<S>, reused: &Reused<S>) {
+    /// Nothing large is held here, nor below: with every request, what a task holds is passed through.
+    async fn run<S: Service>(self: Box<Self>, service: &Rc<S>, reused: &Reused<S>) {
         if self.origin.proxied || self.origin.listening.tls.is_some() {
-            // Boxed, so that connections in the clear stay small.
             return Box::pin(self.run_prepared(service, reused)).await;
         }
-        let Start { socket, origin: Origin { peer, local, listening, id, permit, counted, .. } } = self;
+        let (server, id, counted) = self.in_the_clear(service);
+        speak(server, id, reused).await;
+        drop(counted);
+    }
+
+    fn in_the_clear<S: Service>(self: Box<Self>, service: &Rc<S>) -> (Box<h1::Server<S>>, ListenerId, impl Sized) {
+        let Start { socket, origin: Origin { peer, local, listening, id, permit, counted, .. } } = *self;
         let connection = Rc::new(Connection { listener: listening.name.clone(), peer, local, tls: None });
-        let http2 = listening.http2;
-        drop(listening);
-        speak(Io::Plain(socket), connection, id, service, reused, http2).await;
-        drop((permit, counted));
+        let server = h1::Server::new(Io::Plain(socket), connection, service.clone(), listening.http2);
+        (server, id, (permit, counted))
     }
 
     /// PROXY protocol and TLS first.
-    async fn run_prepared<S: Service>(self, service: &Rc<S>, reused: &Reused<S>) {
-        let Start { mut socket, mut origin } = self;
+    async fn run_prepared<S: Service>(self: Box<Self>, service: &Rc<S>, reused: &Reused<S>) {
+        let Start { mut socket, mut origin } = *self;
         let mut timer = Timer::new();
         timer.arm(Deadline::after(timer::coarse_now(), origin.listening.handshake_timeout));
         let mut facts_of =
@@ -322,25 +326,28 @@ impl Start {
         if negotiated {
             h2::serve(io, None, connection, origin.id, service.clone(), reused.streams.clone()).await;
         } else {
-            speak(io, connection, origin.id, service, reused, http2).await;
+            speak(h1::Server::new(io, connection, service.clone(), http2), origin.id, reused).await;
         }
         drop(origin);
     }
 }
 
 /// HTTP/1.x, unless the client starts with HTTP/2's preface.
-async fn speak<S: Service>(
-    io: Io,
-    connection: Rc<Connection>,
-    id: ListenerId,
-    service: &Rc<S>,
-    reused: &Reused<S>,
-    http2: bool,
-) {
-    let ended = h1::serve(io, connection.clone(), id, service.clone(), &reused.turns, http2).await;
-    if let h1::Ended::Http2(io, early) = ended {
-        Box::pin(h2::serve(io, Some(early), connection, id, service.clone(), reused.streams.clone())).await;
+async fn speak<S: Service>(server: Box<h1::Server<S>>, id: ListenerId, reused: &Reused<S>) {
+    if let Some(server) = h1::serve(server, id, &reused.turns).await
+        && let Some(http2) = speak_http2(*server, id, reused)
+    {
+        http2.await;
     }
+}
+
+fn speak_http2<S: Service>(
+    server: h1::Server<S>,
+    id: ListenerId,
+    reused: &Reused<S>,
+) -> Option<Pin<Box<impl Future<Output = ()> + use<S>>>> {
+    let (io, early, connection, service) = server.into_http2()?;
+    Some(Box::pin(h2::serve(io, Some(early), connection, id, service, reused.streams.clone())))
 }
 
 /// Waits for `future`, but not beyond the timer.

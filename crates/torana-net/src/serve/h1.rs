@@ -37,14 +37,6 @@ const LINGER_BYTES: usize = 512 * 1024;
 /// The first bytes of HTTP/2 with prior knowledge (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How a connection went on from here.
-pub(crate) enum Ended {
-    /// It is over.
-    Closed,
-    /// It turned out to speak HTTP/2; the bytes are what was read.
-    Http2(Io, Buffer),
-}
-
 enum Next {
     Request(Box<Exchange>),
     Refused(Box<Exchange>, &'static Refusal),
@@ -91,22 +83,17 @@ pub(crate) struct Server<S> {
     first: bool,
 }
 
-/// Serves `io` until it closes.
+/// Serves a connection until it closes. Answers it if the client speaks HTTP/2.
 pub(crate) async fn serve<S: Service>(
-    io: Io,
-    connection: Rc<Connection>,
+    mut server: Box<Server<S>>,
     listener: ListenerId,
-    service: Rc<S>,
     turns: &Turns<S>,
-    http2: bool,
-) -> Ended {
-    let link = Rc::new(Link::new(io));
-    let mut server = Box::new(Server { link, connection, service, timer: Timer::new(), fresh: http2, first: true });
+) -> Option<Box<Server<S>>> {
     loop {
         let settings = server.service.settings(listener);
         let (exchange, refusal) = match server.next(&settings).await {
             Next::Closed => break,
-            Next::Http2 => return server.into_http2(),
+            Next::Http2 => return Some(server),
             Next::Refused(exchange, refusal) => (exchange, Some(refusal)),
             Next::Request(exchange) => (exchange, None),
         };
@@ -119,7 +106,7 @@ pub(crate) async fn serve<S: Service>(
         server.first = false;
     }
     server.close().await;
-    Ended::Closed
+    None
 }
 
 impl<S: Service> Turn<S> {
@@ -134,6 +121,13 @@ impl<S: Service> Turn<S> {
 }
 
 impl<S: Service> Server<S> {
+    /// What serves `io`, which may start with HTTP/2's preface only if `http2`. Boxed here: what a connection's task
+    /// holds, and looks into with every request, stays small.
+    pub(crate) fn new(io: Io, connection: Rc<Connection>, service: Rc<S>, http2: bool) -> Box<Server<S>> {
+        let link = Rc::new(Link::new(io));
+        Box::new(Server { link, connection, service, timer: Timer::new(), fresh: http2, first: true })
+    }
+
     /// Waits for the next head.
     async fn next(&mut self, settings: &Settings) -> Next {
         let now = timer::coarse_now();
@@ -359,13 +353,12 @@ impl<S: Service> Server<S> {
         after
     }
 
-    fn into_http2(self) -> Ended {
+    /// The connection of a client that speaks HTTP/2, and what it has said.
+    pub(crate) fn into_http2(self) -> Option<(Io, Buffer, Rc<Connection>, Rc<S>)> {
         let early = self.link.input.borrow_mut().buffer.take().unwrap_or_else(|| Buffer::take(0));
-        match Rc::try_unwrap(self.link) {
-            Ok(link) => Ended::Http2(link.io.into_inner(), early),
-            // No body was handed out, so there is no second owner.
-            Err(_) => Ended::Closed,
-        }
+        // No body was handed out, so there is no second owner.
+        let link = Rc::try_unwrap(self.link).ok()?;
+        Some((link.io.into_inner(), early, self.connection, self.service))
     }
 
     /// Closes our side, and reads on for a moment if the client may still be
