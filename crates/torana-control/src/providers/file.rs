@@ -7,7 +7,7 @@
 
 use super::{fingerprint, places};
 use crate::notice;
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -214,10 +214,12 @@ impl Places {
     }
 }
 
-/// Not every access is one: comparing reads the files, and would cause itself.
+/// Not every access is one: comparing reads the files, and would cause itself. Nor is a write on Linux, which tells when
+/// the file is closed: then it is complete, and a log beside the configuration is written and never closed.
 fn is_change(event: &Event) -> bool {
     match event.kind {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        EventKind::Modify(ModifyKind::Data(_)) => !cfg!(target_os = "linux"),
         _ => true,
     }
 }
@@ -300,6 +302,26 @@ mod tests {
         std::fs::write(&file, "replaced").unwrap();
         assert!(changes.recv_timeout(Duration::from_millis(400)).is_err(), "the same content is no change");
         drop(watcher);
+    }
+
+    #[test]
+    fn a_log_beside_the_configuration_stirs_nothing_while_it_is_written() {
+        use std::io::Write as _;
+        let scratch = Scratch::new("log");
+        let (file, log) = (scratch.0.join("torana.yaml"), scratch.0.join("access.log"));
+        std::fs::write(&file, "one").unwrap();
+        let mut log = std::fs::File::create(log).unwrap();
+        let (stir, messages) = channel();
+        let mut places = Places::new(stir);
+        places.follow([&file]);
+        assert!(!places.is_polling());
+        let write = |log: &mut std::fs::File| log.write_all(b"a line\n").unwrap();
+        (0..10).for_each(|_| write(&mut log));
+        if cfg!(target_os = "linux") {
+            assert!(messages.recv_timeout(Duration::from_millis(300)).is_err());
+        }
+        drop(log);
+        assert!(messages.recv_timeout(Duration::from_secs(10)).is_ok(), "it is complete now");
     }
 
     #[test]
