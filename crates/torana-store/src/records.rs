@@ -21,7 +21,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use torana_core::consumer::{Consumer, ConsumerFacts, Digest, Key, RuntimeConsumers, RuntimeKey, Unavailable};
 
 const KEYS: TableDefinition<'_, &str, &str> = TableDefinition::new("keys");
@@ -137,15 +137,34 @@ enum State {
 }
 
 /// What tells the file from another, and from itself before a change.
-type Stamp = (u64, u64, u64, i64, i64);
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    /// Since 1970.
+    modified: Duration,
+}
+
+/// How long a file must have been left alone before its stamp is believed: it
+/// may change right before it is taken, and once more without another time, of
+/// which file systems keep 4 ms at best, some whole seconds.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// The file as it was when it was last read or written.
+#[derive(Clone, Copy)]
+struct Seen {
+    stamp: Stamp,
+    /// Or somebody else may have changed it unnoticed.
+    is_settled: bool,
+}
 
 /// Consumers and keys that were made while the gateway ran.
 pub struct Records {
     path: PathBuf,
     state: ArcSwap<State>,
-    /// What the file was like when it was last read or written; `None`: not
-    /// there yet. Held while it is read or written.
-    stamp: Mutex<Option<Stamp>>,
+    /// `None`: not there yet. Held while it is read or written.
+    seen: Mutex<Option<Seen>>,
 }
 
 /// What [`Records::look`] has found.
@@ -164,13 +183,13 @@ impl Records {
     pub fn open(directory: &Path) -> Records {
         let path = directory.join(FILE);
         let records =
-            Records { path, state: ArcSwap::from_pointee(State::Known(Known::default())), stamp: Mutex::default() };
+            Records { path, state: ArcSwap::from_pointee(State::Known(Known::default())), seen: Mutex::default() };
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         if let Err(error) = made {
             records.set_lost(format!("the directory {} cannot be made: {error}", directory.display()));
         } else if records.path.exists() {
-            let mut stamp = records.stamp();
-            records.reread(&mut stamp);
+            let mut seen = records.seen();
+            records.reread(&mut seen);
         }
         records
     }
@@ -187,15 +206,15 @@ impl Records {
     /// Looks whether the file is the one that was last read, and reads it again
     /// if not. To be called every second or so.
     pub fn look(&self) -> Option<Change> {
-        let mut stamp = self.stamp();
+        let mut seen = self.seen();
         let was_lost = self.lost();
-        let found = stamp_of(&self.path);
-        match (&found, &*stamp) {
+        let found = Stamp::of(&self.path);
+        match (&found, &*seen) {
             // Not made yet.
             (Err(_), None) if was_lost.is_none() => return None,
             (Err(error), _) => self.set_lost(format!("{} cannot be found: {error}", self.path.display())),
-            (Ok(found), Some(known)) if found == known && was_lost.is_none() => return None,
-            (Ok(_), _) => self.reread(&mut stamp),
+            (Ok(found), Some(known)) if *found == known.stamp && known.is_settled && was_lost.is_none() => return None,
+            (Ok(_), _) => self.reread(&mut seen),
         }
         match (was_lost, self.lost()) {
             (Some(_), None) => Some(Change::Found),
@@ -328,12 +347,12 @@ impl Records {
         &self,
         change: impl FnOnce(&mut Vec<KeyRecord>, &mut Vec<ConsumerRecord>) -> Result<T, NotDone>,
     ) -> Result<T, NotDone> {
-        let mut stamp = self.stamp();
+        let mut seen = self.seen();
         if let Some(why) = self.lost() {
             return Err(NotDone::Unavailable(why));
         }
         let unavailable = |error: String| NotDone::Unavailable(error);
-        if stamp.is_some() && !self.path.exists() {
+        if seen.is_some() && !self.path.exists() {
             // A new file would be one without the keys that were taken back.
             self.set_lost(format!("{} is gone", self.path.display()));
             return Err(unavailable(self.lost().unwrap_or_default()));
@@ -344,15 +363,15 @@ impl Records {
         let done = change(&mut keys, &mut consumers)?;
         write(&database, &keys, &consumers).map_err(|error| unavailable(self.told(&error)))?;
         drop(database);
-        *stamp = stamp_of(&self.path).ok();
+        *seen = Seen::now(&self.path);
         self.state.store(Arc::new(State::Known(Known::of(keys, consumers))));
         Ok(done)
     }
 
-    fn reread(&self, stamp: &mut Option<Stamp>) {
+    fn reread(&self, seen: &mut Option<Seen>) {
         match self.read() {
             Ok((keys, consumers)) => {
-                *stamp = stamp_of(&self.path).ok();
+                *seen = Seen::now(&self.path);
                 self.state.store(Arc::new(State::Known(Known::of(keys, consumers))));
             }
             Err(why) => self.set_lost(why),
@@ -406,9 +425,9 @@ impl Records {
         self.state.store(Arc::new(State::Lost(why)));
     }
 
-    fn stamp(&self) -> MutexGuard<'_, Option<Stamp>> {
+    fn seen(&self) -> MutexGuard<'_, Option<Seen>> {
         // Written last, by whoever holds it.
-        self.stamp.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -566,9 +585,20 @@ impl fmt::Debug for Records {
     }
 }
 
-fn stamp_of(path: &Path) -> io::Result<Stamp> {
-    let found = fs::metadata(path)?;
-    Ok((found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+impl Stamp {
+    fn of(path: &Path) -> io::Result<Stamp> {
+        let found = fs::metadata(path)?;
+        let modified = found.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Stamp { device: found.dev(), inode: found.ino(), length: found.len(), modified })
+    }
+}
+
+impl Seen {
+    fn now(path: &Path) -> Option<Seen> {
+        let stamp = Stamp::of(path).ok()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(Seen { stamp, is_settled: now.saturating_sub(stamp.modified) >= SETTLED })
+    }
 }
 
 #[cfg(test)]

@@ -126,6 +126,46 @@ fn two_gateways_see_what_the_other_does() {
     assert!(found(&two, &other.key).unwrap().is_some());
 }
 
+/// A key that was taken back would count for as long as nothing else changes.
+#[test]
+fn a_change_that_leaves_the_file_looking_the_same_is_seen() {
+    let dir = Dir::new();
+    let (one, other) = (Records::open(&dir.0), Records::open(&dir.0));
+    let shop = ConsumerRecord { name: "shop".into(), active: true, ..Default::default() };
+    one.put_consumer(&shop).unwrap();
+    let key = one.create_key("shop", None, None, NOW).unwrap();
+    assert_eq!(other.look(), None);
+    let before = fs::metadata(dir.file()).unwrap();
+    one.revoke_key("shop", &key.record.id, NOW + 1).unwrap();
+    // As on a file system that keeps whole seconds.
+    File::options().write(true).open(dir.file()).unwrap().set_modified(before.modified().unwrap()).unwrap();
+    let after = fs::metadata(dir.file()).unwrap();
+    assert_eq!((before.len(), before.ino(), before.modified().ok()), (after.len(), after.ino(), after.modified().ok()));
+    assert_eq!(found(&other, &key.key), Ok(Some(("shop".into(), false))));
+    other.look();
+    assert_eq!(found(&other, &key.key), Ok(Some(("shop".into(), true))));
+}
+
+#[test]
+fn a_file_that_was_left_alone_is_not_read_again() {
+    let dir = Dir::new();
+    let records = Records::open(&dir.0);
+    let shop = ConsumerRecord { name: "shop".into(), active: true, ..Default::default() };
+    records.put_consumer(&shop).unwrap();
+    let age = |seconds| {
+        let file = File::options().write(true).open(dir.file()).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+    };
+    let state = || Arc::as_ptr(&records.state.load_full()).addr();
+    age(10);
+    records.look();
+    let settled = state();
+    assert_eq!((records.look(), state()), (None, settled));
+    age(0);
+    records.look();
+    assert_ne!(state(), settled);
+}
+
 #[test]
 fn a_consumer_goes_with_its_keys_or_without() {
     let dir = Dir::new();
