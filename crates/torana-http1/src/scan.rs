@@ -37,8 +37,6 @@ pub struct HeadScanner {
     /// them is remembered.
     skip: u8,
     pub(crate) remembered: Option<Rc<Remembered>>,
-    #[cfg(test)]
-    pub(crate) recalls: usize,
 }
 
 impl Default for HeadScanner {
@@ -63,15 +61,7 @@ impl HeadScanner {
     /// A scanner at the start of a connection.
     #[must_use]
     pub const fn new() -> HeadScanner {
-        HeadScanner {
-            seen: 0,
-            line: 0,
-            first_line: false,
-            skip: 1,
-            remembered: None,
-            #[cfg(test)]
-            recalls: 0,
-        }
+        HeadScanner { seen: 0, line: 0, first_line: false, skip: 1, remembered: None }
     }
 
     /// Forgets what was seen of a message.
@@ -93,10 +83,6 @@ impl HeadScanner {
         let length = self.remembered.as_deref()?.recall(section, limits, into)?;
         // One that is different may be an exception; two are not.
         self.skip = 1;
-        #[cfg(test)]
-        {
-            self.recalls += 1;
-        }
         Some(length)
     }
 
@@ -115,7 +101,7 @@ impl HeadScanner {
         self.skip = SKIP;
         // The old one goes first: its place may be the new one's.
         self.remembered = None;
-        self.remembered = Some(Remembered::keep(fields));
+        self.remembered = Remembered::keep(fields);
     }
 
     /// Looks at the bytes of `buf` not seen before for the end of the head.

@@ -276,7 +276,11 @@ impl Start {
         drop(counted);
     }
 
-    fn in_the_clear<S: Service>(self: Box<Self>, service: &Rc<S>) -> (Box<h1::Server<S>>, ListenerId, impl Sized) {
+    /// What serves it, and what counts it until it is over.
+    fn in_the_clear<S: Service>(
+        self: Box<Self>,
+        service: &Rc<S>,
+    ) -> (Box<h1::Server<S>>, ListenerId, (Permit, Counted)) {
         let Start { socket, origin: Origin { peer, local, listening, id, permit, counted, .. } } = *self;
         let connection = Rc::new(Connection { listener: listening.name.clone(), peer, local, tls: None });
         let server = h1::Server::new(Io::Plain(socket), connection, service.clone(), listening.http2);
@@ -341,6 +345,7 @@ async fn speak<S: Service>(server: Box<h1::Server<S>>, id: ListenerId, reused: &
     }
 }
 
+/// Boxed, or connections that never get there would keep room for it.
 fn speak_http2<S: Service>(
     server: h1::Server<S>,
     id: ListenerId,
